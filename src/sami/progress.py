@@ -1,0 +1,63 @@
+"""Progress for people at a terminal and for log files.
+
+At a terminal: a tqdm bar with a rate and the remaining time. Anywhere else (a file, a Slurm log): a plain line at most
+every `LOG_EVERY` seconds, so that logs stay readable.
+"""
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+LOG_EVERY = 20.0
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts units of work. Use as a context manager and call `update`.
+
+    Args:
+        total: units of work in all.
+        description: what is being done ("sampling").
+        unit: name of one unit ("response").
+    """
+
+    def __init__(self, total: int, description: str, unit: str):
+        self.total, self.description, self.unit = total, description, unit
+        self.done = 0
+        self.started = self.logged = time.monotonic()
+        self.bar = (
+            tqdm(total=total, desc=description, unit=unit, dynamic_ncols=True, leave=False)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.close()
+        if exception[0] is None:
+            seconds = time.monotonic() - self.started
+            rate = self.done / max(seconds, 1e-9)
+            log.info("%s: %d %ss in %.0f s (%.2f/s)", self.description, self.done, self.unit, seconds, rate)
+
+    def update(self, count: int = 1, **values: float) -> None:
+        """Adds `count` finished units and shows `values` (loss, win rate, ...) beside them."""
+        self.done += count
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+            self.bar.update(count)
+        elif now - self.logged >= LOG_EVERY and self.done < self.total:
+            self.logged = now
+            rate = self.done / (now - self.started)
+            extra = "".join(f", {name} {value:.3f}" for name, value in values.items())
+            remaining = (self.total - self.done) / rate
+            log.info(
+                "%s: %d of %d %ss, %.2f/s, %.0f s left%s",
+                self.description, self.done, self.total, self.unit, rate, remaining, extra,
+            )  # fmt: skip

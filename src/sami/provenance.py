@@ -1,0 +1,103 @@
+"""Where a result comes from: what is written beside every output, and the digest that marks code as changed."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).parent
+PACKAGES = ["torch", "transformers", "datasets", "accelerate", "snakemake", "openai", "numpy", "pandas", "pydantic"]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of the provenance record inside, where the input is a folder (model weights)."""
+    if path.is_dir():
+        record = path / "provenance.json"
+        return digest(record) if record.exists() else "folder without provenance record"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _imports(file: Path) -> set[Path]:
+    """Files of this package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sami":
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "sami"]
+        else:
+            continue
+        for name in names:
+            path = SOURCE.joinpath(*name.split(".")[1:])
+            found.update(p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists())
+    return found
+
+
+def code_digest(stage: str) -> str:
+    """Digest of a stage module and of everything in this package that it imports, directly or not.
+
+    The workflow passes it to the rule as a parameter, so that editing a module makes the outputs of the stages that
+    use it out of date, and no others.
+    """
+    waiting, seen = [SOURCE / "stages" / f"{stage}.py"], set()
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting.extend(_imports(file))
+    combined = hashlib.sha256()
+    for file in sorted(seen):
+        combined.update(file.relative_to(SOURCE).as_posix().encode() + b"\0" + file.read_bytes())
+    return combined.hexdigest()[:16]
+
+
+def _git_commit() -> str:
+    """Commit of the checkout this package runs from, marked where files differ from it; "unknown" outside git."""
+    command = ["git", "-C", str(SOURCE), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def record(stage: str, arguments: dict[str, Any], inputs: dict[str, Any], started: float) -> dict[str, Any]:
+    """Everything needed to say how an output was made.
+
+    Args:
+        stage: name of the stage module.
+        arguments: its settings and seed, as given.
+        inputs: flag -> path(s) of its input files.
+        started: `time.time()` at the start.
+    """
+    versions = {}
+    for package in PACKAGES:
+        if package in sys.modules:  # only what this stage really used
+            versions[package] = importlib.metadata.version(package)
+    paths = {flag: value if isinstance(value, list) else [value] for flag, value in inputs.items() if value}
+    return {
+        "stage": stage,
+        "command": ["python", "-m", f"sami.stages.{stage}", *sys.argv[1:]],
+        "arguments": arguments,
+        "inputs": {flag: {str(path): digest(path) for path in values} for flag, values in paths.items()},
+        "code": code_digest(stage),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "wall_seconds": round(time.time() - started, 2),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Writes a record as JSON."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,215 @@
+"""The records that stages exchange: JSON Lines files, UTF-8, one object a line.
+
+Every record type is a model with declared fields; `read` checks each line and names the file, line and field that is
+wrong; `write` is used on a temporary name that `sami.stage` renames when the stage has succeeded. The fields are
+described for users in docs/records.md.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sami.errors import UserError
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields and silent type conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Query(Record):
+    """A query x that a person could put to the model."""
+
+    id: str = Field(min_length=1)
+    task: str
+    text: str = Field(min_length=1)
+    reference: str | None = None
+    meta: dict[str, Any] = {}
+
+
+class Check(Record):
+    """A programmatic measure of how far a response follows a statement; see `sami.judging.checks`.
+
+    The degree is 0 at `worst`, 1 at `best` and linear between them, whichever of the two is larger.
+    """
+
+    measure: Literal["words", "sentences", "list_items", "matches"]
+    best: float
+    worst: float
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.best == self.worst:
+            raise ValueError("'best' and 'worst' must differ")
+        if (self.pattern is None) == (self.measure == "matches"):
+            raise ValueError("'pattern' belongs to the measure 'matches', and only to it")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"'pattern' is no regular expression: {error}") from None
+        return self
+
+
+class Principle(Record):
+    """A principle and its opposite, as written by a person or a model."""
+
+    id: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    opposite: str = Field(min_length=1)
+    check: Check | None = None
+    opposite_check: Check | None = None
+    writer: str
+    behaviour: str | None = None
+    raw: list[str] = []  # every answer of a model writer, rejected ones included
+
+
+class Statement(Record):
+    """One line of a constitution: a principle (`wanted`) or its opposite."""
+
+    principle: str
+    wanted: bool
+    text: str
+    check: Check | None = None
+
+
+class Constitution(Record):
+    """Statements that hold together. Constitutions with the same `set_id` are contrasted with each other."""
+
+    id: str
+    set_id: str
+    writer: str
+    statements: list[Statement] = Field(min_length=1)
+
+    @property
+    def positive(self) -> bool:
+        """True where every statement is the wanted side of its principle."""
+        return all(statement.wanted for statement in self.statements)
+
+
+class Response(Record):
+    """One response y_j, sampled under constitution number `constitution` of its example."""
+
+    text: str
+    constitution: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    finish: Literal["end", "stop", "length"]
+
+
+class Example(Record):
+    """A query with the C constitutions of one set and R responses sampled under them.
+
+    `order` is the order in which each constitution's statements stand in the prompt.
+    """
+
+    query_id: str
+    set_id: str
+    constitution_ids: list[str] = Field(min_length=2)
+    order: list[int]
+    responses: list[Response] = Field(min_length=2)
+    policy: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.query_id, self.set_id
+
+    @property
+    def labels(self) -> list[int]:
+        """(R,) number of the constitution each response was written for."""
+        return [response.constitution for response in self.responses]
+
+
+class Scores(Record):
+    """Log-probabilities of one example's responses: `mean` and `sum` over response tokens, in nats, (C, R)."""
+
+    query_id: str
+    set_id: str
+    scorer: str
+    responses_of: str
+    labels: list[int]
+    mean: list[list[float]]
+    sum: list[list[float]]
+    tokens: list[int]
+
+
+class Verdict(Record):
+    """Which of two responses follows a constitution better. `first` is the policy's, `second` the comparator's."""
+
+    query_id: str
+    set_id: str
+    constitution_id: str
+    policy: str
+    comparator: str
+    first: str
+    second: str
+    order: Literal["policy-first", "comparator-first"]
+    choice: Literal["first", "second", "tie", "invalid"]
+    judge: str
+    first_degrees: dict[str, float] = {}
+    second_degrees: dict[str, float] = {}
+    raw: str = ""
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict]]:
+    """Yields (line number, object) of a JSON Lines file, plain or .gz; blank lines are skipped.
+
+    Raises:
+        UserError: the file is missing or not UTF-8, or a line is not a JSON object.
+    """
+    path = Path(path)
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(
+                        f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
+                        "expected one JSON object a line. Mend or delete the line."
+                    ) from None
+                if not isinstance(value, dict):
+                    raise UserError(
+                        f"{path}, line {number}: found {type(value).__name__}, expected a JSON object "
+                        '({"key": value, ...}). Mend or delete the line.'
+                    )
+                yield number, value
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected a JSON Lines file.") from None
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{path}, after line {number}: cannot be read as UTF-8 text ({error}).") from None
+
+
+def parse(kind: type[R], value: dict, where: str) -> R:
+    """Makes a record of a mapping. Raises UserError that starts with `where` and names the field."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or kind.__name__
+        found = f", found {first['input']!r:.80}" if first["type"] != "missing" else ""
+        raise UserError(
+            f"{where}: field '{field}': {first['msg']}{found}; expected a {kind.__name__.lower()} record."
+        ) from None
+
+
+def read(kind: type[R], path: str | Path) -> list[R]:
+    """Reads all records of one kind. Raises UserError that names file, line and field."""
+    return [parse(kind, value, f"{path}, line {number}") for number, value in read_json_lines(path)]
+
+
+def write(records: Iterable[Record], path: str | Path) -> None:
+    """Writes records as JSON Lines."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(record.model_dump_json() + "\n" for record in records)

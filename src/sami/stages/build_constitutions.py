@@ -1,0 +1,33 @@
+"""Builds sets of constitutions from principles and their opposites.
+
+Reads   principles (Principle)
+Writes  constitutions (Constitution)
+
+    python -m sami.stages.build_constitutions --help
+"""
+
+from sami import records, settings
+from sami.constitutions import build
+from sami.stage import Stage
+
+
+def main(arguments) -> None:
+    how = arguments.settings
+    constitutions = build(
+        records.read(records.Principle, arguments.principles),
+        per_set=how.per_set,
+        statements=how.statements,
+        negate=how.negate,
+        max_sets=how.max_sets,
+        seed=arguments.seed,
+    )
+    records.write(constitutions, arguments.output)
+
+
+if __name__ == "__main__":
+    stage = Stage(__file__, __doc__)
+    stage.input("--principles", "principles, one record a line")
+    stage.structured("--settings", settings.Constitutions, "how to build them")
+    stage.setting("--seed", "seed of the draws", type=int)
+    stage.output("--output", "constitutions to write")
+    stage.run(main)

@@ -1,0 +1,122 @@
+"""Samples responses of one policy: for each query, R responses under the C constitutions of one set.
+
+Reads   a model folder, queries (Query), constitutions (Constitution)
+Writes  examples (Example) and a JSON file that counts what was dropped and why
+
+    python -m sami.stages.sample_responses --help
+"""
+
+import json
+import logging
+
+from sami import records, settings
+from sami.constitutions import assign, by_set, order
+from sami.errors import UserError
+from sami.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+def chosen_queries(queries: list[records.Query], first: int, count: int, path: str) -> list[records.Query]:
+    """The slice of the queries that this iteration uses. Raises UserError where there are too few."""
+    if first + count > len(queries):
+        raise UserError(
+            f"{path}: {first + count} queries are asked for, but there are only {len(queries)}. "
+            "Lower 'queries' in the experiment, or add queries and raise 'count' in the task."
+        )
+    return queries[first : first + count]
+
+
+def empty_examples(arguments, queries, sets) -> list[records.Example]:
+    """Examples whose responses are still to be drawn: which set, which order, which constitution for which response."""
+    set_of = assign([query.id for query in queries], list(sets), arguments.seed)
+    examples = []
+    for query in queries:
+        members = sets[set_of[query.id]]
+        count = arguments.sampling.responses or len(members)
+        examples.append(
+            records.Example(
+                query_id=query.id,
+                set_id=set_of[query.id],
+                constitution_ids=[constitution.id for constitution in members],
+                order=order(len(members[0].statements), query.id, arguments.seed, arguments.shuffle),
+                responses=[
+                    records.Response(text="", constitution=j % len(members), tokens=0, finish="end")
+                    for j in range(count)
+                ],
+                policy=arguments.policy,
+            )
+        )
+    return examples
+
+
+def sample(arguments, examples, queries, constitutions) -> list[records.Example]:
+    """Draws all responses. The prompts of every example are checked before the first one is drawn."""
+    from sami import models
+    from sami.prompts import example_prompts
+    from sami.sampling.responses import clean
+    from sami.sampling.transformers_sampler import Request, check_lengths, generate
+
+    tokenizer = models.load_tokenizer(arguments.model)
+    requests, longest = [], {}
+    for example in examples:
+        query = queries[example.query_id]
+        prompts = example_prompts(
+            example, query, constitutions, arguments.prompts, tokenizer, arguments.prompts.generation
+        )
+        longest[query.id] = max(prompts, key=len)
+        for j, label in enumerate(example.labels):
+            requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
+    model = models.load(arguments.model)
+    check_lengths(longest, arguments.sampling.max_new_tokens, models.context_length(model))
+    completions = iter(generate(model, tokenizer, requests, arguments.sampling, arguments.stop))
+    filled = []
+    for example in examples:
+        responses = []
+        for response, completion in zip(example.responses, completions, strict=False):
+            text = clean(completion.text, arguments.stop)
+            tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            responses.append(response.model_copy(update={"text": text, "tokens": tokens, "finish": completion.finish}))
+        filled.append(example.model_copy(update={"responses": responses}))
+    return filled
+
+
+def main(arguments) -> None:
+    from sami.sampling.responses import select
+
+    queries = records.read(records.Query, arguments.queries)
+    queries = chosen_queries(queries, arguments.first, arguments.count, arguments.queries)
+    constitutions = records.read(records.Constitution, arguments.constitutions)
+    sets = by_set(constitutions)
+    examples = empty_examples(arguments, queries, sets)
+    examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions})
+    kept, dropped = select(examples, sets, arguments.filters) if arguments.filters else (examples, {})
+    counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
+    log.info("sampled %(sampled)d examples, kept %(kept)d, dropped %(dropped)s", counts)
+    if not any(response.text for example in kept for response in example.responses):
+        raise UserError(
+            f"{arguments.policy}: none of {len(examples)} examples is left after clean-up and filters "
+            f"(dropped: {dict(dropped) or 'all responses are empty'}). Look at 'stop', 'filters' and the prompt "
+            "templates of the task, or raise sampling.max_new_tokens."
+        )
+    records.write(kept, arguments.output)
+    arguments.counts.write_text(json.dumps(counts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    stage = Stage(__file__, __doc__)
+    stage.input("--model", "folder of the policy")
+    stage.input("--queries", "queries, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line")
+    stage.structured("--prompts", settings.Prompts, "the prompts of a task")
+    stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
+    stage.structured("--filters", settings.Filters, "drop examples that the filters of a task reject", required=False)
+    stage.structured("--sampling", settings.Sampling, "how to draw")
+    stage.setting("--policy", "name of the policy, kept in the records")
+    stage.setting("--first", "number of the first query to use", type=int, default=0, required=False)
+    stage.setting("--count", "number of queries to use", type=int)
+    stage.setting("--seed", "seed of sets, order and responses", type=int)
+    stage.setting("--shuffle", "shuffle the statements of a constitution", action="store_true", required=False)
+    stage.output("--output", "examples to write")
+    stage.output("--counts", "JSON counts to write")
+    stage.run(main)

@@ -1,0 +1,132 @@
+"""Writes the principles of an experiment: takes them over from a person's file, or has a model write them.
+
+Reads   a file of config/constitutions (pairs or behaviours); for a local writer also a prepared model folder
+Writes  principles with their opposites (Principle)
+
+    python -m sami.stages.write_principles --principles config/constitutions/everyday.yaml \\
+        --writer '{"kind": "human"}' --writer-name human --seed 1 --output principles.jsonl
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from sami import chat, principles, records, settings
+from sami.errors import UserError
+from sami.progress import Progress
+from sami.stage import Stage
+
+
+def stable_seed(seed: int, prompt: str, attempt: int) -> int:
+    """A seed of its own (31 bits) for each behaviour, through its prompt, and each try."""
+    return int.from_bytes(sha256(f"{seed}\n{attempt}\n{prompt}".encode()).digest()[:4]) >> 1
+
+
+def endpoint(writer: settings.Writer, seed: int) -> Callable[[str, int], str]:
+    """A source of texts: a chat endpoint."""
+
+    def complete(prompt: str, attempt: int) -> str:
+        return chat.complete(
+            principles.conversation(prompt),
+            model=writer.model,
+            base_url=writer.base_url,
+            key_variable=writer.key_variable,
+            temperature=writer.temperature,
+            max_tokens=writer.max_tokens,
+            seed=stable_seed(seed, prompt, attempt),
+            timeout_seconds=writer.timeout_seconds,
+        )
+
+    return complete
+
+
+def local(writer: settings.Writer, folder: str | None, seed: int) -> Callable[[str, int], str]:
+    """A source of texts: a prepared model on this machine, through its chat template where it has one.
+
+    Raises:
+        UserError: there is no such folder, or a prompt is too long for the model.
+    """
+    if folder is None or not (Path(folder) / "config.json").is_file():
+        raise UserError(
+            f"--model: found {folder or 'nothing'}, expected a prepared model folder, which a writer of kind 'local' "
+            "needs. Make one with the stage prepare_model."
+        )
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval().to(device)
+    longest = getattr(model.config, "max_position_embeddings", None)
+
+    def complete(prompt: str, attempt: int) -> str:
+        if tokenizer.chat_template:
+            inputs = tokenizer.apply_chat_template(
+                principles.conversation(prompt), add_generation_prompt=True, return_dict=True, return_tensors="pt"
+            )
+        else:
+            inputs = tokenizer(prompt + "\n", return_tensors="pt")
+        length = inputs["input_ids"].shape[1]  # (1, length)
+        if longest and length + writer.max_tokens > longest:
+            raise UserError(
+                f"the writer's prompt has {length} tokens; with max_tokens = {writer.max_tokens} that is more than the "
+                f"{longest} that {folder} can attend to. Shorten 'prompt' or lower 'max_tokens'."
+            )
+        drawing = {"temperature": writer.temperature, "top_k": 0, "top_p": 1.0} if writer.temperature else {}
+        torch.manual_seed(stable_seed(seed, prompt, attempt))
+        with torch.inference_mode():
+            tokens = model.generate(
+                **inputs.to(device),
+                max_new_tokens=writer.max_tokens,
+                do_sample=bool(writer.temperature),
+                pad_token_id=tokenizer.eos_token_id,
+                **drawing,
+            )
+        return tokenizer.decode(tokens[0, length:], skip_special_tokens=True)
+
+    return complete
+
+
+def require_kind(file: settings.PrincipleFile, writer: settings.Writer, name: str, path: str) -> None:
+    """Raises UserError where the file holds pairs but a model is to write, or the other way round."""
+    if writer.kind == "human" and file.behaviours:
+        raise UserError(
+            f"{path}: found 'behaviours', which a model writes principles about, but the writer '{name}' is of kind "
+            "'human'; expected 'pairs'. Change 'constitutions.writer' to a model writer of config/writers, or "
+            "'constitutions.principles' to a file with pairs."
+        )
+    if writer.kind != "human" and file.pairs:
+        raise UserError(
+            f"{path}: found 'pairs', which a person has written, but the writer '{name}' is a model (kind "
+            f"'{writer.kind}'); expected 'behaviours'. Change 'constitutions.writer' to 'human', or "
+            "'constitutions.principles' to a file with behaviours."
+        )
+
+
+def main(arguments) -> None:
+    file, writer, name = principles.load(arguments.principles), arguments.writer, arguments.writer_name
+    require_kind(file, writer, name, arguments.principles)
+    if writer.kind == "human":
+        return records.write(principles.from_people(file, name), arguments.output)
+    complete = (
+        endpoint(writer, arguments.seed)
+        if writer.kind == "endpoint"
+        else local(writer, arguments.model, arguments.seed)
+    )
+    written = []
+    with Progress(len(file.behaviours), "writing principles", "principle") as progress:
+        for behaviour in file.behaviours:
+            written.append(principles.write(behaviour, complete, writer.prompt, writer.tries, name))
+            progress.update()
+    records.write(written, arguments.output)
+
+
+if __name__ == "__main__":
+    stage = Stage(__file__, __doc__)
+    stage.input("--principles", "YAML file with pairs or behaviours")
+    stage.structured("--writer", settings.Writer, "an entry of config/writers")
+    stage.setting("--writer-name", "name of the writer, kept in the records")
+    stage.input("--model", "prepared model folder, for a writer of kind 'local'", required=False)
+    stage.setting("--seed", "seed of a local or endpoint writer", type=int)
+    stage.output("--output", "principles to write")
+    stage.run(main)

@@ -1,0 +1,1 @@
+"""Training: optimises a policy on the examples of one iteration."""

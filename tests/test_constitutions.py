@@ -1,0 +1,97 @@
+import collections
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sami.constitutions import assign, build, by_set, order
+from sami.errors import UserError
+from sami.prompts import constitution_text, fill
+from sami.records import Principle
+from sami.settings import Prompts
+
+
+def principles(count):
+    return [Principle(id=f"p{i}", text=f"Do {i}.", opposite=f"Avoid {i}.", writer="human") for i in range(count)]
+
+
+@given(st.data())
+def test_sets_are_whole_distinct_and_reproducible(data):
+    k = data.draw(st.integers(1, 3))
+    per_set = data.draw(st.integers(2, 2**k))
+    count = data.draw(st.integers(k, 6))
+    negate, seed = data.draw(st.sampled_from(["all", "any"])), data.draw(st.integers(0, 9))
+    options = {"per_set": per_set, "statements": k, "negate": negate, "max_sets": None, "seed": seed}
+    built = build(principles(count), **options)
+    assert built == build(principles(count), **options)
+    for members in by_set(built).values():
+        assert len(members) == per_set
+        assert len({c.id for c in members}) == len({tuple(s.text for s in c.statements) for c in members}) == per_set
+        assert members[0].positive
+        assert not any(c.positive for c in members[1:])
+        assert len({tuple(s.principle for s in c.statements) for c in members}) == 1
+        for statement in (s for c in members for s in c.statements):
+            assert statement.text.startswith("Do" if statement.wanted else "Avoid")
+    if negate == "all":
+        assert all(not any(s.wanted for s in m[1].statements) for m in by_set(built).values())
+
+
+def test_any_draws_every_negation():
+    built = build(principles(9), per_set=2, statements=2, negate="any", max_sets=None, seed=3)
+    patterns = {tuple(s.wanted for s in members[1].statements) for members in by_set(built).values()}
+    assert patterns == {(True, False), (False, True), (False, False)}
+
+
+def test_max_sets():
+    assert len(by_set(build(principles(6), per_set=2, statements=2, negate="all", max_sets=4, seed=0))) == 4
+
+
+def test_equal_texts_are_refused():
+    same = Principle(id="same", text="Be brief.", opposite="be  BRIEF.", writer="human")
+    with pytest.raises(UserError, match="set 'same': the constitutions 'same' and '-same' have the same text"):
+        build([same], per_set=2, statements=1, negate="all", max_sets=None, seed=0)
+
+
+def test_equal_texts_in_a_group_are_refused():
+    # "A and not B" reads like "B and not A" where B is the opposite of A in other words.
+    pair = [
+        Principle(id="a", text="Be brief.", opposite="Be long.", writer="human"),
+        Principle(id="b", text="Be long.", opposite="Be brief.", writer="human"),
+    ]
+    with pytest.raises(UserError, match="same text"):
+        build(pair, per_set=4, statements=2, negate="all", max_sets=None, seed=0)
+
+
+def test_too_few_principles():
+    with pytest.raises(UserError, match="constitutions.statements is 3, but there are only 2 principles"):
+        build(principles(2), per_set=2, statements=3, negate="all", max_sets=None, seed=0)
+
+
+@given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 5))
+def test_assignment_is_balanced(queries, sets, seed):
+    names = [f"s{i}" for i in range(sets)]
+    assigned = assign([f"q{i}" for i in range(queries)], names, seed)
+    counts = collections.Counter(assigned.values())
+    assert len(assigned) == queries
+    assert max(counts.values()) - min(counts.get(name, 0) for name in names) <= 1
+
+
+def test_order_depends_on_query_and_seed_only():
+    orders = {tuple(order(4, f"q{i}", 1, True)) for i in range(50)}
+    assert len(orders) > 5
+    assert order(4, "q", 1, True) == order(4, "q", 1, True)
+    assert order(4, "q", 1, False) == [0, 1, 2, 3]
+
+
+def test_prompt_text():
+    prompts = Prompts(
+        style="plain",
+        statement="{number}. {statement}",
+        separator="\n",
+        generation="{constitution}|{query}",
+        training="{query}|{constitution}",
+    )
+    members = build(principles(2), per_set=2, statements=2, negate="all", max_sets=None, seed=0)
+    assert constitution_text(members[1], [1, 0], prompts) == "1. Avoid 1.\n2. Avoid 0."
+    assert fill(prompts.training, "C {query}", "Q {constitution}") == "Q {constitution}|C {query}"
+    assert fill(prompts.generation, "C {query}", "Q {constitution}") == "C {query}|Q {constitution}"

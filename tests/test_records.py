@@ -1,0 +1,96 @@
+import gzip
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sami import records
+from sami.errors import UserError
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+queries = st.builds(
+    records.Query,
+    id=texts,
+    task=texts,
+    text=texts,
+    reference=st.none() | texts,
+    meta=st.dictionaries(texts, texts, max_size=2),
+)
+responses = st.builds(
+    records.Response,
+    text=texts,
+    constitution=st.integers(0, 3),
+    tokens=st.integers(0, 99),
+    finish=st.sampled_from(["end", "stop", "length"]),
+)
+examples = st.builds(
+    records.Example,
+    query_id=texts,
+    set_id=texts,
+    constitution_ids=st.lists(texts, min_size=2, max_size=4),
+    order=st.lists(st.integers(0, 3), max_size=3),
+    responses=st.lists(responses, min_size=2, max_size=4),
+    policy=texts,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(queries, max_size=4), st.lists(examples, max_size=3))
+def test_what_is_written_is_read(tmp_path_factory, some_queries, some_examples):
+    folder = tmp_path_factory.mktemp("records")
+    for kind, values in ((records.Query, some_queries), (records.Example, some_examples)):
+        records.write(values, folder / "file.jsonl")
+        assert records.read(kind, folder / "file.jsonl") == values
+        assert len((folder / "file.jsonl").read_text(encoding="utf-8").split("\n")) == len(values) + 1
+
+
+GOOD = '{"id": "a", "task": "t", "text": "x"}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "b", "task": "t", "text": "x"', "line 2: not valid JSON"),
+        ("[1, 2]", "line 2: found list, expected a JSON object"),
+        ('{"id": "b", "task": "t"}', "line 2: field 'text'"),
+        ('{"id": 7, "task": "t", "text": "x"}', "line 2: field 'id'.*found 7"),
+        ('{"id": "b", "task": "t", "text": "x", "txet": "y"}', "line 2: field 'txet'"),
+    ],
+)
+def test_bad_line_is_named(tmp_path, line, message):
+    path = tmp_path / "queries.jsonl"
+    path.write_text(GOOD + line + "\n")
+    with pytest.raises(UserError, match=message) as error:
+        records.read(records.Query, path)
+    assert str(path) in str(error.value)
+
+
+def test_gzip_and_blank_lines(tmp_path):
+    path = tmp_path / "queries.jsonl.gz"
+    path.write_bytes(gzip.compress((GOOD + "\n" + GOOD).encode()))
+    assert len(records.read(records.Query, path)) == 2
+    path.write_bytes(b"not gzip")
+    with pytest.raises(UserError, match="cannot be read as UTF-8"):
+        records.read(records.Query, path)
+    (tmp_path / "latin.jsonl").write_bytes(GOOD.encode() + b'{"id": "\xe9"}\n')
+    with pytest.raises(UserError, match="cannot be read as UTF-8"):
+        records.read(records.Query, tmp_path / "latin.jsonl")
+    with pytest.raises(UserError, match="no such file"):
+        records.read(records.Query, tmp_path / "absent.jsonl")
+
+
+def test_line_separators_inside_texts_do_not_break_lines(tmp_path):
+    value = records.Query(id="a", task="t", text="one\u2028two\x85three\nfour")
+    records.write([value], tmp_path / "q.jsonl")
+    assert records.read(records.Query, tmp_path / "q.jsonl") == [value]
+    assert json.loads((tmp_path / "q.jsonl").read_text().split("\n")[0])["text"] == value.text
+
+
+def test_check_is_validated():
+    with pytest.raises(ValueError, match="must differ"):
+        records.Check(measure="words", best=1, worst=1)
+    with pytest.raises(ValueError, match="'pattern' belongs"):
+        records.Check(measure="words", best=1, worst=0, pattern="x")
+    with pytest.raises(ValueError, match="'pattern' belongs"):
+        records.Check(measure="matches", best=1, worst=0)

@@ -1,0 +1,205 @@
+"""The whole workflow on a tiny model: what a change replans, what a kill leaves behind, what bad input says."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import yaml
+from conftest import make_tiny_llama
+from workflow_project import TINY, Project
+
+AFTER_POLICY = {"sample_evaluation", "estimate_information", "judge_responses"}
+AT_THE_END = {("tabulate", ""), ("plot_figures", ""), ("build_report", ""), ("all", "")}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_source, tmp_path_factory):
+    """A project whose quickstart has run to its end."""
+    project = Project(tmp_path_factory.mktemp("workflow"), tiny_source)
+    project.printed = project.run()
+    return project
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished project that a test may change. Time stamps are kept."""
+    shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
+    project = object.__new__(Project)
+    project.folder, project.overrides = tmp_path / "copy", finished.overrides
+    return project
+
+
+def change(project, *keys, to):
+    content = yaml.safe_load((project.folder / project.overrides).read_text())
+    inner = content
+    for key in keys[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[keys[-1]] = to
+    project.write(project.overrides, content)
+
+
+def test_whole_run(finished):
+    folder = finished.folder / "results/quickstart"
+    lines = (folder / "tables/summary.csv").read_text().splitlines()
+    assert lines[0] == (
+        "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
+        "response_tokens,degenerate_share,n_queries"
+    )
+    assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2", "3"]
+    for t in (1, 2, 3):
+        assert (folder / f"iteration-{t}/model/model.safetensors").stat().st_size > 0
+        assert (folder / f"iteration-{t}/model/provenance.json").exists()
+        assert any((folder / f"tensorboard/iteration-{t}").iterdir())
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert not list(folder.rglob("*.partial"))
+    for output in folder.rglob("*.jsonl"):
+        assert output.with_name(output.name + ".provenance.json").exists(), output
+    assert "iteration" in finished.printed.splitlines()[-6] or "win rate" in finished.printed
+
+
+def test_second_run_does_nothing(finished):
+    assert "Nothing to be done" in finished.run()
+
+
+def test_iterations_use_fresh_queries(finished):
+    import json
+
+    folder = finished.folder / "results/quickstart"
+    held_out = {json.loads(line)["id"] for line in (folder / "queries/eval.jsonl").open()}
+    train = [json.loads(line)["id"] for line in (folder / "queries/train.jsonl").open()]
+    assert len(set(train)) == len(train)
+    assert not held_out & set(train)
+    for t in (1, 2, 3):
+        used = {json.loads(line)["query_id"] for line in (folder / f"iteration-{t}/responses.jsonl").open()}
+        assert used <= set(train[4 * (t - 1) : 4 * t])
+
+
+def test_forced_training_of_iteration_2(finished):
+    planned = finished.planned("--forcerun", "results/quickstart/iteration-2/model")
+    expected = {("train", "2"), ("sample_responses", "3"), ("train", "3"), *AT_THE_END}
+    expected |= {(rule, t) for rule in AFTER_POLICY for t in "23"}
+    assert planned == expected
+
+
+def test_changed_judge_replans_judging_and_figures_only(copy):
+    judge = copy.folder / "config/judges/checks.yaml"
+    judge.write_text(judge.read_text().replace("tie_margin: 0.0", "tie_margin: 0.1"))
+    assert copy.planned() == {("judge_responses", t) for t in "123"} | AT_THE_END
+
+
+def test_edited_sampling_module_replans_sampling_and_what_follows(copy):
+    everything = {(rule, t) for rule in AFTER_POLICY for t in "123"} | {("train", t) for t in "123"} | AT_THE_END
+    everything |= {("sample_responses", t) for t in "123"}
+    everything |= {("sample_evaluation", "0"), ("estimate_information", "0")}
+    for module in ("sampling/responses.py", "stages/sample_responses.py"):
+        path = copy.folder / "src/sami" / module
+        before = path.read_text()
+        path.write_text(before + "\nEDITED = True\n")
+        assert copy.planned() == everything, module
+        path.write_text(before)
+    assert "Nothing to be done" in copy.run("--dry-run")
+
+
+def test_edited_plotting_replans_figures_only(copy):
+    path = copy.folder / "src/sami/plotting.py"
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+    assert copy.planned() == {("plot_figures", ""), ("build_report", ""), ("all", "")}
+
+
+def test_one_more_iteration_keeps_the_others(copy):
+    change(copy, "experiments", "quickstart", "iterations", to=4)
+    new = {("sample_responses", "4"), ("train", "4")} | {(rule, "4") for rule in AFTER_POLICY}
+    assert copy.planned() == new | AT_THE_END
+
+
+def test_one_iteration_alone(finished, tmp_path, tiny_source):
+    project = Project(tmp_path / "fresh", tiny_source)
+    planned = project.planned("results/quickstart/iteration-1/model")
+    assert ("train", "1") in planned
+    assert not {("train", "2"), ("sample_responses", "2"), ("tabulate", "")} & planned
+
+
+@pytest.mark.parametrize(
+    ("rule", "victim"), [("sample_responses", "workflow"), ("train", "stage"), ("estimate_information", "workflow")]
+)
+def test_killed_run_ends_with_the_same_results(finished, copy, rule, victim):
+    """SIGKILL of the stage, or of the workflow with all its processes, in the middle of a job of iteration 2."""
+    project, target = copy, "results/quickstart/iteration-2/eval/information.jsonl"
+    for t in (2, 3):
+        shutil.rmtree(project.folder / f"results/quickstart/iteration-{t}")
+    running = subprocess.Popen(
+        project.command(target), cwd=project.folder, env=project.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    stage = wait_for(f"sami.stages.{rule} .*iteration-2", running, project.folder)
+    if victim == "stage":
+        os.kill(stage, signal.SIGKILL)
+    else:
+        os.killpg(running.pid, signal.SIGKILL)  # leaves a stale lock behind
+    assert running.wait() != 0
+    project.run("--rerun-incomplete", target)
+    expected = finished.results()
+    for name, content in project.results().items():
+        assert content == expected[name], name
+    assert not list((project.folder / "results").rglob("*.partial"))
+
+
+def wait_for(pattern, running, folder) -> int:
+    """Process id of the first stage whose command matches and that runs in a folder."""
+    while running.poll() is None:
+        for pid in subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split():
+            try:
+                if os.readlink(f"/proc/{pid}/cwd") == str(folder):
+                    time.sleep(2)  # well inside the job
+                    return int(pid)
+            except OSError:
+                continue
+        time.sleep(0.02)
+    raise AssertionError("the run ended before the stage was seen")
+
+
+def bad(tiny_source, tmp_path, expect=1, overrides=TINY, run=()):
+    project = Project(tmp_path / "bad", tiny_source, overrides)
+    printed = project.run(*run, expect=expect)
+    return printed
+
+
+def test_unknown_key_is_one_clear_error_before_anything_runs(tiny_source, tmp_path):
+    overrides = {**TINY, "defaults": {**TINY["defaults"], "iteratoins": 2}}
+    printed = bad(tiny_source, tmp_path, overrides=overrides)
+    assert "tiny.yaml" in printed
+    assert "iteratoins" in printed
+    assert "'iterations'" in printed
+    assert not (tmp_path / "bad/results").exists()
+
+
+def test_prompt_longer_than_context(tmp_path):
+    source = make_tiny_llama(tmp_path / "short", context=40)
+    printed = bad(source, tmp_path)
+    assert "query 'everyday-" in printed
+    assert "more than the model's context of 40" in printed
+
+
+def test_tokenizer_without_end_token(tmp_path):
+    source = make_tiny_llama(tmp_path / "endless", end_token=False)
+    printed = bad(source, tmp_path)
+    assert "the tokenizer has no end token" in printed
+    assert not (tmp_path / "bad/resources/models/tiny").exists()
+
+
+def test_diverging_training_leaves_the_last_good_state(tiny_source, tmp_path):
+    defaults = {**TINY["defaults"], "training": {**TINY["defaults"]["training"], "learning_rate": 1e12}}
+    printed = bad(tiny_source, tmp_path, overrides={**TINY, "defaults": defaults})
+    assert "training stopped at step 2 of 2" in printed
+    assert "Lower training.learning_rate" in printed
+    folder = tmp_path / "bad/results/quickstart/iteration-1"
+    assert not (folder / "model").exists()
+    assert (folder / "model.last-good/model.safetensors").exists()
+
+
+def test_results_of_another_configuration_version(copy):
+    (copy.folder / "results/.format-version").write_text("0\n")
+    assert "results" in copy.run("--dry-run", expect=1)

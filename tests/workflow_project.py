@@ -1,0 +1,82 @@
+"""A copy of the project in a temporary folder, in which tests run the real workflow."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import ROOT
+
+TINY = {
+    "defaults": {
+        "model": "tiny",
+        "queries": {"train": 4, "eval": 4},
+        "sampling": {"max_new_tokens": 12, "batch_size": 8},
+        "training": {"queries_per_step": 2, "queries_per_pass": 2, "learning_rate": 1e-3},
+        "evaluation": {"sampling": {"max_new_tokens": 12, "batch_size": 8}, "bootstrap_samples": 200},
+    },
+    "experiments": {"quickstart": {"model": "tiny"}},
+}
+
+
+class Project:
+    """The copy, with an override file that makes the quickstart tiny."""
+
+    def __init__(self, folder: Path, model: Path, overrides: dict = TINY):
+        self.folder = folder
+        for part in ("workflow", "config", "profiles", "src"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        with (folder / "config/models.yaml").open("a") as file:
+            yaml.safe_dump({"tiny": {"source": "path", "path": str(model)}}, file)
+        self.overrides = self.write("tiny.yaml", overrides)
+
+    def write(self, name: str, content: dict) -> str:
+        (self.folder / name).write_text(yaml.safe_dump(content))
+        return name
+
+    def command(self, *arguments: str) -> list[str]:
+        one_thread = [
+            f"{rule}=1" for rule in ("sample_responses", "sample_evaluation", "train", "estimate_information")
+        ]
+        options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
+        return [sys.executable, "-m", "snakemake", *options, *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # The copy of the package comes before the installed one.
+        return {**os.environ, "PYTHONPATH": str(self.folder / "src"), "OMP_WAIT_POLICY": "PASSIVE"}
+
+    def run(self, *arguments: str, expect: int = 0) -> str:
+        """Runs snakemake; returns what it printed. Fails where the exit status is not the expected one."""
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == expect, printed[-6000:]
+        return printed
+
+    def planned(self, *arguments: str) -> set[tuple[str, str]]:
+        """(rule, iteration) of the jobs in a dry run."""
+        jobs, rule = set(), None
+        for line in self.run("--dry-run", *arguments).splitlines():
+            if line.startswith(("rule ", "localrule ")):
+                rule, iteration = line.split()[1].rstrip(":"), ""
+                jobs.add((rule, iteration))
+            elif line.strip().startswith("wildcards:") and "iteration=" in line:
+                jobs.discard((rule, ""))
+                jobs.add((rule, line.split("iteration=")[1].split(",")[0].strip()))
+        return jobs
+
+    def results(self) -> dict[str, bytes]:
+        """Contents of everything that must be the same in two runs: records, tables, figures and weights."""
+        wanted = {".jsonl", ".csv", ".safetensors", ".png", ".pdf"}
+        files = sorted((self.folder / "results").rglob("*"))
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in files
+            if path.suffix in wanted
+            and path.name not in {"training.jsonl", "training.csv", "training.png", "training.pdf"}
+        }

