@@ -105,7 +105,13 @@ def _key(variable: str, base_url: str | None) -> str:
 def _client(base_url: str | None, key: str, timeout_seconds: float) -> Any:
     import openai
 
-    return openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout_seconds, max_retries=RETRIES)
+    try:
+        return openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout_seconds, max_retries=RETRIES)
+    except Exception as error:  # of the client's HTTP library, which differs between its versions
+        raise UserError(
+            f"found the address {base_url!r} ({_cleaned(str(error), key)}), expected a URL such as "
+            "http://localhost:8000/v1. Mend 'base_url'."
+        ) from None
 
 
 def _without_password(url: Any) -> str:

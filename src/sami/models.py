@@ -104,11 +104,12 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load(folder: Path) -> PreTrainedModel:
-    """The weights of a prepared model in the dtype it was prepared with, in evaluation mode, without dropout."""
+    """The weights of a prepared model, in the dtype it was prepared with, on the GPU if there is one."""
     specification = _specification(folder)
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, specification["dtype"]), use_safetensors=True, **_trust(folder)
-    ).eval()
+    )
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def save(model: PreTrainedModel, source: Path, output: Path) -> None:

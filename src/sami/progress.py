@@ -21,7 +21,7 @@ class Progress:
     Args:
         total: units of work in all.
         description: what is being done ("sampling").
-        unit: name of one unit ("response").
+        unit: name of one unit in the plural ("responses").
     """
 
     def __init__(self, total: int, description: str, unit: str):
@@ -29,7 +29,7 @@ class Progress:
         self.done = 0
         self.started = self.logged = time.monotonic()
         self.bar = (
-            tqdm(total=total, desc=description, unit=unit, dynamic_ncols=True, leave=False)
+            tqdm(total=total, desc=description, unit=f" {unit}", dynamic_ncols=True, leave=False)
             if sys.stderr.isatty()
             else None
         )
@@ -43,7 +43,7 @@ class Progress:
         if exception[0] is None:
             seconds = time.monotonic() - self.started
             rate = self.done / max(seconds, 1e-9)
-            log.info("%s: %d %ss in %.0f s (%.2f/s)", self.description, self.done, self.unit, seconds, rate)
+            log.info("%s: %d %s in %.0f s (%.2f/s)", self.description, self.done, self.unit, seconds, rate)
 
     def update(self, count: int = 1, **values: float) -> None:
         """Adds `count` finished units and shows `values` (loss, win rate, ...) beside them."""
@@ -58,6 +58,6 @@ class Progress:
             extra = "".join(f", {name} {value:.3f}" for name, value in values.items())
             remaining = (self.total - self.done) / rate
             log.info(
-                "%s: %d of %d %ss, %.2f/s, %.0f s left%s",
+                "%s: %d of %d %s, %.2f/s, %.0f s left%s",
                 self.description, self.done, self.total, self.unit, rate, remaining, extra,
             )  # fmt: skip

@@ -126,7 +126,7 @@ class Behaviour(Settings):
 
     id: Annotated[str, Field(pattern=IDENTIFIER)]
     description: str
-    about: Annotated[list[str], Field(min_length=1)]
+    about: Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]
     check: Check | None = None
     opposite_check: Check | None = None
 

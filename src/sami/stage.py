@@ -112,7 +112,18 @@ class Stage:
         logging.basicConfig(
             level=logging.INFO, handlers=handlers, format=f"%(asctime)s {self.name}: %(message)s", datefmt="%H:%M:%S"
         )
-        for noisy in ("httpx", "httpcore", "openai", "urllib3", "matplotlib", "fontTools", "datasets", "fsspec"):
+        for noisy in (
+            "httpx",
+            "httpx2",
+            "httpcore",
+            "httpcore2",
+            "openai",
+            "urllib3",
+            "matplotlib",
+            "fontTools",
+            "datasets",
+            "fsspec",
+        ):
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -17,7 +17,7 @@ def value(check: Check, text: str) -> int:
         case "words":
             return len(text.split())
         case "sentences":
-            return len(_SENTENCE_END.findall(text))
+            return len(_SENTENCE_END.findall(_LIST_ITEM.sub("", text)))  # "1." ends no sentence
         case "list_items":
             return len(_LIST_ITEM.findall(text))
         case "matches":

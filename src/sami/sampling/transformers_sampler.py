@@ -93,7 +93,7 @@ def generate(
     """
     completions: dict[int, Completion] = {}
     by_length = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt))
-    with Progress(len(requests), "sampling", "response") as progress:
+    with Progress(len(requests), "sampling", "responses") as progress:
         for start in range(0, len(requests), sampling.batch_size):
             indices = by_length[start : start + sampling.batch_size]
             batch = _generate_batch(model, tokenizer, [requests[i] for i in indices], sampling, stop)

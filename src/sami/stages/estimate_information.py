@@ -27,7 +27,7 @@ def score(folder, scorer: str, sources: dict[str, list[records.Example]], argume
         # An empty response has no log-probability; its example stands in the verdicts and the counts, not here.
         examples = [e for e in examples if all(response.text for response in e.responses)]
         items = tokenize(examples, queries, constitutions, arguments.prompts, tokenizer, context=context)
-        with torch.inference_mode(), Progress(len(items), f"scoring {source} by {scorer}", "query") as progress:
+        with torch.inference_mode(), Progress(len(items), f"scoring {source} by {scorer}", "queries") as progress:
             for start in range(0, len(items), arguments.queries_per_pass):
                 batch = items[start : start + arguments.queries_per_pass]
                 sums, means = matrix(model, LAYOUTS[arguments.scoring](batch))

@@ -40,24 +40,23 @@ def endpoint(writer: settings.Writer, seed: int) -> Callable[[str, int], str]:
     return complete
 
 
-def local(writer: settings.Writer, folder: str | None, seed: int) -> Callable[[str, int], str]:
+def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[str, int], str]:
     """A source of texts: a prepared model on this machine, through its chat template where it has one.
 
     Raises:
         UserError: there is no such folder, or a prompt is too long for the model.
     """
-    if folder is None or not (Path(folder) / "config.json").is_file():
+    if folder is None or not (folder / "config.json").is_file():
         raise UserError(
             f"--model: found {folder or 'nothing'}, expected a prepared model folder, which a writer of kind 'local' "
             "needs. Make one with the stage prepare_model."
         )
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True).eval().to(device)
-    longest = getattr(model.config, "max_position_embeddings", None)
+    from sami import models
+
+    model, tokenizer = models.load(folder), models.load_tokenizer(folder)
+    longest = models.context_length(model)
 
     def complete(prompt: str, attempt: int) -> str:
         if tokenizer.chat_template:
@@ -67,7 +66,7 @@ def local(writer: settings.Writer, folder: str | None, seed: int) -> Callable[[s
         else:
             inputs = tokenizer(prompt + "\n", return_tensors="pt")
         length = inputs["input_ids"].shape[1]  # (1, length)
-        if longest and length + writer.max_tokens > longest:
+        if length + writer.max_tokens > longest:
             raise UserError(
                 f"the writer's prompt has {length} tokens; with max_tokens = {writer.max_tokens} that is more than the "
                 f"{longest} that {folder} can attend to. Shorten 'prompt' or lower 'max_tokens'."
@@ -76,10 +75,10 @@ def local(writer: settings.Writer, folder: str | None, seed: int) -> Callable[[s
         torch.manual_seed(stable_seed(seed, prompt, attempt))
         with torch.inference_mode():
             tokens = model.generate(
-                **inputs.to(device),
+                **inputs.to(model.device),
                 max_new_tokens=writer.max_tokens,
                 do_sample=bool(writer.temperature),
-                pad_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
                 **drawing,
             )
         return tokenizer.decode(tokens[0, length:], skip_special_tokens=True)
@@ -114,7 +113,7 @@ def main(arguments) -> None:
         else local(writer, arguments.model, arguments.seed)
     )
     written = []
-    with Progress(len(file.behaviours), "writing principles", "principle") as progress:
+    with Progress(len(file.behaviours), "writing principles", "principles") as progress:
         for behaviour in file.behaviours:
             written.append(principles.write(behaviour, complete, writer.prompt, writer.tries, name))
             progress.update()

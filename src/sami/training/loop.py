@@ -87,7 +87,7 @@ def train(
     optimizer = make_optimizer(policy, settings)
     steps = math.ceil(len(items) / settings.queries_per_step) * settings.epochs
     good: State = {}
-    with Progress(len(items) * settings.epochs, "training", "query") as progress:
+    with Progress(len(items) * settings.epochs, "training", "queries") as progress:
         for number, batch in enumerate(schedule(items, settings, seed), 1):
             started = time.monotonic()
             step = _accumulate(policy, reference, batch, settings)

