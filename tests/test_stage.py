@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_code_digest_follows_imports(tmp_path, monkeypatch):
     assert changed("sampling/transformers_sampler.py") == {"sample_responses"}
     assert changed("training/loop.py") == {"train"}
     assert changed("scoring/layouts.py") == {"train", "estimate_information"}
-    assert changed("judging/checks.py") == {"judge_responses", "tabulate", "build_report"} & set(names)
+    assert changed("judging/checks.py") == {"judge_responses", "tabulate"}
     assert changed("records.py") >= {"train", "judge_responses", "tabulate"}
     assert changed("stages/train.py") == {"train"}
 
@@ -118,10 +119,7 @@ def test_ground_floor_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_no_stage_module_and_no_core_module_knows_snakemake():
+def test_nothing_in_the_package_knows_snakemake_and_the_core_knows_no_stage():
     for path in (ROOT / "src").rglob("*.py"):
-        assert "import snakemake" not in path.read_text().lower(), path
-        if path.parent.name != "stages":
-            assert "sami.stages" not in path.read_text().replace("python -m sami.stages", "").replace(
-                'f"sami.stages', ""
-            ), path
+        unwanted = r"snakemake" if path.parent.name == "stages" else r"snakemake|sami\.stages"
+        assert not re.search(rf"^\s*(from|import) ({unwanted})", path.read_text(), re.MULTILINE), path
