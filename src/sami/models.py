@@ -6,10 +6,12 @@ Weights are read from safetensors or GGUF only, never from pickled files.
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sami.errors import UserError
@@ -18,6 +20,9 @@ from sami.stage import require_space
 from sami.wheels import wheel_file
 
 log = logging.getLogger(__name__)
+
+if not sys.stderr.isatty():  # the library's bars fill log files with control characters
+    transformers.utils.logging.disable_progress_bar()
 
 SPECIFICATION = "sami_model.json"  # dtype and trust_remote_code, kept with the weights
 
