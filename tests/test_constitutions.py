@@ -8,11 +8,17 @@ from sami.constitutions import assign, build, by_set, order
 from sami.errors import UserError
 from sami.prompts import constitution_text, fill
 from sami.records import Principle
-from sami.settings import Prompts
+from sami.settings import Constitutions, Prompts
 
 
 def principles(count):
     return [Principle(id=f"p{i}", text=f"Do {i}.", opposite=f"Avoid {i}.", writer="human") for i in range(count)]
+
+
+def how(per_set, statements, negate, max_sets=None):
+    return Constitutions(
+        writer="w", principles="p", per_set=per_set, statements=statements, negate=negate, max_sets=max_sets
+    )
 
 
 @given(st.data())
@@ -21,9 +27,8 @@ def test_sets_are_whole_distinct_and_reproducible(data):
     per_set = data.draw(st.integers(2, 2**k))
     count = data.draw(st.integers(k, 6))
     negate, seed = data.draw(st.sampled_from(["all", "any"])), data.draw(st.integers(0, 9))
-    options = {"per_set": per_set, "statements": k, "negate": negate, "max_sets": None, "seed": seed}
-    built = build(principles(count), **options)
-    assert built == build(principles(count), **options)
+    built = build(principles(count), how(per_set, k, negate), seed)
+    assert built == build(principles(count), how(per_set, k, negate), seed)
     for members in by_set(built).values():
         assert len(members) == per_set
         assert len({c.id for c in members}) == len({tuple(s.text for s in c.statements) for c in members}) == per_set
@@ -37,19 +42,19 @@ def test_sets_are_whole_distinct_and_reproducible(data):
 
 
 def test_any_draws_every_negation():
-    built = build(principles(9), per_set=2, statements=2, negate="any", max_sets=None, seed=3)
+    built = build(principles(9), how(2, 2, "any", None), 3)
     patterns = {tuple(s.wanted for s in members[1].statements) for members in by_set(built).values()}
     assert patterns == {(True, False), (False, True), (False, False)}
 
 
 def test_max_sets():
-    assert len(by_set(build(principles(6), per_set=2, statements=2, negate="all", max_sets=4, seed=0))) == 4
+    assert len(by_set(build(principles(6), how(2, 2, "all", 4), 0))) == 4
 
 
 def test_equal_texts_are_refused():
     same = Principle(id="same", text="Be brief.", opposite="be  BRIEF.", writer="human")
     with pytest.raises(UserError, match="set 'same': the constitutions 'same' and '-same' have the same text"):
-        build([same], per_set=2, statements=1, negate="all", max_sets=None, seed=0)
+        build([same], how(2, 1, "all", None), 0)
 
 
 def test_equal_texts_in_a_group_are_refused():
@@ -59,12 +64,12 @@ def test_equal_texts_in_a_group_are_refused():
         Principle(id="b", text="Be long.", opposite="Be brief.", writer="human"),
     ]
     with pytest.raises(UserError, match="same text"):
-        build(pair, per_set=4, statements=2, negate="all", max_sets=None, seed=0)
+        build(pair, how(4, 2, "all", None), 0)
 
 
 def test_too_few_principles():
     with pytest.raises(UserError, match="constitutions.statements is 3, but there are only 2 principles"):
-        build(principles(2), per_set=2, statements=3, negate="all", max_sets=None, seed=0)
+        build(principles(2), how(2, 3, "all", None), 0)
 
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 5))
@@ -91,7 +96,7 @@ def test_prompt_text():
         generation="{constitution}|{query}",
         training="{query}|{constitution}",
     )
-    members = build(principles(2), per_set=2, statements=2, negate="all", max_sets=None, seed=0)
+    members = build(principles(2), how(2, 2, "all", None), 0)
     assert constitution_text(members[1], [1, 0], prompts) == "1. Avoid 1.\n2. Avoid 0."
     assert fill(prompts.training, "C {query}", "Q {constitution}") == "Q {constitution}|C {query}"
     assert fill(prompts.generation, "C {query}", "Q {constitution}") == "C {query}|Q {constitution}"

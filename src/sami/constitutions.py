@@ -9,20 +9,19 @@ import random
 
 from sami.errors import UserError
 from sami.records import Constitution, Principle, Statement
+from sami.settings import Constitutions
 
 
-def build(
-    principles: list[Principle], *, per_set: int, statements: int, negate: str, max_sets: int | None, seed: int
-) -> list[Constitution]:
-    """Makes one set of constitutions for every group of `statements` principles.
+def build(principles: list[Principle], settings: Constitutions, seed: int) -> list[Constitution]:
+    """Makes one set of constitutions for every group of k = `settings.statements` principles.
+
+    A set has C = `settings.per_set` constitutions. Those after the first negate the most principles (`negate: all`;
+    with C = 2, all of them), or are drawn among all patterns that negate at least one (`negate: any`, as in the
+    paper's files). At most `settings.max_sets` sets are kept.
 
     Args:
-        principles: at least `statements` of them.
-        per_set: C, constitutions in a set; at least 2, at most 2 ** statements.
-        statements: k, principles in each constitution.
-        negate: "all": the constitutions after the first are those that negate the most principles (with C = 2: all of
-            them). "any": they are drawn among all patterns that negate at least one, as in the paper's files.
-        max_sets: keep at most so many sets, drawn with the seed.
+        principles: at least k of them.
+        settings: how to build the sets.
         seed: of the draws.
 
     Returns:
@@ -31,19 +30,21 @@ def build(
     Raises:
         UserError: too few principles, or two constitutions of a set have equal texts.
     """
-    if len(principles) < statements:
+    size = settings.statements
+    if len(principles) < size:
         raise UserError(
-            f"constitutions.statements is {statements}, but there are only {len(principles)} principles "
+            f"constitutions.statements is {size}, but there are only {len(principles)} principles "
             f"({', '.join(p.id for p in principles)}). Lower it, or add principles."
         )
     draw = random.Random(f"constitutions-{seed}")
-    groups = list(itertools.combinations(principles, statements))
-    if max_sets is not None and max_sets < len(groups):
-        groups = [groups[i] for i in sorted(draw.sample(range(len(groups)), max_sets))]
-    wanted, *negating = sorted(itertools.product([True, False], repeat=statements), key=sum, reverse=True)
+    groups = list(itertools.combinations(principles, size))
+    if settings.max_sets is not None and settings.max_sets < len(groups):
+        groups = [groups[i] for i in sorted(draw.sample(range(len(groups)), settings.max_sets))]
+    wanted, *negating = sorted(itertools.product([True, False], repeat=size), key=sum, reverse=True)
     built = []
     for group in groups:
-        others = negating[::-1][: per_set - 1] if negate == "all" else draw.sample(negating, per_set - 1)
+        count = settings.per_set - 1
+        others = negating[::-1][:count] if settings.negate == "all" else draw.sample(negating, count)
         set_id = "+".join(principle.id for principle in group)
         built.extend(_constitution(set_id, group, pattern) for pattern in [wanted, *others])
     for constitutions in by_set(built).values():

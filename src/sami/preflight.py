@@ -10,8 +10,10 @@ from pathlib import Path
 
 from sami import queries
 from sami.configuration import Configuration, known, local_model
+from sami.constitutions import build
 from sami.errors import UserError
 from sami.messages import plain
+from sami.principles import from_people
 from sami.settings import (
     Experiment,
     Model,
@@ -46,6 +48,7 @@ def check(configuration: Configuration, experiment_names: Sequence[str]) -> None
     models = {}
     for name, experiment in experiments.items():
         _check_writer(configuration, name)
+        _check_constitutions(configuration, name)
         _check_counts(configuration, name)
         writer = configuration.writers[experiment.constitutions.writer]
         models |= {model: configuration.models[model] for model in [experiment.model, *local_model(writer)]}
@@ -103,6 +106,15 @@ def _check_writer(configuration: Configuration, experiment: str) -> None:
             f"file with '{other}', expected one with '{needed}', since the writer '{constitutions.writer}' is of kind "
             f"{kind}. Name another file of {configuration.root.constitutions}, or another writer."
         )
+
+
+def _check_constitutions(configuration: Configuration, experiment: str) -> None:
+    """A person's principles can be made into sets of different constitutions."""
+    settings = configuration.experiments[experiment].constitutions
+    file = configuration.principle_files[settings.principles]
+    if file.pairs:
+        with _within(f"{configuration.root.constitutions}/{settings.principles}.yaml"):
+            build(from_people(file, settings.writer), settings, configuration.experiments[experiment].seed)
 
 
 def _check_counts(configuration: Configuration, name: str) -> None:

@@ -1,7 +1,8 @@
 """Checked settings, paths, and what the rules share."""
 
-import json
+import atexit
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from sami.provenance import code_digest
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
 # `python` in the rules is the one that runs this workflow, also where its environment is not activated.
-os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 
 def requested(settings):
     """Names of the experiments that the targets on the command line belong to."""
-    words = [Path(word) for word in sys.argv[1:]]  # Snakemake knows its targets only after this file is read
+    # Snakemake knows its targets only after this file is read, so the command line tells.
+    words = [Path(word) for word in sys.argv[1:]]
     by_name = [name for name in settings.experiments if any(name in word.parts for word in words)]
     return by_name or settings.root.run
 
@@ -38,13 +40,17 @@ def load_settings():
 
 def configuration_files():
     """All configuration files, in the order in which later ones override."""
-    files = ["config/config.yaml", *workflow.configfiles, *workflow.overwrite_configfiles]
+    files = [
+        "config/config.yaml",
+        *workflow.configfiles,
+        *workflow.overwrite_configfiles,
+    ]
     return list(dict.fromkeys(os.path.relpath(file) for file in files))
 
 
 SETTINGS = load_settings()
 RESULTS, RESOURCES = SETTINGS.root.results, SETTINGS.root.resources
-HEAVY_THREADS = min(8, workflow.cores or 2)  # for rules that run a model
+HEAVY_THREADS = min(8, workflow.resource_settings.cores or 2)  # for rules that run a model
 
 
 wildcard_constraints:
@@ -103,11 +109,47 @@ def of_every_policy(path, first=0):
     def files(wildcards):
         last = settings_of(wildcards).iterations
         return [
-            f"{RESULTS}/{wildcards.experiment}/iteration-{t}/{path}".format(**wildcards)
-            for t in range(first, last + 1)
+            f"{RESULTS}/{wildcards.experiment}/iteration-{t}/{path}".format(**wildcards) for t in range(first, last + 1)
         ]
 
     return files
+
+
+def local_files(task):
+    """The query files of a task that lie on this machine."""
+    paths = (task.train.path, task.eval.path)
+    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
+
+
+def writer_of(wildcards):
+    return SETTINGS.writers[settings_of(wildcards).constitutions.writer]
+
+
+def writer_model(wildcards):
+    """The model folder of a writer that runs on this machine."""
+    writer = writer_of(wildcards)
+    return f"{RESOURCES}/models/{writer.model}" if writer.kind == "local" else []
+
+
+def train_slice(wildcards):
+    """Which of the ordered training queries an iteration uses: never the same twice."""
+    counts, iteration = settings_of(wildcards).train_counts(), int(wildcards.iteration)
+    return f"--first {sum(counts[: iteration - 1])} --count {counts[iteration - 1]}"
+
+
+def shuffle_flag(wildcards):
+    return "--shuffle" if settings_of(wildcards).constitutions.shuffle else ""
+
+
+def start_of(wildcards):
+    """The policy that training starts from: the base model (expert iteration) or the iteration before."""
+    previous = settings_of(wildcards).training.start_from == "previous"
+    return policy(wildcards.experiment, int(wildcards.iteration) - 1 if previous else 0)
+
+
+def verdicts_of(wildcards):
+    judge = settings_of(wildcards).evaluation.judge
+    return of_every_policy(f"eval/verdicts-{judge}-vs-base.jsonl", first=1)(wildcards)
 
 
 def finished(experiment):

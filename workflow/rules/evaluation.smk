@@ -2,13 +2,22 @@
 
 
 rule sample_evaluation:
-    output:
-        responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
-        counts=in_experiment("iteration-{iteration}/eval/sampling.json"),
     input:
         model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration)),
         queries=in_experiment("queries/eval.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
+    output:
+        responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
+        counts=in_experiment("iteration-{iteration}/eval/sampling.json"),
+    log:
+        in_experiment("logs/sample_evaluation-{iteration}.log"),
+    benchmark:
+        in_experiment("benchmarks/sample_evaluation-{iteration}.tsv")
+    conda:
+        "../../envs/sami.yaml"
+    threads: HEAVY_THREADS
+    resources:
+        mem_mb=4000,
     params:
         code=code_digest("sample_responses"),
         prompts=prompts_of,
@@ -17,13 +26,6 @@ rule sample_evaluation:
         eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
         shuffle=shuffle_flag,
         seed=seed_of,
-    log:
-        in_experiment("logs/sample_evaluation-{iteration}.log"),
-    benchmark:
-        in_experiment("benchmarks/sample_evaluation-{iteration}.tsv")
-    threads: HEAVY_THREADS
-    resources:
-        mem_mb=4000,
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --sampling {params.sampling:q} "
@@ -32,8 +34,6 @@ rule sample_evaluation:
 
 
 rule estimate_information:
-    output:
-        in_experiment("iteration-{iteration}/eval/information.jsonl"),
     input:
         model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration)),
         base_model=lambda wildcards: policy(wildcards.experiment, 0),
@@ -41,18 +41,22 @@ rule estimate_information:
         base_responses=in_experiment("iteration-0/eval/responses.jsonl"),
         queries=in_experiment("queries/eval.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
+    output:
+        in_experiment("iteration-{iteration}/eval/information.jsonl"),
+    log:
+        in_experiment("logs/estimate_information-{iteration}.log"),
+    benchmark:
+        in_experiment("benchmarks/estimate_information-{iteration}.tsv")
+    conda:
+        "../../envs/sami.yaml"
+    threads: HEAVY_THREADS
+    resources:
+        mem_mb=4000,
     params:
         code=code_digest("estimate_information"),
         prompts=prompts_of,
         scoring=lambda wildcards: settings_of(wildcards).training.scoring,
         per_pass=lambda wildcards: settings_of(wildcards).training.queries_per_pass,
-    log:
-        in_experiment("logs/estimate_information-{iteration}.log"),
-    benchmark:
-        in_experiment("benchmarks/estimate_information-{iteration}.tsv")
-    threads: HEAVY_THREADS
-    resources:
-        mem_mb=4000,
     shell:
         stage("estimate_information") + "--model {input.model:q} --responses {input.responses:q} "
         "--base-model {input.base_model:q} --base-responses {input.base_responses:q} --queries {input.queries:q} "
@@ -61,21 +65,23 @@ rule estimate_information:
 
 
 rule judge_responses:
-    output:
-        in_experiment("iteration-{iteration}/eval/verdicts-{judge}-vs-base.jsonl"),
     input:
         responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
         comparator=in_experiment("iteration-0/eval/responses.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
-    params:
-        code=code_digest("judge_responses"),
-        judge=lambda wildcards: as_json(SETTINGS.judges[wildcards.judge]),
+    output:
+        in_experiment("iteration-{iteration}/eval/verdicts-{judge}-vs-base.jsonl"),
     log:
         in_experiment("logs/judge_responses-{judge}-{iteration}.log"),
     benchmark:
         in_experiment("benchmarks/judge_responses-{judge}-{iteration}.tsv")
+    conda:
+        "../../envs/sami.yaml"
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("judge_responses"),
+        judge=lambda wildcards: as_json(SETTINGS.judges[wildcards.judge]),
     shell:
         stage("judge_responses") + "--responses {input.responses:q} --comparator-responses {input.comparator:q} "
         "--constitutions {input.constitutions:q} --judge {params.judge:q} --judge-name {wildcards.judge} "

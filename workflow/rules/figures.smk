@@ -5,15 +5,25 @@ FIGURES = [
     for name in ("win_rate", "bound", "adherence", "length", "degeneration", "training")
     for suffix in ("pdf", "png")
 ]
-TABLES = ["information", "win_rates", "adherence", "lengths", "degeneration", "training", "samples"]
-
-
-def verdicts_of(wildcards):
-    judge = settings_of(wildcards).evaluation.judge
-    return of_every_policy(f"eval/verdicts-{judge}-vs-base.jsonl", first=1)(wildcards)
+TABLES = [
+    "information",
+    "win_rates",
+    "adherence",
+    "lengths",
+    "degeneration",
+    "training",
+    "samples",
+]
 
 
 rule tabulate:
+    input:
+        constitutions=in_experiment("constitutions.jsonl"),
+        queries=in_experiment("queries/eval.jsonl"),
+        responses=of_every_policy("eval/responses.jsonl"),
+        information=of_every_policy("eval/information.jsonl"),
+        verdicts=verdicts_of,
+        training=of_every_policy("training.jsonl", first=1),
     output:
         summary=report(
             in_experiment("tables/summary.csv"),
@@ -22,25 +32,20 @@ rule tabulate:
             labels={"shows": "summary", "kind": "table"},
         ),
         others=[in_experiment(f"tables/{name}.csv") for name in TABLES],
-    input:
-        constitutions=in_experiment("constitutions.jsonl"),
-        queries=in_experiment("queries/eval.jsonl"),
-        responses=of_every_policy("eval/responses.jsonl"),
-        information=of_every_policy("eval/information.jsonl"),
-        verdicts=verdicts_of,
-        training=of_every_policy("training.jsonl", first=1),
+    log:
+        in_experiment("logs/tabulate.log"),
+    benchmark:
+        in_experiment("benchmarks/tabulate.tsv")
+    conda:
+        "../../envs/sami.yaml"
+    resources:
+        mem_mb=1000,
     params:
         code=code_digest("tabulate"),
         judge=lambda wildcards: settings_of(wildcards).evaluation.judge,
         evaluation=slice_of("evaluation"),
         seed=seed_of,
-        folder=in_experiment("tables"),
-    log:
-        in_experiment("logs/tabulate.log"),
-    benchmark:
-        in_experiment("benchmarks/tabulate.tsv")
-    resources:
-        mem_mb=1000,
+        folder=lambda wildcards, output: os.path.dirname(output.summary),
     shell:
         stage("tabulate") + "--constitutions {input.constitutions:q} --queries {input.queries:q} "
         "--responses {input.responses:q} --information {input.information:q} --verdicts {input.verdicts:q} "
@@ -49,35 +54,51 @@ rule tabulate:
 
 
 rule plot_figures:
+    input:
+        summary=rules.tabulate.output.summary,
+        others=rules.tabulate.output.others,
     output:
         [
-            report(
-                in_experiment(path),
-                caption=f"../report/{Path(path).stem}.rst",
-                category="{experiment}",
-                labels={"shows": Path(path).stem.replace("_", " "), "kind": "figure"},
+            (
+                report(
+                    in_experiment(path),
+                    caption=f"../report/{Path(path).stem}.rst",
+                    category="{experiment}",
+                    labels={
+                        "shows": Path(path).stem.replace("_", " "),
+                        "kind": "figure",
+                    },
+                )
+                if path.endswith(".png")
+                else in_experiment(path)
             )
-            if path.endswith(".png")
-            else in_experiment(path)
             for path in FIGURES
         ],
-    input:
-        rules.tabulate.output,
-    params:
-        code=code_digest("plot_figures"),
-        tables=in_experiment("tables"),
-        folder=in_experiment("figures"),
     log:
         in_experiment("logs/plot_figures.log"),
     benchmark:
         in_experiment("benchmarks/plot_figures.tsv")
+    conda:
+        "../../envs/sami.yaml"
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("plot_figures"),
+        tables=lambda wildcards, input: os.path.dirname(input.summary),
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         stage("plot_figures") + "--tables {params.tables:q} --title {wildcards.experiment} --output {params.folder:q}"
 
 
 rule build_report:
+    input:
+        summary=rules.tabulate.output.summary,
+        figures=rules.plot_figures.output,
+        constitutions=in_experiment("constitutions.jsonl"),
+        queries=in_experiment("queries/eval.jsonl"),
+        responses=of_every_policy("eval/responses.jsonl"),
+        verdicts=verdicts_of,
+        template=str(provenance.SOURCE / "report.html.j2"),
     output:
         report(
             in_experiment("report.html"),
@@ -85,28 +106,22 @@ rule build_report:
             category="{experiment}",
             labels={"shows": "responses side by side", "kind": "page"},
         ),
-    input:
-        tables=rules.tabulate.output,
-        figures=rules.plot_figures.output,
-        constitutions=in_experiment("constitutions.jsonl"),
-        queries=in_experiment("queries/eval.jsonl"),
-        responses=of_every_policy("eval/responses.jsonl"),
-        verdicts=verdicts_of,
-        template=str(provenance.SOURCE / "report.html.j2"),
-    params:
-        code=code_digest("build_report"),
-        tables=in_experiment("tables"),
-        figures=in_experiment("figures"),
-        provenance=lambda wildcards: [
-            f"{RESULTS}/{wildcards.experiment}/tables",
-            *of_every_policy("model", first=1)(wildcards),
-        ],
     log:
         in_experiment("logs/build_report.log"),
     benchmark:
         in_experiment("benchmarks/build_report.tsv")
+    conda:
+        "../../envs/sami.yaml"
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("build_report"),
+        tables=lambda wildcards, input: os.path.dirname(input.summary),
+        figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
+        provenance=lambda wildcards: [
+            f"{RESULTS}/{wildcards.experiment}/tables",
+            *of_every_policy("model", first=1)(wildcards),
+        ],
     shell:
         stage("build_report") + "--tables {params.tables:q} --figures {params.figures:q} "
         "--constitutions {input.constitutions:q} --queries {input.queries:q} --responses {input.responses:q} "

@@ -4,15 +4,17 @@
 rule prepare_model:
     output:
         directory(f"{RESOURCES}/models/{{model}}"),
-    params:
-        code=code_digest("prepare_model"),
-        model=lambda wildcards: as_json(SETTINGS.models[wildcards.model]),
     log:
         f"{RESOURCES}/logs/prepare_model-{{model}}.log",
     benchmark:
         f"{RESOURCES}/benchmarks/prepare_model-{{model}}.tsv"
+    conda:
+        "../../envs/sami.yaml"
     threads: 1
     resources:
         mem_mb=4000,
+    params:
+        code=code_digest("prepare_model"),
+        model=lambda wildcards: as_json(SETTINGS.models[wildcards.model]),
     shell:
         stage("prepare_model") + "--name {wildcards.model} --model {params.model:q} --output {output:q}"

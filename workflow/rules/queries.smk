@@ -2,11 +2,19 @@
 
 
 rule build_queries:
+    input:
+        lambda wildcards: local_files(task_of(wildcards)),
     output:
         train=in_experiment("queries/train.jsonl"),
         eval=in_experiment("queries/eval.jsonl"),
-    input:
-        lambda wildcards: local_files(task_of(wildcards)),
+    log:
+        in_experiment("logs/build_queries.log"),
+    benchmark:
+        in_experiment("benchmarks/build_queries.tsv")
+    conda:
+        "../../envs/sami.yaml"
+    resources:
+        mem_mb=1000,
     params:
         code=code_digest("build_queries"),
         train=lambda wildcards: as_json(task_of(wildcards).train),
@@ -14,19 +22,7 @@ rule build_queries:
         eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
         task=lambda wildcards: settings_of(wildcards).task,
         seed=seed_of,
-    log:
-        in_experiment("logs/build_queries.log"),
-    benchmark:
-        in_experiment("benchmarks/build_queries.tsv")
-    resources:
-        mem_mb=1000,
     shell:
         stage("build_queries") + "--train-dataset {params.train:q} --eval-dataset {params.eval:q} "
         "--eval-count {params.eval_count} --task {params.task:q} --seed {params.seed} "
         "--train {output.train:q} --eval {output.eval:q}"
-
-
-def local_files(task):
-    """The query files of a task that lie on this machine."""
-    paths = (task.train.path, task.eval.path)
-    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]

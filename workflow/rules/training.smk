@@ -1,37 +1,33 @@
 """One iteration's training on the responses sampled for it."""
 
 
-def start_of(wildcards):
-    """The policy that training starts from: the base model (expert iteration) or the iteration before."""
-    previous = settings_of(wildcards).training.start_from == "previous"
-    return policy(wildcards.experiment, int(wildcards.iteration) - 1 if previous else 0)
-
-
 rule train:
-    output:
-        model=directory(in_experiment("iteration-{iteration}/model")),
-        metrics=in_experiment("iteration-{iteration}/training.jsonl"),
     input:
         start=start_of,
         reference=lambda wildcards: policy(wildcards.experiment, 0),
         responses=in_experiment("iteration-{iteration}/responses.jsonl"),
         queries=in_experiment("queries/train.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
+    output:
+        model=directory(in_experiment("iteration-{iteration}/model")),
+        metrics=in_experiment("iteration-{iteration}/training.jsonl"),
+    log:
+        in_experiment("logs/train-{iteration}.log"),
+    benchmark:
+        in_experiment("benchmarks/train-{iteration}.tsv")
     wildcard_constraints:
         iteration=r"[1-9]\d*",
+    conda:
+        "../../envs/sami.yaml"
+    threads: HEAVY_THREADS
+    resources:
+        mem_mb=7000,
     params:
         code=code_digest("train"),
         prompts=prompts_of,
         training=slice_of("training"),
         seed=seed_of,
         tensorboard=in_experiment("tensorboard/iteration-{iteration}"),
-    log:
-        in_experiment("logs/train-{iteration}.log"),
-    benchmark:
-        in_experiment("benchmarks/train-{iteration}.tsv")
-    threads: HEAVY_THREADS
-    resources:
-        mem_mb=7000,
     shell:
         stage("train") + "--start {input.start:q} --reference {input.reference:q} --responses {input.responses:q} "
         "--queries {input.queries:q} --constitutions {input.constitutions:q} --prompts {params.prompts:q} "

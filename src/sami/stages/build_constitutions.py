@@ -12,16 +12,8 @@ from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    how = arguments.settings
-    constitutions = build(
-        records.read(records.Principle, arguments.principles),
-        per_set=how.per_set,
-        statements=how.statements,
-        negate=how.negate,
-        max_sets=how.max_sets,
-        seed=arguments.seed,
-    )
-    records.write(constitutions, arguments.output)
+    principles = records.read(records.Principle, arguments.principles)
+    records.write(build(principles, arguments.settings, arguments.seed), arguments.output)
 
 
 if __name__ == "__main__":
