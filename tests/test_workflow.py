@@ -1,5 +1,6 @@
 """The whole workflow on a tiny model: what a change replans, what a kill leaves behind, what bad input says."""
 
+import json
 import os
 import shutil
 import signal
@@ -65,8 +66,6 @@ def test_second_run_does_nothing(finished):
 
 
 def test_iterations_use_fresh_queries(finished):
-    import json
-
     folder = finished.folder / "results/quickstart"
     held_out = {json.loads(line)["id"] for line in (folder / "queries/eval.jsonl").open()}
     train = [json.loads(line)["id"] for line in (folder / "queries/train.jsonl").open()]
@@ -190,6 +189,16 @@ def test_tokenizer_without_end_token(tmp_path):
     assert not (tmp_path / "bad/resources/models/tiny").exists()
 
 
+def test_no_response_is_left(tiny_source, tmp_path):
+    project = Project(tmp_path / "bad", tiny_source)
+    task = project.folder / "config/tasks/everyday.yaml"
+    marks = [chr(c) for c in range(33, 127)]
+    task.write_text(task.read_text().replace("stop: []", f"stop: {json.dumps(marks)}"))
+    printed = project.run(expect=1)
+    assert "iteration-0: none of 4 examples is left after clean-up and filters" in printed
+    assert not list((tmp_path / "bad/results").rglob("responses.jsonl"))
+
+
 def test_diverging_training_leaves_the_last_good_state(tiny_source, tmp_path):
     defaults = {**TINY["defaults"], "training": {**TINY["defaults"]["training"], "learning_rate": 1e12}}
     printed = bad(tiny_source, tmp_path, overrides={**TINY, "defaults": defaults})
@@ -203,3 +212,24 @@ def test_diverging_training_leaves_the_last_good_state(tiny_source, tmp_path):
 def test_results_of_another_configuration_version(copy):
     (copy.folder / "results/.format-version").write_text("0\n")
     assert "results" in copy.run("--dry-run", expect=1)
+
+
+def test_smollm2_on_four_queries_with_principles_of_its_own(tmp_path):
+    """The real model from its wheel through the whole workflow, as principle writer too."""
+    overrides = {
+        "defaults": {**TINY["defaults"], "model": "smollm2-135m-instruct"},
+        "experiments": {"model-written": {"queries": {"train": 4, "eval": 4}}},
+    }
+    overrides["defaults"]["training"] = {"queries_per_step": 2, "learning_rate": 5e-6}
+    project = Project(tmp_path / "real", tmp_path, overrides)
+    project.run("model-written")
+    folder = project.folder / "results/model-written"
+    principles = [json.loads(line) for line in (folder / "principles.jsonl").open()]
+    assert {p["writer"] for p in principles} == {"smollm2"}
+    assert all(p["raw"] and p["text"] != p["opposite"] for p in principles)
+    rows = (folder / "tables/summary.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert 0 < float(rows[1].split(",")[1]) < 0.7  # the base model hears its principles, at least a little
+    steps = [json.loads(line) for line in (folder / "iteration-1/training.jsonl").open()]
+    assert [s["queries"] for s in steps] == [2, 2]
+    assert not (project.folder / "results/quickstart").exists()

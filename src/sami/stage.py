@@ -73,13 +73,13 @@ class Stage:
         self._start_logging(arguments.log)
         _end_with_parent()
         started = time.time()
+        final = {name: getattr(arguments, name) for name in self.outputs}
         try:
             if arguments.threads:
                 os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is imported
             for name, kind in self.settings.items():
                 if getattr(arguments, name) is not None:
                     setattr(arguments, name, kind.model_validate_json(getattr(arguments, name)))
-            final = {name: getattr(arguments, name) for name in self.outputs}
             for name, path in final.items():
                 setattr(arguments, name, _fresh_partial(path))
             main(arguments)
@@ -94,15 +94,18 @@ class Stage:
         except UserError as error:
             log.error("error: %s", error)
             sys.exit(2)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except Exception as error:
+            if os.strerror(errno.ENOSPC) not in str(error):  # libraries wrap it in errors of their own
                 raise
             log.error(
                 "error: no space left on the device while writing %s. Free some space, or set 'results' and "
                 "'resources' in the configuration to a larger disk, and run the same command again.",
-                error.filename or ", ".join(str(getattr(arguments, name)) for name in self.outputs),
+                ", ".join(map(str, final.values())),
             )
             sys.exit(2)
+        finally:
+            for path in final.values():
+                remove(_partial(path))
 
     def _start_logging(self, file: str | None) -> None:
         handlers: list[logging.Handler] = [logging.StreamHandler()]
@@ -141,9 +144,12 @@ def require_space(folder: str | Path, needed: int, what: str) -> None:
 def _fresh_partial(path: Path) -> Path:
     """Temporary name beside an output; what an earlier, killed run left there is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    remove(partial)
-    return partial
+    remove(_partial(path))
+    return _partial(path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def _publish(partial: Path, path: Path, content: dict) -> None:
