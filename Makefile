@@ -23,8 +23,8 @@ check: $(ENVIRONMENT)/installed-tests
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	set -e; for file in config/config.yaml config/examples/*.yaml; do \
-		$(BIN)/snakemake --dry-run --quiet all --cores 1 --configfile $$file; echo "dry run of $$file: fine"; done
-	$(BIN)/snakemake --dry-run --quiet all --cores 1 model-written
+		$(BIN)/snakemake --dry-run --cores 1 --configfile $$file > /dev/null; echo "dry run of $$file: fine"; done
+	$(BIN)/snakemake --dry-run --cores 1 model-written > /dev/null
 
 clean:
 	rm -rf $(ENVIRONMENT)

@@ -26,7 +26,7 @@ class Project:
 
     def __init__(self, folder: Path, model: Path, overrides: dict = TINY):
         self.folder = folder
-        for part in ("workflow", "config", "profiles", "src"):
+        for part in ("workflow", "config", "profiles", "envs", "src"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
         with (folder / "config/models.yaml").open("a") as file:
