@@ -42,7 +42,7 @@ class Project:
             f"{rule}=1" for rule in ("sample_responses", "sample_evaluation", "train", "estimate_information")
         ]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
-        return [sys.executable, "-m", "snakemake", *options, *arguments]
+        return [sys.executable, "-m", "snakemake", *arguments, *options]  # --configfile would take a target after it
 
     @property
     def environment(self) -> dict[str, str]:

@@ -98,7 +98,7 @@ rule build_report:
         queries=in_experiment("queries/eval.jsonl"),
         responses=of_every_policy("eval/responses.jsonl"),
         verdicts=verdicts_of,
-        template=str(provenance.SOURCE / "report.html.j2"),
+        template=os.path.relpath(provenance.SOURCE / "report.html.j2"),
     output:
         report(
             in_experiment("report.html"),
