@@ -160,7 +160,7 @@ def test_violation_at_the_top(project, text, parts):
     [
         (
             "constitutions: {per_set: 5}",
-            [".constitutions: 'per_set: 5' constitutions need at least 5", "'statements: 2' has 4; raise"],
+            [".constitutions: 'per_set: 5' constitutions need at least 5", "'statements: 1' has 2; raise"],
         ),
         ("queries: {train: [8]}", ["the list 'queries.train' has length 1, but 'iterations' is 3; give one count"]),
     ],
