@@ -111,6 +111,8 @@ def load(config: dict, files: Sequence[str | Path]) -> Configuration:
         name: validate(merge(root.defaults, entry), Experiment, lambda keys, name=name: sources.where_in(name, keys))
         for name, entry in root.experiments.items()
     }
+    # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
+    validate(root.defaults, Experiment, lambda keys: sources.where(("defaults", *keys)))
     configuration = Configuration(root, experiments, sources)
     for name in experiments:
         try:
