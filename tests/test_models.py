@@ -66,6 +66,7 @@ def test_hub_revision_from_the_local_cache(tiny_source, tmp_path, monkeypatch):
     models.prepare("tiny", model, tmp_path / "output")
     assert models.load(tmp_path / "output").num_parameters() > 0
     assert not (tmp_path / "output/pytorch_model.bin").exists()
+    assert json.loads((tmp_path / "output/sami_model.json").read_text())["origin"] == f"somebody/tiny at {revision}"
     absent = Model(source="hub", repository="somebody/absent", revision=revision)
     with pytest.raises(UserError, match="somebody/absent at revision 0123.* could not be downloaded"):
         models.prepare("absent", absent, tmp_path / "other")

