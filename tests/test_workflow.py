@@ -233,3 +233,21 @@ def test_smollm2_on_four_queries_with_principles_of_its_own(tmp_path):
     steps = [json.loads(line) for line in (folder / "iteration-1/training.jsonl").open()]
     assert [s["queries"] for s in steps] == [2, 2]
     assert not (project.folder / "results/quickstart").exists()
+
+
+def test_too_long_query_of_a_later_iteration_is_found_at_once(tmp_path):
+    """A training query that only a later iteration may use stops the first one, before anything is sampled."""
+    source = make_tiny_llama(tmp_path / "model")
+    project = Project(tmp_path / "bad", source)
+    path = project.folder / "config/queries/everyday-train.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    order = project.run("results/quickstart/queries/train.jsonl") and [
+        json.loads(line)["id"] for line in (project.folder / "results/quickstart/queries/train.jsonl").open()
+    ]
+    for row in rows:
+        if row["id"] == order[11]:  # the last query of iteration 3
+            row["text"] = " ".join(["endless"] * 200)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    printed = project.run("results/quickstart/iteration-1/responses.jsonl", expect=1)
+    assert f"query '{order[11]}': its prompt has" in printed
+    assert not (project.folder / "results/quickstart/iteration-1/responses.jsonl").exists()

@@ -1,12 +1,13 @@
 """Prompts: how a constitution and a query become the text that a policy continues."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sami.records import Constitution, Example, Query
 from sami.settings import Prompts
 
 
-def constitution_text(constitution: Constitution, order: list[int], prompts: Prompts) -> str:
+def constitution_text(constitution: Constitution, order: Sequence[int], prompts: Prompts) -> str:
     """The constitution's statements in the given order, each in the `statement` template, joined by the separator."""
     statements = (constitution.statements[index].text for index in order)
     return prompts.separator.join(

@@ -15,8 +15,12 @@ from sami.provenance import code_digest
 
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
-# `python` in the rules is the one that runs this workflow, also where its environment is not activated.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+# `python` in the rules is the one that runs this workflow, also where its environment is not activated; and in another
+# environment (`--sdm conda`) it finds this package.
+os.environ.update(
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]),
+    PYTHONPATH=os.pathsep.join([str(provenance.SOURCE.parent), *filter(None, [os.getenv("PYTHONPATH")])]),
+)
 
 
 def requested(settings):

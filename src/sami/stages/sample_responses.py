@@ -50,21 +50,36 @@ def empty_examples(arguments, queries, sets) -> list[records.Example]:
     return examples
 
 
+def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, list[int]]:
+    """Query id -> its prompt under the longest constitution, for all queries of the file.
+
+    Those of later iterations are in it too, so that one that is too long is found before the first iteration.
+    """
+    from sami.prompts import constitution_text, fill, render
+
+    def prompt(constitution: str, query: str) -> list[int]:
+        return render(fill(arguments.prompts.generation, constitution, query), arguments.prompts, tokenizer)
+
+    texts = [constitution_text(c, range(len(c.statements)), arguments.prompts) for c in constitutions.values()]
+    longest = max(texts, key=lambda text: len(prompt(text, "")))
+    return {query.id: prompt(longest, query.text) for query in queries.values()}
+
+
 def sample(arguments, examples, queries, constitutions) -> list[records.Example]:
-    """Draws all responses. The prompts of every example are checked before the first one is drawn."""
+    """Draws all responses. The length of every prompt is checked before the first one is drawn."""
     from sami import models
     from sami.prompts import example_prompts
     from sami.sampling.responses import clean
     from sami.sampling.transformers_sampler import Request, check_lengths, generate
 
     tokenizer = models.load_tokenizer(arguments.model)
-    requests, longest = [], {}
+    requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
     for example in examples:
         query = queries[example.query_id]
         prompts = example_prompts(
             example, query, constitutions, arguments.prompts, tokenizer, arguments.prompts.generation
         )
-        longest[query.id] = max(prompts, key=len)
+        longest[query.id] = max(longest[query.id], *prompts, key=len)
         for j, label in enumerate(example.labels):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
     model = models.load(arguments.model)
@@ -85,10 +100,10 @@ def main(arguments) -> None:
     from sami.sampling.responses import select
 
     queries = records.read(records.Query, arguments.queries)
-    queries = chosen_queries(queries, arguments.first, arguments.count, arguments.queries)
+    chosen = chosen_queries(queries, arguments.first, arguments.count, arguments.queries)
     constitutions = records.read(records.Constitution, arguments.constitutions)
     sets = by_set(constitutions)
-    examples = empty_examples(arguments, queries, sets)
+    examples = empty_examples(arguments, chosen, sets)
     examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions})
     kept, dropped = select(examples, sets, arguments.filters) if arguments.filters else (examples, {})
     counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
