@@ -75,7 +75,7 @@ def test_failure_leaves_what_was_there(tmp_path, arguments, caplog, error):
 
 def test_full_disk_is_told_before_the_work(tmp_path):
     require_space(tmp_path / "not/there/yet", 1, "the model")
-    with pytest.raises(UserError, match=r"GiB free on this disk, but the model needs about 1\d+\.\d\d GiB"):
+    with pytest.raises(UserError, match=r"GiB free on this disk, but the model will take about 1\d+\.\d\d GiB"):
         require_space(tmp_path, shutil.disk_usage(tmp_path).free + 2**40, "the model")
 
 

@@ -136,7 +136,7 @@ def require_space(folder: str | Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
-            f"{folder}: {free / 2**30:.2f} GiB free on this disk, but {what} needs about {needed / 2**30:.2f} GiB. "
+            f"{folder}: {free / 2**30:.2f} GiB free on this disk, but {what} will take about {needed / 2**30:.2f} GiB. "
             "Free some space, or set 'results' and 'resources' in the configuration to a larger disk."
         )
 
