@@ -267,7 +267,7 @@ def test_the_stage_says_what_does_not_fit(tmp_path, file, kind, parts):
 
 def test_the_embedded_model_writes(smollm2):
     writer = writer_settings("smollm2")
-    complete = write_principles.local(writer, str(smollm2), seed=1)
+    complete = write_principles.local(writer, smollm2, seed=1)
     for behaviour in principles.load(BEHAVIOURS).behaviours[:2]:
         written = principles.write(behaviour, complete, writer.prompt, writer.tries, "smollm2")
         assert principles.parse(written.raw[-1]) == (written.text, written.opposite)
@@ -280,7 +280,7 @@ def test_a_model_without_a_chat_template_continues_the_prompt(tmp_path, tiny):
     plain = shutil.copytree(tiny, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()
     options = {"kind": "local", "model": "tiny", "prompt": "{behaviour}", "max_tokens": 5, "temperature": 0.0}
-    with_template, without = (write_principles.local(settings.Writer(**options), str(f), 1) for f in (tiny, plain))
+    with_template, without = (write_principles.local(settings.Writer(**options), f, 1) for f in (tiny, plain))
     assert without("What is mulch?", 0) == without("What is mulch?", 1) != with_template("What is mulch?", 0)
 
 

@@ -130,5 +130,6 @@ def test_real_matrices(smollm2):
             for layout in LAYOUTS.values():
                 assert torch.allclose(score.matrix(model, layout([item]))[1][0], expected, rtol=1e-4)
         assert all(-8 < entry < 0 and math.isfinite(entry) for entry in expected.flatten().tolist())
-        if number == 0:
-            assert_equal_gradients(model, [item])
+        if number == 0:  # in double precision: what differs in float32, through 30 layers, is rounding of about 1e-4
+            assert_equal_gradients(model.double(), [item])
+            model.float()

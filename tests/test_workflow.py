@@ -196,7 +196,7 @@ def test_no_response_is_left(tiny_source, tmp_path):
     task.write_text(task.read_text().replace("stop: []", f"stop: {json.dumps(marks)}"))
     printed = project.run(expect=1)
     assert "iteration-0: none of 4 examples is left after clean-up and filters" in printed
-    assert not list((tmp_path / "bad/results").rglob("responses.jsonl"))
+    assert not (tmp_path / "bad/results/quickstart/iteration-1/responses.jsonl").exists()
 
 
 def test_diverging_training_leaves_the_last_good_state(tiny_source, tmp_path):

@@ -22,8 +22,9 @@ def hidden_states(model: PreTrainedModel, layout: Layout) -> torch.Tensor:
 
 
 def logits(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
-    """(N, V) logits of the next token, in float32, of hidden states (N, H)."""
-    values = model.get_output_embeddings()(states).float()
+    """(N, V) logits of the next token, in float32 or better, of hidden states (N, H)."""
+    values = model.get_output_embeddings()(states)
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
     cap = getattr(model.config, "final_logit_softcapping", None)
     return values if cap is None else torch.tanh(values / cap) * cap
 
