@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -98,3 +101,17 @@ def test_remote_code_only_where_the_entry_says_so(tiny_source, tmp_path):
     with pytest.raises(ValueError, match=r"trust_remote_code|strange"):
         models.load(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def test_no_bars_in_a_file(tiny_source, tmp_path):
+    """A stage whose messages go to a file writes lines, also where a library would draw a bar."""
+    model = Model(source="path", path=str(tiny_source)).model_dump_json()
+    command = [sys.executable, "-m", "sami.stages.prepare_model", "--name", "tiny", "--model", model]
+    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    run = subprocess.run([*command, "--output", tmp_path / "m"], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    code = "import sami.stage, sami.models, pathlib, sys; sami.models.load(pathlib.Path(sys.argv[1]))"
+    run = subprocess.run([sys.executable, "-c", code, tmp_path / "m"], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert "%|" not in run.stderr
+    assert "\r" not in run.stderr

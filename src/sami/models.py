@@ -7,12 +7,10 @@ import importlib.metadata
 import json
 import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sami.errors import UserError
@@ -21,9 +19,6 @@ from sami.stage import require_space
 from sami.wheels import wheel_file
 
 log = logging.getLogger(__name__)
-
-if not sys.stderr.isatty():  # the library's bars fill log files with control characters
-    transformers.utils.logging.disable_progress_bar()
 
 SPECIFICATION = "sami_model.json"  # kept with the weights: dtype, trust_remote_code, and where they come from
 

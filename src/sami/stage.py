@@ -23,6 +23,10 @@ from sami.errors import UserError
 
 log = logging.getLogger("sami")
 
+if not sys.stderr.isatty():
+    # Read when tqdm is imported: bars of the libraries would fill log files with control characters.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
 
 class Stage:
     """Command line of one stage.
