@@ -32,7 +32,8 @@ def test_file_gets_plain_lines():
 def test_terminal_gets_a_bar():
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    process = subprocess.Popen([sys.executable, "-c", WORK], stderr=theirs)
+    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    process = subprocess.Popen([sys.executable, "-c", WORK], stderr=theirs, env=environment)
     os.close(theirs)
     printed = b""
     try:
