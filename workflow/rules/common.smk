@@ -112,9 +112,7 @@ def of_every_policy(path, first=0):
 
     def files(wildcards):
         last = settings_of(wildcards).iterations
-        return [
-            f"{RESULTS}/{wildcards.experiment}/iteration-{t}/{path}".format(**wildcards) for t in range(first, last + 1)
-        ]
+        return [f"{RESULTS}/{wildcards.experiment}/iteration-{t}/{path}" for t in range(first, last + 1)]
 
     return files
 
