@@ -1,0 +1,103 @@
+"""From hidden states to log-probabilities of tokens, never holding more than a stated memory of logits."""
+
+import importlib.util
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+LOGIT_BYTES = 128 << 20  # of logits in float32 that are held at once
+
+
+def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(N,) log-probability, in nats, of each target token.
+
+    Logits are computed in chunks and again in the backward pass, so at most `LOGIT_BYTES` of them exist at a time.
+
+    Args:
+        model: whose vocabulary head is applied.
+        states: (N, H) last hidden states.
+        target: (N,) token ids.
+    """
+    head, cap = model.get_output_embeddings(), soft_cap(model)
+    if type(head) is not nn.Linear:  # an adapter on the head, for example
+
+        def chunk(states, target):
+            return -nn.functional.cross_entropy(logits(head, states, cap), target, reduction="none")
+
+        parts = zip(*(t.split(chunk_size(head.weight)) for t in (states, target)), strict=True)
+        return torch.cat([checkpoint(chunk, *part, use_reentrant=False) for part in parts])
+    if states.is_cuda and importlib.util.find_spec("cut_cross_entropy"):
+        from cut_cross_entropy import linear_cross_entropy
+
+        weight = head.weight.to(states.dtype)
+        return -linear_cross_entropy(states, weight, target, bias=head.bias, softcap=cap, reduction="none")
+    return _Chosen.apply(states, head.weight, head.bias, target, cap)
+
+
+def logits(head: nn.Module, states: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """(N, V) logits of the next token, in float32 or better, of hidden states (N, H)."""
+    values = _wide(head(states))
+    return values if cap is None else torch.tanh(values / cap) * cap
+
+
+def soft_cap(model: PreTrainedModel) -> float | None:
+    """The bound that some models put on their logits."""
+    return getattr(model.config, "final_logit_softcapping", None)
+
+
+def chunk_size(weight: torch.Tensor) -> int:
+    """Positions whose logits are held at once, for a head with `weight` (V, H)."""
+    return max(1, LOGIT_BYTES // (4 * weight.shape[0]))
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+class _Chosen(torch.autograd.Function):
+    """log softmax(states @ weight.T + bias)[target], with one chunk of logits in memory."""
+
+    @staticmethod
+    def forward(ctx, states, weight, bias, target, cap):
+        chosen, normaliser = [], []
+        for part, ids in zip(*(t.split(chunk_size(weight)) for t in (states, target)), strict=True):
+            values, _ = _capped(part, weight, bias, cap)
+            normaliser.append(values.logsumexp(1))
+            chosen.append(values.gather(1, ids[:, None]).squeeze(1) - normaliser[-1])
+        ctx.save_for_backward(states, weight, bias, target, torch.cat(normaliser))
+        ctx.cap = cap
+        return torch.cat(chosen)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        states, weight, bias, target, normaliser = ctx.saved_tensors
+        by_states = torch.empty_like(states)
+        by_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        by_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+        starts = range(0, len(states), chunk_size(weight))
+        for chunk in (slice(start, start + chunk_size(weight)) for start in starts):
+            values, slope = _capped(states[chunk], weight, bias, ctx.cap)
+            # The gradient by the logits: (one-hot(target) - softmax) x gradient, in the memory of the logits.
+            values.sub_(normaliser[chunk, None]).exp_()
+            values.scatter_add_(1, target[chunk, None], values.new_full((len(values), 1), -1.0))
+            values.mul_(-gradient[chunk, None])
+            if slope is not None:
+                values.mul_(slope)
+            narrow = values.to(states.dtype)
+            torch.mm(narrow, weight, out=by_states[chunk])
+            if by_weight is not None:
+                by_weight.addmm_(narrow.t(), states[chunk])
+            if by_bias is not None:
+                by_bias.add_(narrow.sum(0))
+        return by_states, by_weight, by_bias, None, None
+
+
+def _capped(states, weight, bias, cap):
+    """Logits, and where they are soft-capped the derivative of the cap."""
+    values = _wide(nn.functional.linear(states, weight, bias))
+    if cap is None:
+        return values, None
+    squashed = torch.tanh(values / cap)
+    return squashed * cap, 1 - squashed**2

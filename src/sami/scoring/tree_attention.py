@@ -1,0 +1,163 @@
+"""Attention in which every token of a row of trees sees its own path only, as transformers' attention `sami-tree`.
+
+A dense mask would spend most of its arithmetic on pairs that are masked. Here the visible pairs are computed as blocks:
+a causal one for each node, and a full one of all that descends from a node against that node. Partial softmaxes are
+merged by their log-sum-exps, exactly as flash attention merges its own tiles (arXiv 2205.14135, section 3.1), and the
+backward pass of a block with the merged output and log-sum-exp gives that block's share of the gradient.
+
+On CUDA, FlexAttention does the same with a block mask. What neither supports is computed densely, tree by tree.
+"""
+
+import functools
+
+import torch
+from transformers import AttentionInterface
+
+from sami.scoring.layouts import Tree
+
+NAME = "sami-tree"
+
+
+def attention(module, query, key, value, attention_mask, scaling=None, tree: Tree | None = None, **features):
+    """The attention of a layer of a transformers model, over one row of trees.
+
+    Args:
+        query: (1, heads, L, D). key, value: (1, key-value heads, L, D).
+        tree: who sees whom.
+        features: what else the layer asks for; `sliding_window` (tokens) and `softcap` are known. The mask, and
+            dropout (policies are trained without), are ignored.
+
+    Returns:
+        (1, L, heads, D), and None for the attention weights.
+    """
+    window, softcap = features.get("sliding_window"), features.get("softcap")
+    if window is not None and window >= tree.longest:
+        window = None  # nothing is further away than that
+    if query.is_cuda:
+        output = flex(query, key, value, scaling, tree, window, softcap, compiled=True)
+    elif window is None and softcap is None:
+        blocks = [(node.start, node.stop, node.end) for node in tree.nodes]
+        output = _Blocks.apply(query, key, value, blocks, scaling)
+    else:
+        output = dense(query, key, value, scaling, tree, window, softcap)
+    return output.transpose(1, 2), None
+
+
+AttentionInterface.register(NAME, attention)
+
+
+class _Blocks(torch.autograd.Function):
+    """Exact attention from blocks (start, stop, end): tokens [start, stop) causally, and [stop, end) to all of them."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, blocks, scale):
+        ctx.heads = key.shape[1]
+        key, value = _for_each_head(key, query), _for_each_head(value, query)
+        output = torch.empty_like(query)
+        lse = query.new_empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float32))
+        run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        for start, stop, end in blocks:
+            own = slice(start, stop)
+            seen = key[:, :, own], value[:, :, own]
+            output[:, :, own], lse[:, :, own] = run(query[:, :, own], *seen, 0.0, True, scale=scale)
+        # Nodes come before their descendants, and a softmax may be merged in any order.
+        for start, stop, end in blocks:
+            if stop < end:
+                own, below = slice(start, stop), slice(stop, end)
+                part, part_lse = run(query[:, :, below], key[:, :, own], value[:, :, own], 0.0, False, scale=scale)
+                merged = torch.logaddexp(lse[:, :, below], part_lse)
+                output[:, :, below] *= (lse[:, :, below] - merged).exp_().unsqueeze(-1)
+                output[:, :, below] += part * (part_lse - merged).exp_().unsqueeze(-1)
+                lse[:, :, below] = merged
+        ctx.save_for_backward(query, key, value, output, lse)
+        ctx.blocks, ctx.scale = blocks, scale
+        return output
+
+    @staticmethod
+    def backward(ctx, gradient):
+        query, key, value, output, lse = ctx.saved_tensors
+        by_query, by_key, by_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+        def share(seeing: slice, seen: slice, causal: bool):
+            parts = (tensor[:, :, seeing] for tensor in (output, lse))
+            inputs = query[:, :, seeing], key[:, :, seen], value[:, :, seen]
+            return run(gradient[:, :, seeing], *inputs, *parts, 0.0, causal, scale=ctx.scale)
+
+        for start, stop, _ in ctx.blocks:
+            own = slice(start, stop)
+            by_query[:, :, own], by_key[:, :, own], by_value[:, :, own] = share(own, own, True)
+        for start, stop, end in ctx.blocks:
+            if stop < end:
+                own, below = slice(start, stop), slice(stop, end)
+                for total, place, part in zip(
+                    (by_query, by_key, by_value), (below, own, own), share(below, own, False), strict=True
+                ):
+                    total[:, :, place] += part
+        return by_query, _for_each_group(by_key, ctx.heads), _for_each_group(by_value, ctx.heads), None, None
+
+
+def _for_each_head(tensor: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Repeats key-value heads so that each query head has its own (grouped-query attention)."""
+    groups = query.shape[1] // tensor.shape[1]
+    return tensor if groups == 1 else tensor.repeat_interleave(groups, dim=1)
+
+
+def _for_each_group(gradient: torch.Tensor, heads: int) -> torch.Tensor:
+    """Sums the gradients of repeated heads: the reverse of `_for_each_head`."""
+    return gradient if gradient.shape[1] == heads else gradient.unflatten(1, (heads, -1)).sum(2)
+
+
+def flex(query, key, value, scaling, tree: Tree, window: int | None, softcap: float | None, compiled: bool):
+    """FlexAttention (torch.nn.attention.flex_attention) with the tree as its block mask."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    def visible(batch, head, i, j):
+        seen = (j <= i) & (i < extent[j])
+        return seen if window is None else seen & (positions[i] - positions[j] < window)
+
+    def capped(score, batch, head, i, j):
+        return softcap * torch.tanh(score / softcap)
+
+    extent, positions = tree.extent.to(query.device), tree.positions.to(query.device)
+    if window not in tree.masks:  # the same for all layers
+        tree.masks[window] = create_block_mask(
+            visible, None, None, query.shape[2], query.shape[2], device=query.device
+        )
+    run = _compiled_flex() if compiled else flex_attention
+    return run(
+        query,
+        key,
+        value,
+        score_mod=capped if softcap is not None else None,
+        block_mask=tree.masks[window],
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+@functools.cache
+def _compiled_flex():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def dense(query, key, value, scaling, tree: Tree, window: int | None, softcap: float | None):
+    """Plain attention under a mask, for each tree by itself."""
+    key, value = _for_each_head(key, query), _for_each_head(value, query)
+    outputs = []
+    for root in tree.roots:
+        part = slice(root.start, root.end)
+        index = torch.arange(root.start, root.end)
+        i, j = index[:, None], index[None, :]
+        visible = (j <= i) & (i < tree.extent[j])
+        if window is not None:
+            visible &= tree.positions[i] - tree.positions[j] < window
+        scores = query[:, :, part] @ key[:, :, part].transpose(2, 3) * scaling
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        scores = scores.masked_fill(~visible.to(scores.device), -torch.inf)
+        weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+        outputs.append(weights @ value[:, :, part])
+    return torch.cat(outputs, dim=2)
