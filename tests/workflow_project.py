@@ -14,7 +14,7 @@ TINY = {
         "model": "tiny",
         "queries": {"train": 4, "eval": 4},
         "sampling": {"max_new_tokens": 12, "batch_size": 8},
-        "training": {"queries_per_step": 2, "queries_per_pass": 2, "learning_rate": 1e-3},
+        "training": {"queries_per_step": 2, "learning_rate": 1e-3},
         "evaluation": {"sampling": {"max_new_tokens": 12, "batch_size": 8}, "bootstrap_samples": 200},
     },
     "experiments": {"quickstart": {"model": "tiny"}},

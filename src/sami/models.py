@@ -3,6 +3,7 @@
 Weights are read from safetensors or GGUF only, never from pickled files.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sami.errors import UserError
 from sami.settings import Model
@@ -97,7 +98,7 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         UserError: it has no end token, so no response could end.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **_trust(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **trust(folder))
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"{folder}: the tokenizer has no end token ('eos_token'), so no response could end. "
@@ -108,20 +109,39 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load(folder: Path) -> PreTrainedModel:
-    """The weights of a prepared model, in the dtype it was prepared with, on the GPU if there is one."""
-    specification = _specification(folder)
+def load(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The weights of a prepared model, in the dtype it was prepared with or a given one, on the GPU if there is one."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, specification["dtype"]), use_safetensors=True, **_trust(folder)
+        folder, dtype=dtype or dtype_of(folder), use_safetensors=True, **trust(folder)
     )
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def save(model: PreTrainedModel, source: Path, output: Path) -> None:
-    """Writes a trained policy as a folder like `source`, the prepared model that it was trained from."""
-    model.save_pretrained(output)
+def save_description(model: PreTrainedModel, source: Path, output: Path) -> None:
+    """Writes what stands beside the weights of a trained policy: configuration, tokenizer, and what is told by hand.
+
+    Args:
+        source: the prepared model that the policy was trained from.
+    """
+    AutoConfig.from_pretrained(source, **trust(source)).save_pretrained(output)
+    if model.can_generate():
+        model.generation_config.save_pretrained(output)
     load_tokenizer(source).save_pretrained(output)
-    shutil.copy(source / SPECIFICATION, output)
+    for file in [source / SPECIFICATION, *source.glob("*.py")]:
+        shutil.copy(file, output)
+
+
+def fingerprint(folder: Path) -> str:
+    """Tells a model from others, at little cost: digest of its configuration and of samples of its weights."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        length = path.stat().st_size
+        digest.update(f"{path.name} {length}".encode())
+        with path.open("rb") as file:
+            for start in range(0, length, max(1, length // 64)):
+                file.seek(start)
+                digest.update(file.read(1 << 14))
+    return digest.hexdigest()[:16]
 
 
 def size(folder: Path) -> int:
@@ -138,5 +158,11 @@ def _specification(folder: Path) -> dict:
     return json.loads((folder / SPECIFICATION).read_text())
 
 
-def _trust(folder: Path) -> dict:
+def dtype_of(folder: Path) -> torch.dtype:
+    """The dtype that a model was prepared with."""
+    return getattr(torch, _specification(folder)["dtype"])
+
+
+def trust(folder: Path) -> dict:
+    """Arguments of the library's loaders that allow a model's own code, where its configuration says so."""
     return {"trust_remote_code": True} if _specification(folder)["trust_remote_code"] else {}

@@ -22,14 +22,15 @@ class Progress:
         total: units of work in all.
         description: what is being done ("sampling").
         unit: name of one unit in the plural ("responses").
+        done: units that an earlier run has already done.
     """
 
-    def __init__(self, total: int, description: str, unit: str):
+    def __init__(self, total: int, description: str, unit: str, done: int = 0):
         self.total, self.description, self.unit = total, description, unit
-        self.done = 0
+        self.before, self.done = done, 0
         self.started = self.logged = time.monotonic()
         self.bar = (
-            tqdm(total=total, desc=description, unit=f" {unit}", dynamic_ncols=True, leave=False)
+            tqdm(total=total, initial=done, desc=description, unit=f" {unit}", dynamic_ncols=True, leave=False)
             if sys.stderr.isatty()
             else None
         )
@@ -52,12 +53,19 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
             self.bar.update(count)
-        elif now - self.logged >= LOG_EVERY and self.done < self.total:
+        elif now - self.logged >= LOG_EVERY and self.before + self.done < self.total:
             self.logged = now
             rate = self.done / (now - self.started)
             extra = "".join(f", {name} {value:.3f}" for name, value in values.items())
-            remaining = (self.total - self.done) / rate
             log.info(
-                "%s: %d of %d %s, %.2f/s, %.0f s left%s",
-                self.description, self.done, self.total, self.unit, rate, remaining, extra,
+                "%s: %d of %d %s, %.2f/s, %s left%s",
+                self.description, self.before + self.done, self.total, self.unit, rate, self.remaining(), extra,
             )  # fmt: skip
+
+    def remaining(self) -> str:
+        """The time that the rest will take at the rate so far ("75 s", "12 min", "3 h 20 min")."""
+        seconds = (self.total - self.before - self.done) * (time.monotonic() - self.started) / max(self.done, 1)
+        minutes = round(seconds / 60)
+        if seconds < 120:
+            return f"{seconds:.0f} s"
+        return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -238,11 +238,20 @@ class Sampling(Settings):
     batch_size: Count
 
 
+class Lora(Settings):
+    """Low-rank adapters that are trained in place of all weights (arXiv 2106.09685)."""
+
+    rank: Count
+    alpha: Annotated[Number, Field(gt=0)]
+    modules: str | list[str] = "all-linear"
+
+
 class Training(Settings):
     """One iteration's optimisation."""
 
     start_from: Literal["base", "previous"]
-    scoring: Literal["shared", "padded"]
+    precision: Literal["float32", "mixed", "bfloat16"]
+    lora: Lora | None
     normalisation: Literal["mean", "sum"]
     score_end_token: bool
     optimizer: Literal["rmsprop", "adamw"]
@@ -250,11 +259,21 @@ class Training(Settings):
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[Number, Field(ge=0)]
     queries_per_step: Count
-    queries_per_pass: Count
     epochs: Count
     max_grad_norm: Annotated[Number, Field(gt=0)] | None
     kl_weight: Annotated[Number, Field(ge=0)]
     max_loss: Annotated[Number, Field(gt=0)] | None
+
+
+class Engine(Settings):
+    """How scores and gradients are computed: speed and memory, but no result beyond rounding, depend on it."""
+
+    scoring: Literal["auto", "shared", "cached", "padded"]
+    tokens_per_pass: Count
+    activation_checkpointing: bool
+    processes: Count
+    checkpoint_steps: Count
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]]
 
 
 class Degeneration(Settings):
@@ -286,6 +305,7 @@ class Experiment(Settings):
     queries: Queries
     sampling: Sampling
     training: Training
+    engine: Engine
     evaluation: Evaluation
 
     def train_counts(self) -> list[int]:

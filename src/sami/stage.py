@@ -23,6 +23,13 @@ from sami.errors import UserError
 
 log = logging.getLogger("sami")
 
+RESUMABLE = 75  # exit status of a stage that was interrupted and will go on where it was (EX_TEMPFAIL of sysexits.h)
+
+
+class Resumable(Exception):
+    """The stage ends before its time, and the same command goes on where it was."""
+
+
 if not sys.stderr.isatty():
     # Read when tqdm is imported: bars of the libraries would fill log files with control characters.
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -68,56 +75,92 @@ class Stage:
         self.settings[self.parser.add_argument(flag, help=f"{help} (JSON)", required=required).dest] = kind
         return self
 
-    def run(self, main: Callable[[argparse.Namespace], None], argv: list[str] | None = None) -> None:
-        """Parses arguments, calls `main`, writes provenance, renames outputs. Ends the process on an error."""
+    def run(
+        self,
+        main: Callable[[argparse.Namespace], None],
+        argv: list[str] | None = None,
+        processes: Callable[[argparse.Namespace], int] = lambda arguments: 1,
+    ) -> None:
+        """Parses arguments, calls `main`, writes provenance, renames outputs. Ends the process on an error.
+
+        Args:
+            main: what the stage does.
+            argv: the command line, where it is not that of the process.
+            processes: how many processes run `main` together. Where they have not been started (by torchrun or the
+                like), this starts them. The first one logs, and owns the outputs.
+        """
         self.parser.add_argument("--threads", type=int, help="processor threads to use (default: the library's choice)")
         self.parser.add_argument("--log", help="also write log messages to this file")
         arguments = self.parser.parse_args(argv)
         plain = dict(vars(arguments))
-        self._start_logging(arguments.log)
+        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self._start_logging(arguments.log, rank)
         _end_with_parent()
         started = time.time()
         final = {name: getattr(arguments, name) for name in self.outputs}
         try:
-            if arguments.threads:
-                os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is imported
             for name, kind in self.settings.items():
                 if getattr(arguments, name) is not None:
                     setattr(arguments, name, kind.model_validate_json(getattr(arguments, name)))
+            count = max(size, processes(arguments))
+            if arguments.threads:  # read when torch is imported
+                os.environ["OMP_NUM_THREADS"] = str(max(1, arguments.threads // count))
+            if "WORLD_SIZE" not in os.environ and count > 1:
+                self._launch(count, argv)
             for name, path in final.items():
-                setattr(arguments, name, _fresh_partial(path))
+                setattr(arguments, name, _fresh_partial(path) if rank == 0 else _partial(path))
             main(arguments)
-            settings = {
-                name: json.loads(value) if value and name in self.settings else value
-                for name, value in plain.items()
-                if name not in {*self.inputs, *self.outputs, "log"}
-            }
-            content = provenance.record(self.name, settings, {name: plain[name] for name in self.inputs}, started)
-            for name, path in final.items():
-                _publish(getattr(arguments, name), path, content)
+            if rank == 0:
+                settings = {
+                    name: json.loads(value) if value and name in self.settings else value
+                    for name, value in plain.items()
+                    if name not in {*self.inputs, *self.outputs, "log"}
+                }
+                content = provenance.record(self.name, settings, {name: plain[name] for name in self.inputs}, started)
+                for name, path in final.items():
+                    _publish(getattr(arguments, name), path, content)
+        except Resumable as reason:
+            log.warning("%s", reason)
+            # Its temporary files may already belong to the run that goes on; that one removes what it does not need.
+            os._exit(RESUMABLE)
         except UserError as error:
-            log.error("error: %s", error)
-            sys.exit(2)
+            self._fail(f"error: {error}", rank)
         except Exception as error:
             if os.strerror(errno.ENOSPC) not in str(error):  # libraries wrap it in errors of their own
                 raise
-            log.error(
-                "error: no space left on the device while writing %s. Free some space, or set 'results' and "
-                "'resources' in the configuration to a larger disk, and run the same command again.",
-                ", ".join(map(str, final.values())),
+            self._fail(
+                f"error: no space left on the device while writing {', '.join(map(str, final.values()))}. Free some "
+                "space, or set 'results' and 'resources' in the configuration to a larger disk, and run the same "
+                "command again.",
+                rank,
             )
-            sys.exit(2)
         finally:
-            for path in final.values():
-                remove(_partial(path))
+            if rank == 0:
+                for path in final.values():
+                    remove(_partial(path))
 
-    def _start_logging(self, file: str | None) -> None:
+    def _launch(self, count: int, argv: list[str] | None) -> None:
+        """Becomes the launcher of `count` processes of this stage."""
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        command = [sys.executable, *launcher, "-m", f"sami.stages.{self.name}", *(argv or sys.argv[1:])]
+        os.execv(sys.executable, command)
+
+    def _fail(self, message: str, rank: int) -> None:
+        if rank > 0:
+            time.sleep(3)  # where the first process fails as well, the launcher ends this one before it says it again
+        log.error("%s", message)
+        sys.exit(2)
+
+    def _start_logging(self, file: str | None, rank: int) -> None:
         handlers: list[logging.Handler] = [logging.StreamHandler()]
-        if file:
+        if file and rank == 0:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             handlers.append(logging.FileHandler(file, mode="w", encoding="utf-8"))
         logging.basicConfig(
-            level=logging.INFO, handlers=handlers, format=f"%(asctime)s {self.name}: %(message)s", datefmt="%H:%M:%S"
+            level=logging.INFO if rank == 0 else logging.ERROR,
+            handlers=handlers,
+            format=f"%(asctime)s {self.name}{f' [{rank}]' if rank else ''}: %(message)s",
+            datefmt="%H:%M:%S",
         )
         for noisy in (
             "httpx",

@@ -52,16 +52,15 @@ rule estimate_information:
     threads: HEAVY_THREADS
     resources:
         mem_mb=4000,
+        engine=slice_of("engine"),
     params:
         code=code_digest("estimate_information"),
         prompts=prompts_of,
-        scoring=lambda wildcards: settings_of(wildcards).training.scoring,
-        per_pass=lambda wildcards: settings_of(wildcards).training.queries_per_pass,
     shell:
         stage("estimate_information") + "--model {input.model:q} --responses {input.responses:q} "
         "--base-model {input.base_model:q} --base-responses {input.base_responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy iteration-{wildcards.iteration} "
-        "--base iteration-0 --scoring {params.scoring} --queries-per-pass {params.per_pass} --output {output:q}"
+        "--base iteration-0 --engine {resources.engine:q} --output {output:q}"
 
 
 rule judge_responses:

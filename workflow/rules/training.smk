@@ -22,14 +22,18 @@ rule train:
     threads: HEAVY_THREADS
     resources:
         mem_mb=7000,
+        engine=slice_of("engine"),  # here and not under params, so that changing it makes no result out of date
     params:
         code=code_digest("train"),
         prompts=prompts_of,
         training=slice_of("training"),
         seed=seed_of,
         tensorboard=in_experiment("tensorboard/iteration-{iteration}"),
+        checkpoints=in_experiment("iteration-{iteration}/checkpoints"),
     shell:
         stage("train") + "--start {input.start:q} --reference {input.reference:q} --responses {input.responses:q} "
         "--queries {input.queries:q} --constitutions {input.constitutions:q} --prompts {params.prompts:q} "
-        "--training {params.training:q} --seed {params.seed} --tensorboard {params.tensorboard:q} "
+        "--training {params.training:q} --engine {resources.engine:q} --seed {params.seed} "
+        "--run-name {wildcards.experiment}-{wildcards.iteration} --tensorboard {params.tensorboard:q} "
+        "--checkpoints {params.checkpoints:q} "
         "--output {output.model:q} --metrics {output.metrics:q}"

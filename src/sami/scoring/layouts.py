@@ -120,7 +120,7 @@ class Layout:
         entry = self.entry.to(values.device)
         total = values.new_zeros(torch.Size(self.shape).numel()).index_add(0, entry, values)
         count = torch.bincount(entry, minlength=total.numel())
-        return total.view(self.shape), (total / count).view(self.shape)
+        return total.view(self.shape).clone(), (total / count).view(self.shape).clone()  # views trouble FSDP
 
 
 def shared(items: list[Item]) -> Layout:

@@ -117,28 +117,34 @@ class Scorer(nn.Module):
         return LAYOUTS[self.way]
 
     def forward(
-        self, layout: Layout, reference_states: torch.Tensor | None = None, plainly: bool = False
-    ) -> Scored:
+        self,
+        layout: Layout,
+        reference_states: torch.Tensor | None = None,
+        plainly: bool = False,
+        only_states: bool = False,
+    ) -> Scored | torch.Tensor:
         """Scores the pairs of a layout.
 
         Args:
             layout: made by `self.layout`.
             reference_states: (M, H) the reference model's states at the tokens that `layout.own` marks.
             plainly: use the library's own logits at every position, which costs the most.
+            only_states: return the (N, H) last hidden states that predict the response tokens instead of scores.
         """
         if plainly:
             rows, place = layout.rows, layout.place.to(self.model.device)
             values = self._call(self.model, rows).logits.flatten(0, 1)[place].float().log_softmax(-1)
             target = layout.target.to(values.device)
             return Scored(*layout.reduce(values.gather(1, target[:, None]).squeeze(1)))
-        states = self.states(layout)
+        states = self._states(layout)
+        if only_states:
+            return states
         total, mean = layout.reduce(token_log_probabilities(self.model, states, layout.target.to(states.device)))
         if reference_states is None:
             return Scored(total, mean)
         return Scored(total, mean, self._kl(states[layout.own.to(states.device)], reference_states.to(states)))
 
-    def states(self, layout: Layout) -> torch.Tensor:
-        """(N, H) last hidden states at the positions that predict a response token."""
+    def _states(self, layout: Layout) -> torch.Tensor:
         if layout.behind is not None:
             states = self._behind(layout)
         else:

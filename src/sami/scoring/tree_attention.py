@@ -56,7 +56,7 @@ class _Blocks(torch.autograd.Function):
         output = torch.empty_like(query)
         lse = query.new_empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float32))
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        for start, stop, end in blocks:
+        for start, stop, _ in blocks:
             own = slice(start, stop)
             seen = key[:, :, own], value[:, :, own]
             output[:, :, own], lse[:, :, own] = run(query[:, :, own], *seen, 0.0, True, scale=scale)
@@ -121,9 +121,7 @@ def flex(query, key, value, scaling, tree: Tree, window: int | None, softcap: fl
 
     extent, positions = tree.extent.to(query.device), tree.positions.to(query.device)
     if window not in tree.masks:  # the same for all layers
-        tree.masks[window] = create_block_mask(
-            visible, None, None, query.shape[2], query.shape[2], device=query.device
-        )
+        tree.masks[window] = create_block_mask(visible, None, None, query.shape[2], query.shape[2], device=query.device)
     run = _compiled_flex() if compiled else flex_attention
     return run(
         query,

@@ -12,37 +12,40 @@ from sami.progress import Progress
 from sami.stage import Stage
 
 
-def score(folder, scorer: str, sources: dict[str, list[records.Example]], arguments, queries, constitutions):
+def score(folder, scorer_name: str, sources: dict[str, list[records.Example]], arguments, queries, constitutions):
     """Yields the scores of one model on the examples of each source (name -> examples)."""
     import torch
 
     from sami import models
     from sami.scoring.items import tokenize
-    from sami.scoring.layouts import LAYOUTS
-    from sami.scoring.score import matrix
+    from sami.scoring.packing import pack
+    from sami.scoring.score import Scorer
 
+    engine = arguments.engine
     model, tokenizer = models.load(folder), models.load_tokenizer(folder)
-    context = models.context_length(model)
+    scorer, context = Scorer(model).choose(engine.scoring), models.context_length(model)
     for source, examples in sources.items():
         # An empty response has no log-probability; its example stands in the verdicts and the counts, not here.
         examples = [e for e in examples if all(response.text for response in e.responses)]
         items = tokenize(examples, queries, constitutions, arguments.prompts, tokenizer, context=context)
-        with torch.inference_mode(), Progress(len(items), f"scoring {source} by {scorer}", "queries") as progress:
-            for start in range(0, len(items), arguments.queries_per_pass):
-                batch = items[start : start + arguments.queries_per_pass]
-                sums, means = matrix(model, LAYOUTS[arguments.scoring](batch))
-                for example, item, total, mean in zip(examples[start:], batch, sums, means, strict=False):
-                    yield records.Scores(
-                        query_id=example.query_id,
-                        set_id=example.set_id,
-                        scorer=scorer,
+        passes = pack([scorer.layout([item]).tokens for item in items], engine.tokens_per_pass)
+        found = {}
+        with torch.inference_mode(), Progress(len(items), f"scoring {source} by {scorer_name}", "queries") as progress:
+            for members in passes:
+                scored = scorer(scorer.layout([items[i] for i in members]))
+                for i, total, mean in zip(members, scored.sum, scored.mean, strict=True):
+                    found[i] = records.Scores(
+                        query_id=examples[i].query_id,
+                        set_id=examples[i].set_id,
+                        scorer=scorer_name,
                         responses_of=source,
-                        labels=item.labels,
+                        labels=items[i].labels,
                         mean=mean.tolist(),
                         sum=total.tolist(),
-                        tokens=[len(response) for response in item.responses],
+                        tokens=[len(response) for response in items[i].responses],
                     )
-                progress.update(len(batch))
+                progress.update(len(members))
+        yield from (found[i] for i in range(len(items)))
 
 
 def main(arguments) -> None:
@@ -70,7 +73,6 @@ if __name__ == "__main__":
     stage.structured("--prompts", settings.Prompts, "the prompts of a task")
     stage.setting("--policy", "name of the policy")
     stage.setting("--base", "name of the base model")
-    stage.setting("--scoring", "how the matrix is computed", choices=["shared", "padded"])
-    stage.setting("--queries-per-pass", "queries in one forward pass", type=int)
+    stage.structured("--engine", settings.Engine, "how to compute it")
     stage.output("--output", "scores to write")
     stage.run(main)

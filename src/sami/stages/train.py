@@ -2,17 +2,24 @@
 
 Reads   a model folder to start from, the reference model, examples (Example), queries (Query), constitutions
         (Constitution)
-Writes  a model folder, and the metrics of every step as JSON Lines; TensorBoard events beside them
+Writes  a model folder, and the metrics of every step as JSON Lines; TensorBoard events and checkpoints beside them
+
+Runs in as many processes as the engine's `processes` says; or start it yourself, on one node or more:
+
+    torchrun --nproc-per-node 8 -m sami.stages.train ...
+
+SIGTERM and SIGUSR1 save a checkpoint and end it with status 75; the same command then resumes.
 
     python -m sami.stages.train --help
 """
 
+import hashlib
 import json
 import logging
 from pathlib import Path
 
 from sami import records, settings
-from sami.stage import Stage, remove, require_space
+from sami.stage import Resumable, Stage, remove, require_space
 
 log = logging.getLogger(__name__)
 
@@ -33,34 +40,106 @@ def read_items(arguments, policy, tokenizer):
     )
 
 
-def main(arguments) -> None:
-    from torch.utils.tensorboard import SummaryWriter
+def digest(*values) -> str:
+    """Digest of anything that has an unambiguous text."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
+
+def identity(arguments, items) -> dict:
+    """What a checkpoint belongs to, by name."""
     from sami import models
-    from sami.training.loop import Diverged, train
 
-    require_space(arguments.output.parent, int(models.size(arguments.start) * 1.05), "the trained policy")
-    policy = models.load(arguments.start)
-    items = read_items(arguments, policy, models.load_tokenizer(arguments.start))
-    reference = models.load(arguments.reference) if arguments.training.kl_weight > 0 else None
-    remove(Path(arguments.tensorboard))
-    last_good = arguments.output.parent / "model.last-good"
-    remove(last_good)
-    with arguments.metrics.open("w") as file, SummaryWriter(arguments.tensorboard) as board:
+    return {
+        "starting model": models.fingerprint(arguments.start),
+        "examples": digest([(item.prompts, item.responses, item.labels) for item in items]),
+        "seed": arguments.seed,
+        **{f"training.{key}": value for key, value in arguments.training.model_dump(mode="json").items()},
+    }
 
-        def on_step(metrics: dict) -> None:
-            file.write(json.dumps(metrics) + "\n")
-            for name, value in metrics.items():
-                board.add_scalar(name, value, metrics["step"])
 
-        try:
-            train(policy, reference, items, arguments.training, arguments.seed, on_step)
-        except Diverged as error:
-            policy.load_state_dict(error.state)
-            models.save(policy, arguments.start, last_good)
-            log.error("the last good state of the policy is in %s", last_good)
-            raise
-    models.save(policy, arguments.start, arguments.output)
+def reference_of(arguments, group):
+    """The reference model's head and states for the KL term; nothing where its weight is 0."""
+    from sami import models
+    from sami.training.reference import ReferenceStates, compute_states, head_of
+    from sami.training.sharding import load_scorer
+
+    if arguments.training.kl_weight == 0:
+        return None, None
+    folder = arguments.checkpoints / "reference"
+    scorer = load_scorer(arguments.reference, group, arguments.training.precision, arguments.engine.scoring)
+    items = read_items(arguments, scorer.model, models.load_tokenizer(arguments.reference))
+    key = digest(models.fingerprint(arguments.reference), identity(arguments, items)["examples"])
+    compute_states(scorer, items, arguments.engine.tokens_per_pass, group, folder, key)
+    return head_of(scorer), ReferenceStates(folder)
+
+
+def main(arguments) -> None:
+    from sami import models
+    from sami.training.adapters import Adapters, check
+    from sami.training.checkpoints import Checkpoints
+    from sami.training.loop import Diverged, Interrupted, train
+    from sami.training.processes import processes
+    from sami.training.sharding import load_scorer, save
+    from sami.training.trackers import trackers
+
+    training, engine = arguments.training, arguments.engine
+    # The weights themselves, and two checkpoints of weights and optimiser.
+    require_space(arguments.output.parent, models.size(arguments.start) * 5, "the trained policy and its checkpoints")
+    tensorboard = Path(arguments.tensorboard)
+    last_good = arguments.checkpoints.with_name("model.last-good")
+    with processes() as group:
+        if training.lora:
+            check(group.size)
+        adapters = Adapters(training.lora) if training.lora else None
+        head, reference = reference_of(arguments, group)
+
+        def build():
+            options = {"adapt": adapters.insert} if adapters else {}
+            return load_scorer(
+                arguments.start,
+                group,
+                training.precision,
+                engine.scoring,
+                activation_checkpointing=engine.activation_checkpointing,
+                reference_head=head,
+                **options,
+            )
+
+        def finished(scorer):
+            return adapters.merge() if adapters else scorer.model
+
+        scorer = build()
+        items = read_items(arguments, scorer.model, models.load_tokenizer(arguments.start))
+        checkpoints = Checkpoints(arguments.checkpoints, identity(arguments, items), group, engine.checkpoint_steps)
+        if group.main:
+            remove(tensorboard)
+            remove(last_good)
+        names = engine.trackers if group.main else []
+        flat = {key: str(value) for key, value in training.model_dump().items()}
+        with (
+            arguments.metrics.open("w") if group.main else open("/dev/null", "w") as file,
+            trackers(names, arguments.run_name, tensorboard, flat) as active,
+        ):
+
+            def on_step(metrics: dict) -> None:
+                file.write(json.dumps(metrics) + "\n")
+                file.flush()
+                for tracker in active:
+                    tracker.log(metrics, step=metrics["step"])
+
+            try:
+                train(scorer, items, training, engine, arguments.seed, group, on_step, checkpoints, reference)
+            except Interrupted:
+                raise Resumable("interrupted; the same command resumes from the last checkpoint") from None
+            except Diverged:
+                step = checkpoints.load_weights(scorer.model)
+                if step == 0:
+                    scorer = build()
+                save(finished(scorer), arguments.start, last_good, group)
+                log.error("the last good state of the policy, after step %d, is in %s", step, last_good)
+                raise
+        save(finished(scorer), arguments.start, arguments.output, group)
+        checkpoints.clear()
 
 
 if __name__ == "__main__":
@@ -72,8 +151,11 @@ if __name__ == "__main__":
     stage.input("--constitutions", "constitutions, one record a line")
     stage.structured("--prompts", settings.Prompts, "the prompts of a task")
     stage.structured("--training", settings.Training, "how to train")
+    stage.structured("--engine", settings.Engine, "how to compute it")
     stage.setting("--seed", "seed of the order of examples", type=int)
+    stage.setting("--run-name", "name of the run for experiment trackers")
     stage.setting("--tensorboard", "folder for TensorBoard events")
+    stage.setting("--checkpoints", "folder for the state of an unfinished run", type=Path)
     stage.output("--output", "model folder to write")
     stage.output("--metrics", "JSON Lines file of the metrics of every step")
-    stage.run(main)
+    stage.run(main, processes=lambda arguments: arguments.engine.processes)

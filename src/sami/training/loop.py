@@ -3,166 +3,243 @@
 It knows the objective and the layouts, but neither files nor iterations.
 """
 
+import contextlib
 import logging
 import math
-import random
+import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from transformers import PreTrainedModel
+from torch.distributed.tensor import DTensor
 
 from sami.errors import UserError
-from sami.objective import kl_divergence, sami
+from sami.objective import sami
 from sami.progress import Progress
-from sami.scoring.layouts import LAYOUTS, Item, Layout
-from sami.scoring.score import hidden_states, logits, token_log_probabilities
-from sami.settings import Training
+from sami.scoring.layouts import Item
+from sami.scoring.score import Scorer
+from sami.settings import Engine, Training
+from sami.training.checkpoints import Checkpoints
+from sami.training.plan import passes, schedule
+from sami.training.processes import Processes
+from sami.training.reference import ReferenceStates
+from sami.training.throughput import Arithmetic, matrix_rate, peak_memory
 
 log = logging.getLogger(__name__)
 
-State = dict[str, torch.Tensor]
+MEANS = ("loss", "bound", "row_accuracy", "column_accuracy", "own_log_probability", "other_log_probability")
 
 
 class Diverged(UserError):
-    """The loss or the gradient left all bounds. `state` is the last good state of the policy."""
+    """The loss or the gradient left all bounds."""
 
-    def __init__(self, message: str, state: State):
-        super().__init__(message)
-        self.state = state
+
+class Interrupted(Exception):
+    """The system asked the run to end; what was done is in a checkpoint."""
 
 
 @dataclass
 class Step:
-    """Sums over the queries of one optimiser step."""
+    """Sums of one optimiser step, over the queries of this process and then of all."""
 
-    queries: int = 0
-    tokens: int = 0
-    loss: float = 0.0
-    bound: float = 0.0
-    row_accuracy: float = 0.0
-    column_accuracy: float = 0.0
-    kl: float = 0.0
+    values: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*MEANS, "kl", "tokens", "operations"), 0.0))
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.values[name] += value
+
+    def over(self, group: Processes) -> dict[str, float]:
+        """The sums over all processes."""
+        return dict(zip(self.values, group.sum(list(self.values.values())), strict=True))
 
 
-def make_optimizer(model: PreTrainedModel, settings: Training) -> torch.optim.Optimizer:
-    """RMSprop (as in the paper) or AdamW over all parameters."""
+def make_optimizer(parameters: list[torch.nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    """RMSprop (as in the paper) or AdamW."""
     options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     kind = {"rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}[settings.optimizer]
-    return kind(model.parameters(), **options)
-
-
-def schedule(items: list[Item], settings: Training, seed: int) -> Iterator[list[Item]]:
-    """The examples of each optimiser step, in an order drawn anew in every epoch."""
-    for epoch in range(settings.epochs):
-        order = random.Random(f"epoch-{seed}-{epoch}").sample(items, len(items))
-        for start in range(0, len(order), settings.queries_per_step):
-            yield order[start : start + settings.queries_per_step]
+    return kind(parameters, **options)
 
 
 def train(
-    policy: PreTrainedModel,
-    reference: PreTrainedModel | None,
+    scorer: Scorer,
     items: list[Item],
     settings: Training,
+    engine: Engine,
     seed: int,
+    group: Processes,
     on_step: Callable[[dict], None],
+    checkpoints: Checkpoints | None = None,
+    reference: ReferenceStates | None = None,
 ) -> None:
-    """Optimises `policy` in place.
+    """Optimises the scorer's model in place.
 
     Args:
-        policy: the model to train.
-        reference: the frozen model of the KL term; None where its weight is 0.
-        items: the examples, each with the same C and R.
+        scorer: with the policy.
+        items: the examples, each with the same C and R. The same in every process.
         settings: of the optimisation.
+        engine: how it is computed.
         seed: of the order of the examples.
-        on_step: receives the metrics of each optimiser step.
+        group: the processes that share the work.
+        on_step: receives the metrics of each optimiser step, also of those that a checkpoint remembers.
+        checkpoints: where to resume from, and where to save the state every `engine.checkpoint_steps` steps and when
+            the system asks the run to end.
+        reference: for the KL term; None where its weight is 0.
 
     Raises:
         Diverged: a loss or gradient is not finite, or a loss exceeds `max_loss`.
+        Interrupted: SIGTERM or SIGUSR1 came, and the state is saved.
+        UserError: a checkpoint belongs to another run, or the memory does not suffice.
     """
-    chance = (math.log(len(items[0].prompts)) + math.log(len(items[0].responses))) / 2
-    limit = settings.max_loss if settings.max_loss is not None else 2 * chance
-    optimizer = make_optimizer(policy, settings)
-    steps = math.ceil(len(items) / settings.queries_per_step) * settings.epochs
-    good: State = {}
-    with Progress(len(items) * settings.epochs, "training", "queries") as progress:
-        for number, batch in enumerate(schedule(items, settings, seed), 1):
-            started = time.monotonic()
-            step = _accumulate(policy, reference, batch, settings)
-            norm = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm or math.inf))
-            if not math.isfinite(step.loss) or step.loss > limit:
-                # The weights before the last update are the latest ones that are known to have had a sound loss.
-                raise Diverged(_message(number, steps, "loss", step.loss, limit), good or _copy(policy))
-            if not math.isfinite(norm):
-                raise Diverged(_message(number, steps, "gradient norm", norm, math.inf), _copy(policy))
-            good = _copy(policy)
-            rate = settings.learning_rate * min(1.0, number / (settings.warmup_steps + 1))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad()
-            metrics = {
-                "step": number,
-                "loss": step.loss,
-                "bound": step.bound,
-                "row_accuracy": step.row_accuracy,
-                "column_accuracy": step.column_accuracy,
-                "kl": step.kl,
-                "gradient_norm": norm,
-                "learning_rate": rate,
-                "queries": step.queries,
-                "tokens_per_second": step.tokens / (time.monotonic() - started),
+    with _signals() as signals:
+        _Run(scorer, items, settings, engine, group, on_step, checkpoints, reference, signals).run(seed)
+
+
+class _Run:
+    """What the steps of a run share."""
+
+    def __init__(self, scorer, items, settings, engine, group, on_step, checkpoints, reference, signals):
+        self.scorer, self.items, self.settings, self.engine, self.group = scorer, items, settings, engine, group
+        self.on_step, self.checkpoints, self.reference, self.signals = on_step, checkpoints, reference, signals
+        self.parameters = [p for p in scorer.model.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(self.parameters, settings)
+        self.sizes = [scorer.layout([item]).tokens for item in items]
+        self.arithmetic = Arithmetic(scorer)
+        self.metrics: list[dict] = []
+
+    def run(self, seed: int) -> None:
+        settings, group = self.settings, self.group
+        steps = schedule(len(self.items), settings.queries_per_step, settings.epochs, seed)
+        done = 0
+        if self.checkpoints:
+            done, self.metrics = self.checkpoints.load(self.scorer.model, self.optimizer)
+        for metrics in self.metrics:
+            self.on_step(metrics)
+        rate = matrix_rate(group.device, self.scorer.compute_dtype) * group.size
+        log.info("%d steps on %d process(es), %.3g FLOP/s in matrix products", len(steps), group.size, rate)
+        with Progress(sum(map(len, steps)), "training", "queries", done=sum(map(len, steps[:done]))) as progress:
+            for number, batch in enumerate(steps[done:], done + 1):
+                started = time.monotonic()
+                step, norm = self._gradients(number, batch)
+                self._check(number, len(steps), step["loss"], norm)
+                # The loss has just shown that the weights after the step before are sound.
+                if self.checkpoints and (number - 1) % self.engine.checkpoint_steps == 0 and number - 1 > done:
+                    self.checkpoints.save(number - 1, self.scorer.model, self.optimizer, self.metrics)
+                learning_rate = settings.learning_rate * min(1.0, number / (settings.warmup_steps + 1))
+                for parameters in self.optimizer.param_groups:
+                    parameters["lr"] = learning_rate
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                seconds = time.monotonic() - started
+                self.metrics.append(
+                    {
+                        "step": number,
+                        **{name: step[name] for name in (*MEANS, "kl")},
+                        "gradient_norm": norm,
+                        "learning_rate": learning_rate,
+                        "queries": len(batch),
+                        "tokens": round(step["tokens"]),
+                        "seconds": seconds,
+                        "tokens_per_second": step["tokens"] / seconds,
+                        "flop_utilisation": step["operations"] / seconds / rate,
+                        "peak_memory_gib": max(group.everyone(peak_memory(group.device))) / 2**30,
+                    }
+                )
+                self.on_step(self.metrics[-1])
+                progress.update(len(batch), loss=step["loss"], bound=step["bound"])
+                log.info(
+                    f"step {number} of {len(steps)}: loss {step['loss']:.4f}, bound {step['bound']:.4f}, "
+                    f"gradient norm {norm:.3f}, {step['tokens'] / seconds:.0f} tokens/s, {progress.remaining()} left"
+                )
+
+    def _gradients(self, number: int, batch: list[int]) -> tuple[dict[str, float], float]:
+        """Forward and backward passes of one step: gradients and metrics are means over the queries of the batch.
+
+        Returns:
+            the metrics, summed over all processes, and the norm of the gradient before clipping.
+        """
+        step = Step()
+        response_tokens = sum(len(response) for i in batch for response in self.items[i].responses)
+        plan = passes(batch, self.sizes, self.engine.tokens_per_pass, self.group.size)
+        for members in plan[self.group.rank]:
+            self._end_if_asked(number)
+            try:
+                self._pass(members, len(batch), response_tokens, step)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and "memory" not in str(error):
+                    raise
+                tokens = sum(self.sizes[i] for i in members)
+                raise UserError(
+                    f"out of memory at step {number}, in a pass over {tokens} tokens of {len(members)} queries: "
+                    f"{str(error).splitlines()[0]} Lower engine.tokens_per_pass (now {self.engine.tokens_per_pass}), "
+                    "set engine.activation_checkpointing, use training.lora, or add processes (engine.processes)."
+                ) from None
+        self._end_if_asked(number)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm or math.inf)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        return step.over(self.group), float(norm)
+
+    def _pass(self, members: list[int], batch: int, response_tokens: int, step: Step) -> None:
+        items = [self.items[i] for i in members or [0]]
+        layout = self.scorer.layout(items)
+        states = None if self.reference is None else self.reference[members or [0]]
+        scored = self.scorer(layout, states)
+        scores = scored.mean if self.settings.normalisation == "mean" else scored.sum
+        labels = torch.tensor([item.labels for item in items], device=scores.device)
+        result = sami(scores, labels)
+        loss = result.loss.sum() / batch
+        if scored.kl is not None:
+            loss = loss + self.settings.kl_weight * scored.kl / response_tokens
+        # Gradients are averaged over processes, whose losses are to be summed. An empty pass adds nothing.
+        (loss * (self.group.size if members else 0)).backward()
+        if members:
+            own = torch.nn.functional.one_hot(labels, scores.shape[1]).transpose(1, 2).to(scores)  # (Q, C, R)
+            per_query = {
+                "loss": result.loss,
+                "bound": result.bound,
+                "row_accuracy": result.row_accuracy,
+                "column_accuracy": result.column_accuracy,
+                "own_log_probability": (scored.mean * own).sum((1, 2)) / own.sum((1, 2)),
+                "other_log_probability": (scored.mean * (1 - own)).sum((1, 2)) / (1 - own).sum((1, 2)),
             }
-            on_step(metrics)
-            log.info(
-                "step %d of %d: loss %.4f, bound %.4f, gradient norm %.3f", number, steps, step.loss, step.bound, norm
-            )
-            progress.update(len(batch), loss=step.loss, bound=step.bound)
+            step.add(**{name: value.sum().item() / batch for name, value in per_query.items()})
+            step.add(tokens=layout.tokens, operations=self.arithmetic.of(layout))
+            if scored.kl is not None:
+                step.add(kl=scored.kl.item() / response_tokens)
+
+    def _check(self, number: int, steps: int, loss: float, norm: float) -> None:
+        chance = (math.log(len(self.items[0].prompts)) + math.log(len(self.items[0].responses))) / 2
+        limit = self.settings.max_loss if self.settings.max_loss is not None else 2 * chance
+        for what, value, most in (("loss", loss, limit), ("gradient norm", norm, math.inf)):
+            if not math.isfinite(value) or value > most:
+                raise Diverged(
+                    f"training stopped at step {number} of {steps}: the {what} is {value:.4g} (limit {most:.4g}). "
+                    "Lower training.learning_rate, add training.warmup_steps or training.kl_weight, or clip harder "
+                    "with training.max_grad_norm."
+                )
+
+    def _end_if_asked(self, number: int) -> None:
+        """Saves the state before this step, and ends the run, where the system has asked any process to."""
+        if not self.checkpoints or not self.group.any(bool(self.signals)):
+            return
+        if number > 1:
+            self.checkpoints.save(number - 1, self.scorer.model, self.optimizer, self.metrics)
+        raise Interrupted
 
 
-def _accumulate(
-    policy: PreTrainedModel, reference: PreTrainedModel | None, batch: list[Item], settings: Training
-) -> Step:
-    """Forward and backward passes of one step. Gradients and metrics are means over the queries of the batch."""
-    step = Step(queries=len(batch))
-    for start in range(0, len(batch), settings.queries_per_pass):
-        items = batch[start : start + settings.queries_per_pass]
-        layout = LAYOUTS[settings.scoring](items)
-        states = hidden_states(policy, layout)
-        total, mean = layout.reduce(token_log_probabilities(policy, states, layout.target))
-        labels = torch.tensor([item.labels for item in items], device=total.device)
-        result = sami(mean if settings.normalisation == "mean" else total, labels)
-        loss = result.loss.sum() / len(batch)
-        if reference is not None:
-            kl = _kl(policy, states, reference, layout) * len(items) / len(batch)
-            (loss + settings.kl_weight * kl).backward()
-            step.kl += kl.item()
-        else:
-            loss.backward()
-        step.tokens += layout.tokens
-        step.loss += loss.item()
-        for name in ("bound", "row_accuracy", "column_accuracy"):
-            setattr(step, name, getattr(step, name) + getattr(result, name).sum().item() / len(batch))
-    return step
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGUSR1 (of which Slurm sends either before a time limit) while the block runs."""
+    received: list[int] = []
 
+    def receive(number, _):
+        log.warning("%s received: saving a checkpoint", signal.Signals(number).name)
+        received.append(number)
 
-def _kl(policy: PreTrainedModel, states: torch.Tensor, reference: PreTrainedModel, layout: Layout) -> torch.Tensor:
-    """Mean KL(policy, reference) over the tokens of responses under the constitutions they were written for."""
-    own = layout.own.to(states.device)
-    with torch.no_grad():
-        target = logits(reference, hidden_states(reference, layout)[own]).log_softmax(-1)
-    return kl_divergence(logits(policy, states[own]).log_softmax(-1), target).mean()
-
-
-def _copy(model: PreTrainedModel) -> State:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _message(number: int, steps: int, what: str, value: float, limit: float) -> str:
-    return (
-        f"training stopped at step {number} of {steps}: the {what} is {value:.4g} (limit {limit:.4g}). Lower "
-        "training.learning_rate, add training.warmup_steps or training.kl_weight, or clip harder with "
-        "training.max_grad_norm."
-    )
+    kinds = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(kind, receive) for kind in kinds]
+    try:
+        yield received
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
