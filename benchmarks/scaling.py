@@ -13,7 +13,6 @@ The last table packs several queries with 2x2 matrices into one row. Its time fo
 """
 
 import argparse
-import math
 import statistics
 from functools import partial
 
@@ -102,23 +101,20 @@ def main() -> None:
     say(table(["queries", *columns, "s per query"], rows))
 
     seconds = np.array([median[size, 1] for size in sizes])
-    factor = seconds[-1] / seconds[0]
-    say(
-        f"\nslope of log(time) against log(law), and time at {sizes[-1]}x{sizes[-1]} over that at 2x2, here {factor:.1f}"
-    )
-    exponents = {}
-    rows = []
+    exponents, rows = {}, []
     for name, formula, law in zip(("tokens", "pairs"), laws, (by_tokens, by_pairs), strict=True):
         counts = np.array([law(size) for size in sizes])
         exponents[name] = float(np.polyfit(np.log(counts), np.log(seconds), 1)[0])
         per_token = float(seconds @ counts / (counts @ counts))  # time = k x law, by least squares
         error = float(np.abs(per_token * counts / seconds - 1).max())
         rows.append([formula, exponents[name], f"{counts[-1] / counts[0]:.1f}", 1000 * per_token, f"{error:.0%}"])
-    say(table(["law", "slope", "over 2x2", "k (ms)", "k x law misses a time by up to"], rows))
+    factor = f"time_{sizes[-1]}_over_{sizes[0]}"
+    say("\neach law: slope of log(time) against log(law), and the fit of time = k x law")
+    say(table(["law", "slope", f"predicted {factor}", "k (ms)", "fit is off by up to"], rows))
     say()
     for name, exponent in exponents.items():
         say(f"exponent_of_{name}={exponent:.2f}")
-    say(f"time_{sizes[-1]}_over_{sizes[0]}={factor:.1f}")
+    say(f"{factor}={seconds[-1] / seconds[0]:.1f}")
 
 
 if __name__ == "__main__":

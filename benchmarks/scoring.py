@@ -172,7 +172,11 @@ def split_baseline_pass(model: PreTrainedModel, item: Item, gradient: torch.Tens
 
 @dataclass(frozen=True)
 class Run:
-    """One query by both: seconds of each, tokens that each encodes, and tokens that are predicted."""
+    """One query by both.
+
+    baseline, ours: seconds. padded, encoded: tokens that the baseline and ours run through the model. predicted: tokens
+    whose log-probability is asked for. differences: relative, of the loss and of a gradient.
+    """
 
     query: str
     baseline: float
@@ -180,6 +184,7 @@ class Run:
     padded: int
     encoded: int
     predicted: int
+    differences: tuple[float, float]
 
 
 def measure(
@@ -191,13 +196,15 @@ def measure(
     baseline_scores(model, prompts, items[0].responses).sum().backward()
     bar.update(work(case, items[:1]))
     for item in items * repeats:
+        scorer.model.zero_grad()  # what it holds would only add to the memory that the baseline needs
         known = (gradient,) if case.split else ()
         run = split_baseline_pass if case.split else baseline_pass
         baseline_seconds, baseline_loss = timed(model, partial(run, model, item, *known))
         seconds, (loss, _) = timed(scorer.model, partial(our_pass, scorer, [item]))
-        require_agreement(f"{case.name}, {item.name}", (baseline_loss, model), (loss, scorer.model))
+        differences = differ(f"{case.name}, {item.name}", (baseline_loss, model), (loss, scorer.model))
         layout = shared([item])
-        yield Run(item.name, baseline_seconds, seconds, padded_tokens(case, item), layout.tokens, len(layout.target))
+        tokens = padded_tokens(case, item), layout.tokens, len(layout.target)
+        yield Run(item.name, baseline_seconds, seconds, *tokens, differences)
         bar.update(work(case, [item]))
 
 
@@ -213,8 +220,13 @@ def work(case: Case, items: list[Item]) -> int:
     return sum(padded_tokens(case, item) + shared([item]).tokens for item in items)
 
 
-def require_agreement(where: str, baseline: tuple[float, PreTrainedModel], ours: tuple[float, PreTrainedModel]) -> None:
-    """Ends the program if losses or gradients (those that the models hold now) differ: then no time means anything."""
+def differ(
+    where: str, baseline: tuple[float, PreTrainedModel], ours: tuple[float, PreTrainedModel]
+) -> tuple[float, float]:
+    """By how much two losses differ, and a gradient that the two models hold now. Both relative.
+
+    Ends the program if that is more than rounding: then no time means anything.
+    """
     (expected, model), (loss, own_model) = baseline, ours
     gradient = model.get_parameter(CHECKED).grad
     by_loss = abs(loss - expected) / abs(expected)
@@ -225,6 +237,7 @@ def require_agreement(where: str, baseline: tuple[float, PreTrainedModel], ours:
             f"{by_loss:.1e}, allowed {LOSS_TOLERANCE:.0e}); gradient of {CHECKED}: relative difference "
             f"{by_gradient:.1e}, allowed {GRADIENT_TOLERANCE:.0e}."
         )
+    return by_loss, by_gradient
 
 
 def report(case: Case, runs: list[Run]) -> float:
@@ -239,6 +252,8 @@ def report(case: Case, runs: list[Run]) -> float:
     order = "query, then constitution" if case.query_first else "constitution, then query"
     say(f"\n{case.name}: {order}; {how}")
     say(table(["query", "tokens baseline", "tokens ours", "s baseline", "s ours", "ratio"], rows))
+    by_loss, by_gradient = (max(differences) for differences in zip(*(r.differences for r in runs), strict=True))
+    say(f"both agree: the loss to {by_loss:.0e}, the gradient of {CHECKED} to {by_gradient:.0e}")
     return ratio
 
 
@@ -252,6 +267,8 @@ def print_memory(which: str) -> None:
     """One pass of `MEMORY_CASE`, and the memory of this process in GiB as a line of JSON."""
     (item,) = MEMORY_CASE.items()
     model = load(model_folder())
+    for parameter in model.parameters():
+        parameter.sum()  # until they are read, weights stand in the file only
     loaded = psutil.Process().memory_info().rss / 2**30
     if which == "ours":
         our_pass(own_scorer(model), [item])
@@ -275,7 +292,7 @@ def flop_utilisation(model: PreTrainedModel, runs: list[Run], moments: list[dict
     best = [max(moment.values()) for moment in moments]
     rows = [[" x ".join(map(str, shape)), *giga(moment[shape] for moment in moments)] for shape in moments[0]]
     say("\nfloat32 matrix products (m, k) x (k, n), GFLOP/s at moments of this run, the best of several each")
-    say(table(["m x k x n", *range(1, len(moments) + 1)], [*rows, ["best", *giga(best)]]))
+    say(table(["m x k x n", *map(str, range(1, len(moments) + 1))], [*rows, ["best", *giga(best)]]))
     layers = sum(parameter.numel() for parameter in model.base_model.layers.parameters())
     head = model.get_output_embeddings().weight.numel()
     rates = [6 * (layers * run.encoded + head * run.predicted) / run.ours for run in runs]

@@ -1,36 +1,29 @@
-import copy
+"""The training loop in one process: what a step does, and what stops it."""
+
 import math
 import random
 
 import pytest
 import torch
+from training_run import ENGINE, TRAINING
 
+from sami.errors import UserError
 from sami.models import load
 from sami.objective import sami
 from sami.scoring.layouts import Item
-from sami.settings import Training
-from sami.training.loop import Diverged, schedule, train
+from sami.scoring.score import Scorer
+from sami.settings import Engine, Training
+from sami.training.loop import Diverged, train
+from sami.training.plan import passes, schedule
+from sami.training.processes import Processes
+from sami.training.reference import ReferenceStates, compute_states, head_of
+from sami.training.throughput import Arithmetic, matrix_rate
 
-DEFAULT = {
-    "start_from": "base",
-    "scoring": "shared",
-    "normalisation": "mean",
-    "score_end_token": False,
-    "optimizer": "rmsprop",
-    "learning_rate": 1e-3,
-    "warmup_steps": 0,
-    "weight_decay": 0.0,
-    "queries_per_step": 4,
-    "queries_per_pass": 2,
-    "epochs": 1,
-    "max_grad_norm": 1.0,
-    "kl_weight": 0.0,
-    "max_loss": None,
-}
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def options(**changes):
-    return Training(**{**DEFAULT, **changes})
+    return Training(**{**TRAINING, "learning_rate": 1e-3, "epochs": 1, **changes})
 
 
 def items(count, size=2, seed=0):
@@ -47,10 +40,17 @@ def items(count, size=2, seed=0):
     ]
 
 
-def trained(folder, data, reference=False, **changes):
-    model, steps = load(folder), []
-    train(model, load(folder) if reference else None, data, options(**changes), 1, steps.append)
-    return model, steps
+def trained(folder, data, reference=None, engine=None, **changes):
+    """The model after training, and the metrics of its steps. `reference` is a folder for the reference states."""
+    steps, head, states = [], None, None
+    if reference:
+        other = Scorer(load(folder)).choose()
+        compute_states(other, data, 4096, ALONE, reference, "key")
+        head, states = head_of(other), ReferenceStates(reference)
+    engine = Engine(**{**ENGINE, **(engine or {})})
+    scorer = Scorer(load(folder), head).choose(engine.scoring)
+    train(scorer, data, options(**changes), engine, 1, ALONE, steps.append, reference=states)
+    return scorer.model, steps
 
 
 def weights(model):
@@ -65,29 +65,35 @@ def test_loss_falls(tiny, optimizer, size):
     assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
     assert steps[-1]["bound"] == pytest.approx(math.log(size) - steps[-1]["loss"])
     assert steps[-1]["row_accuracy"] == steps[-1]["column_accuracy"] == 1
+    assert steps[-1]["own_log_probability"] > steps[-1]["other_log_probability"] + 1
 
 
-def test_passes_and_layouts_change_nothing(tiny):
+@pytest.mark.parametrize(
+    "engine", [{"tokens_per_pass": 1}, {"tokens_per_pass": 100}, {"scoring": "padded"}, {"scoring": "cached"}]
+)
+def test_passes_and_ways_change_nothing(tiny, engine):
     data = items(6)
-    expected = weights(trained(tiny, data, queries_per_pass=6, optimizer="adamw")[0])
-    for changes in ({"queries_per_pass": 1}, {"queries_per_pass": 3, "scoring": "padded"}):
-        assert torch.allclose(weights(trained(tiny, data, optimizer="adamw", **changes)[0]), expected, atol=1e-5)
+    expected, steps = trained(tiny, data, optimizer="adamw")
+    model, same = trained(tiny, data, engine=engine, optimizer="adamw")
+    assert torch.allclose(weights(model), weights(expected), atol=1e-5)
+    assert [s["loss"] for s in same] == pytest.approx([s["loss"] for s in steps], abs=1e-5)
 
 
 def test_one_step_is_one_update_with_the_mean_gradient(tiny):
     data = items(3)
-    model, steps = trained(tiny, data, max_grad_norm=None, optimizer="rmsprop", learning_rate=1e-2)
+    model, steps = trained(tiny, data, max_grad_norm=None, learning_rate=1e-2)
     assert len(steps) == 1
     assert steps[0]["queries"] == 3
-    other = load(tiny)
-    from sami.scoring.layouts import padded
-    from sami.scoring.score import matrix
-
-    loss = sum(sami(matrix(other, padded([i]))[1], torch.tensor([i.labels])).loss[0] for i in data) / 3
+    other = Scorer(load(tiny))
+    matrices = [other(other.layout([item])).mean for item in data]
+    loss = sum(sami(m, torch.tensor([i.labels])).loss[0] for m, i in zip(matrices, data, strict=True)) / 3
     loss.backward()
     norm = torch.cat([p.grad.flatten() for p in other.parameters()]).norm()
     assert steps[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert steps[0]["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    assert steps[0]["own_log_probability"] == pytest.approx(
+        sum(m[0].diagonal().mean().item() for m in matrices) / 3, rel=1e-4
+    )
     # RMSprop's first step: rate * g / (sqrt(0.01 g^2) + 1e-8)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         expected = theirs - 1e-2 * theirs.grad / (0.1 * theirs.grad.abs() + 1e-8)
@@ -101,37 +107,65 @@ def test_sum_and_mean_differ(tiny):
     assert trained(tiny, data)[1][0]["loss"] != pytest.approx(total, rel=0.1)
 
 
-def test_kl_holds_the_policy_back(tiny):
+def test_kl_holds_the_policy_back(tiny, tmp_path):
     data = items(4)
-    free = trained(tiny, data, reference=True, kl_weight=1e-9, epochs=6)[1]
-    held = trained(tiny, data, reference=True, kl_weight=10.0, epochs=6)[1]
+    free = trained(tiny, data, tmp_path / "states", kl_weight=1e-9, epochs=6)[1]
+    held = trained(tiny, data, tmp_path / "states", kl_weight=10.0, epochs=6)[1]
     assert free[0]["kl"] == pytest.approx(0, abs=1e-6)
     assert 0 < held[-1]["kl"] < 0.5 * free[-1]["kl"]
     assert trained(tiny, data)[1][-1]["kl"] == 0
 
 
-def test_kl_is_the_mean_over_response_tokens(tiny):
-    """One query; the KL of the second step against plain forward passes of both models."""
-    data, other = items(1), load(tiny)
-    _, steps = trained(tiny, data, reference=True, kl_weight=1e-9, epochs=2)
-    policy, _ = trained(tiny, data, reference=True, kl_weight=1e-9, epochs=1)
+def test_kl_is_the_mean_over_response_tokens(tiny, tmp_path):
+    """The KL of the second step against plain forward passes of both models, however the queries are packed."""
+    data, other = items(3), load(tiny)
+    kl = [
+        trained(tiny, data, tmp_path / "states", {"tokens_per_pass": n}, kl_weight=1e-9, epochs=2)[1][1]["kl"]
+        for n in (1, 4096)
+    ]
+    policy, _ = trained(tiny, data, tmp_path / "states", kl_weight=1e-9)
+    policy.set_attn_implementation("sdpa")
     values = []
-    for i, label in enumerate(data[0].labels):
-        prompt, response = data[0].prompts[label], data[0].responses[i]
-        places = slice(len(prompt) - 1, len(prompt) + len(response) - 1)
-        p, q = (m(torch.tensor([prompt + response])).logits[0, places].log_softmax(-1) for m in (policy, other))
-        values += (p.exp() * (p - q)).sum(-1).tolist()
-    assert steps[1]["kl"] == pytest.approx(sum(values) / len(values), rel=1e-3)
+    for item in data:
+        for i, label in enumerate(item.labels):
+            prompt, response = item.prompts[label], item.responses[i]
+            places = slice(len(prompt) - 1, len(prompt) + len(response) - 1)
+            p, q = (m(torch.tensor([prompt + response])).logits[0, places].log_softmax(-1) for m in (policy, other))
+            values += (p.exp() * (p - q)).sum(-1).tolist()
+    assert kl == pytest.approx([sum(values) / len(values)] * 2, rel=1e-3)
+
+
+def test_reference_states_are_computed_once(tiny, tmp_path, caplog):
+    scorer, data = Scorer(load(tiny)).choose(), items(3)
+    compute_states(scorer, data, 50, ALONE, tmp_path / "states", "one")
+    before = (tmp_path / "states/0.safetensors").stat().st_mtime_ns
+    compute_states(scorer, data, 50, ALONE, tmp_path / "states", "one")
+    assert (tmp_path / "states/0.safetensors").stat().st_mtime_ns == before
+    compute_states(scorer, data, 50, ALONE, tmp_path / "states", "two")  # of other examples
+    assert (tmp_path / "states/0.safetensors").stat().st_mtime_ns > before
+    found = ReferenceStates(tmp_path / "states")[[2, 0]]
+    layout = scorer.layout([data[2], data[0]])
+    assert torch.allclose(found, scorer(layout, only_states=True)[layout.own], atol=1e-5)
 
 
 def test_schedule_uses_every_example_once_an_epoch():
-    data = items(7)
-    batches = list(schedule(data, options(epochs=2), seed=5))
+    batches = schedule(7, 4, epochs=2, seed=5)
     assert [len(b) for b in batches] == [4, 3, 4, 3]
-    epochs = [[i.name for b in batches[k : k + 2] for i in b] for k in (0, 2)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(i.name for i in data)
+    epochs = [batches[k] + batches[k + 1] for k in (0, 2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(7))
     assert epochs[0] != epochs[1]
-    assert [len(b) for b in schedule(data, options(), 5)] == [4, 3]
+    assert batches != schedule(7, 4, epochs=2, seed=6)
+
+
+def test_passes_share_the_tokens_and_keep_processes_in_step():
+    sizes = [100, 900, 300, 50, 700, 200, 20, 400]
+    plan = passes([1, 2, 3, 4, 5, 7], sizes, budget=1000, processes=3)
+    assert len({len(own) for own in plan}) == 1
+    assert sorted(i for own in plan for group in own for i in group) == [1, 2, 3, 4, 5, 7]
+    loads = [sum(sizes[i] for group in own for i in group) for own in plan]
+    assert max(loads) - min(loads) <= 300
+    assert all(sum(sizes[i] for i in group) <= 1000 for own in plan for group in own)
+    assert passes([0], sizes, 1000, 2) == [[[0]], [[]]]
 
 
 def test_warm_up(tiny):
@@ -144,23 +178,33 @@ def test_same_seed_same_weights(tiny):
     assert torch.equal(weights(trained(tiny, data)[0]), weights(trained(tiny, data)[0]))
 
 
-def test_diverged_run_returns_the_last_good_state(tiny):
-    start = load(tiny)
-    model = copy.deepcopy(start)
-    with pytest.raises(Diverged, match="training stopped at step 2 of 2: the loss is") as error:
-        train(model, None, items(8), options(learning_rate=1e12, max_grad_norm=None), 1, lambda step: None)
-    good = torch.cat([error.value.state[name].flatten() for name, _ in start.named_parameters()])
-    assert torch.equal(good, weights(start))
-
-
 def test_not_a_number_stops(tiny):
-    model = load(tiny)
+    scorer = Scorer(load(tiny))
     with torch.no_grad():
-        next(model.parameters())[:] = math.nan
-    with pytest.raises(Diverged, match="the loss is nan"):
-        train(model, None, items(2), options(), 1, lambda step: None)
+        next(scorer.parameters())[:] = math.nan
+    with pytest.raises(Diverged, match="training stopped at step 1 of 1: the loss is nan"):
+        train(scorer, items(2), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
 
 
 def test_limit_of_the_loss(tiny):
     with pytest.raises(Diverged, match=r"step 1 of 1: the loss is .* \(limit 1e-06\)"):
-        train(load(tiny), None, items(2), options(max_loss=1e-6), 1, lambda step: None)
+        trained(tiny, items(2), max_loss=1e-6)
+
+
+def test_out_of_memory_says_what_to_lower(tiny):
+    scorer = Scorer(load(tiny))
+    scorer.register_forward_pre_hook(lambda *_: torch.empty(1 << 46))  # the allocator's own refusal
+    with pytest.raises(UserError, match="out of memory at step 1, in a pass over .* Lower engine.tokens_per_pass"):
+        train(scorer, items(2), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
+
+
+def test_utilisation_counts_the_arithmetic_of_unique_tokens(tiny):
+    scorer = Scorer(load(tiny)).choose()
+    layers = sum(p.numel() for p in scorer.model.model.layers.parameters())
+    head = scorer.model.lm_head.weight.numel()
+    layout = scorer.layout(items(2))
+    assert Arithmetic(scorer).of(layout) == 6 * (layers * layout.tokens + head * len(layout.target))
+    assert matrix_rate(torch.device("cpu"), torch.float32) > 1e9
+    _, steps = trained(tiny, items(2))
+    assert 0 < steps[0]["flop_utilisation"] < 1
+    assert steps[0]["peak_memory_gib"] > 0.1

@@ -142,7 +142,8 @@ class Stage:
     def _launch(self, count: int, argv: list[str] | None) -> None:
         """Becomes the launcher of `count` processes of this stage."""
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        command = [sys.executable, *launcher, "-m", f"sami.stages.{self.name}", *(argv or sys.argv[1:])]
+        # Behind "--", the launcher does not take our flags for abbreviations of its own.
+        command = [sys.executable, *launcher, "-m", "--", f"sami.stages.{self.name}", *(argv or sys.argv[1:])]
         os.execv(sys.executable, command)
 
     def _fail(self, message: str, rank: int) -> None:

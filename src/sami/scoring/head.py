@@ -13,7 +13,9 @@ LOGIT_BYTES = 128 << 20  # of logits in float32 that are held at once
 def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """(N,) log-probability, in nats, of each target token.
 
-    Logits are computed in chunks and again in the backward pass, so at most `LOGIT_BYTES` of them exist at a time.
+    Logits are computed in chunks and again in the backward pass, so at most `LOGIT_BYTES` of them exist at a time. On
+    CUDA, cut-cross-entropy (arXiv 2411.09009) never writes them out, where it is installed. (Kernels that compute the
+    gradient in the forward pass do not serve: here a token's weight is known only when the whole matrix is.)
 
     Args:
         model: whose vocabulary head is applied.
@@ -28,11 +30,13 @@ def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target
 
         parts = zip(*(t.split(chunk_size(head.weight)) for t in (states, target)), strict=True)
         return torch.cat([checkpoint(chunk, *part, use_reentrant=False) for part in parts])
-    if states.is_cuda and importlib.util.find_spec("cut_cross_entropy"):
+    fused = states.is_cuda and states.dtype.itemsize == 2 and head.bias is None
+    if fused and importlib.util.find_spec("cut_cross_entropy"):
         from cut_cross_entropy import linear_cross_entropy
 
-        weight = head.weight.to(states.dtype)
-        return -linear_cross_entropy(states, weight, target, bias=head.bias, softcap=cap, reduction="none")
+        # No filter: it would leave small gradients out.
+        options = {"softcap": cap, "reduction": "none", "filter_eps": None}
+        return -linear_cross_entropy(states, head.weight, target, **options)
     return _Chosen.apply(states, head.weight, head.bias, target, cap)
 
 

@@ -26,8 +26,8 @@ def tokenize(
         end_token: append the end token to responses that the policy ended itself. The paper leaves it out.
 
     Raises:
-        UserError: an example names a query or constitution that is not there, a response is empty, or a prompt with a
-            response exceeds the context.
+        UserError: an example names a query or constitution that is not there, a response is empty, a prompt with a
+            response exceeds the context, or the examples differ in C or R.
     """
     items = []
     for example in examples:
@@ -47,6 +47,13 @@ def tokenize(
             raise UserError(
                 f"query '{query.id}': its prompt and response have {needed} tokens, more than the model's context of "
                 f"{context}. Shorten the query or the prompt template, or lower sampling.max_new_tokens."
+            )
+        shape = len(prompt_ids), len(responses)
+        first = (len(items[0].prompts), len(items[0].responses)) if items else shape
+        if shape != first:
+            raise UserError(
+                f"query '{query.id}': {shape[0]} constitutions and {shape[1]} responses, but the examples before have "
+                f"{first[0]} and {first[1]}. Sample all responses with the same settings."
             )
         items.append(Item(query.id, prompt_ids, responses, example.labels))
     return items

@@ -6,7 +6,7 @@ Writes  a model folder, and the metrics of every step as JSON Lines; TensorBoard
 
 Runs in as many processes as the engine's `processes` says; or start it yourself, on one node or more:
 
-    torchrun --nproc-per-node 8 -m sami.stages.train ...
+    torchrun --nproc-per-node 8 -m -- sami.stages.train ...
 
 SIGTERM and SIGUSR1 save a checkpoint and end it with status 75; the same command then resumes.
 
@@ -74,6 +74,8 @@ def reference_of(arguments, group):
 
 
 def main(arguments) -> None:
+    import torch
+
     from sami import models
     from sami.training.adapters import Adapters, check
     from sami.training.checkpoints import Checkpoints
@@ -83,6 +85,7 @@ def main(arguments) -> None:
     from sami.training.trackers import trackers
 
     training, engine = arguments.training, arguments.engine
+    torch.manual_seed(arguments.seed)  # adapters start at random
     # The weights themselves, and two checkpoints of weights and optimiser.
     require_space(arguments.output.parent, models.size(arguments.start) * 5, "the trained policy and its checkpoints")
     tensorboard = Path(arguments.tensorboard)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -57,7 +57,10 @@ def load_scorer(
         scorer = _wrap(Scorer(model, reference_head, compute_dtype), precision, group, activation_checkpointing)
     else:
         scorer = _load_sharded(folder, group, precision, activation_checkpointing, reference_head)
-    return scorer.choose(way)
+    scorer.choose(way)
+    if isinstance(scorer, FSDPModule):
+        scorer.reshard()  # a pass without gradients leaves the root's parameters whole
+    return scorer
 
 
 def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
