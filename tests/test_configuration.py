@@ -109,7 +109,7 @@ VIOLATIONS = [  # what quickstart says, key named, what was found, what was expe
     ("training: {learning_rate: .inf}", "training.learning_rate", "found inf", "a finite number", "Change"),
     ("training: {max_grad_norm: -1}", "training.max_grad_norm", "-1", "a number greater than 0 or null", "Change"),
     ('training: {score_end_token: "no"}', "training.score_end_token", '"no"', "true or false", "Remove the quotes."),
-    ("training:", "training", "found nothing", "a mapping with the keys start_from, scoring", "Write its keys"),
+    ("training:", "training", "found nothing", "a mapping with the keys start_from, precision", "Write its keys"),
     ("queries: {train: many}", "queries.train", '"many"', "a whole number of at least 1 or a list", "Change"),
     ("queries: {train: [8, x, 8]}", "queries.train[1]", 'found "x" (text)', "a whole number of at least 1", "Change"),
     ("sampling: {top_p: 2}", "sampling.top_p", "found 2", "a number greater than 0 and at most 1", "Change"),
@@ -174,7 +174,7 @@ def test_values_that_contradict_each_other(project, text, parts):
 
 def test_number_of_further_problems(project):
     assert "(1 further problem.)" in message(project.load, experiment("queries: {train: x, eval: 0}"))
-    told = message(project.load, experiment("training: {learning_rat: 1, epochs: 0, scoring: fast}"))
+    told = message(project.load, experiment("training: {learning_rat: 1, epochs: 0, precision: fast}"))
     assert "learning_rat" in told
     assert "(2 further problems.)" in told
 
@@ -697,9 +697,21 @@ def test_every_key_is_documented():
 def test_quickstart_values_in_the_tables_are_those_of_the_file():
     text = (ROOT / "config/README.md").read_text()
     defaults = yaml.safe_load((ROOT / "config/config.yaml").read_text())["defaults"]
-    table = text[text.index("### Training") : text.index("### Evaluation")]
-    told = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| `([^`]*)` \|", table, re.MULTILINE))
-    assert {key: yaml.safe_load(value) for key, value in told.items()} == defaults["training"]
+    for part, after in (("Training", "### Engine"), ("Engine", "### Evaluation")):
+        table = text[text.index(f"### {part}") : text.index(after)]
+        told = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| `([^`]*)` \|", table, re.MULTILINE))
+        assert {key: yaml.safe_load(value) for key, value in told.items()} == defaults[part.lower()]
+
+
+def test_adapters_and_several_processes_exclude_each_other(project):
+    text = experiment("training: {lora: {rank: 4, alpha: 8}}\n    engine: {processes: 2}")
+    assert "'training.lora' trains in one process, but 'engine.processes' is 2" in message(project.load, text)
+
+
+def test_missing_package_of_a_setting(project):
+    loaded = project.load(experiment("engine: {trackers: [wandb]}"))
+    told = message(check, loaded, ["quickstart"])
+    assert "engine.trackers: the package wandb is not installed. pip install wandb" in told
 
 
 def test_example_of_the_documentation_works(project):

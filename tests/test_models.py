@@ -11,6 +11,8 @@ from conftest import make_tiny_llama
 from sami import models
 from sami.errors import UserError
 from sami.settings import Model
+from sami.training.processes import Processes
+from sami.training.sharding import save
 
 
 def test_wheel_becomes_safetensors(smollm2):
@@ -36,7 +38,7 @@ def test_saved_policy_is_a_model_folder(tiny, tmp_path):
     policy = models.load(tiny)
     with torch.no_grad():
         next(policy.parameters()).add_(1)
-    models.save(policy, tiny, tmp_path / "policy")
+    save(policy, tiny, tmp_path / "policy", Processes(0, 1, torch.device("cpu")))
     again = models.load(tmp_path / "policy")
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
     assert models.load_tokenizer(tmp_path / "policy").chat_template == models.load_tokenizer(tiny).chat_template

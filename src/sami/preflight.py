@@ -1,5 +1,6 @@
 """Checks before anything expensive runs: files, counts, disk, folders and packages that a configuration relies on."""
 
+import importlib.util
 import logging
 import os
 import tempfile
@@ -50,6 +51,7 @@ def check(configuration: Configuration, experiment_names: Sequence[str]) -> None
         _check_writer(configuration, name)
         _check_constitutions(configuration, name)
         _check_counts(configuration, name)
+        _check_packages(configuration, name)
         writer = configuration.writers[experiment.constitutions.writer]
         models |= {model: configuration.models[model] for model in [experiment.model, *local_model(writer)]}
     for name, model in models.items():
@@ -115,6 +117,20 @@ def _check_constitutions(configuration: Configuration, experiment: str) -> None:
     if file.pairs:
         with _within(f"{configuration.root.constitutions}/{settings.principles}.yaml"):
             build(from_people(file, settings.writer), settings, configuration.experiments[experiment].seed)
+
+
+def _check_packages(configuration: Configuration, name: str) -> None:
+    """Packages that only some settings need."""
+    experiment = configuration.experiments[name]
+    wanted = {tracker: ("engine", "trackers") for tracker in experiment.engine.trackers}
+    if experiment.training.lora:
+        wanted["peft"] = ("training", "lora")
+    for package, keys in wanted.items():
+        if not importlib.util.find_spec(package):
+            raise UserError(
+                f"{configuration.where(name, *keys)}: the package {package} is not installed. pip install {package}, "
+                "or leave the setting out."
+            )
 
 
 def _check_counts(configuration: Configuration, name: str) -> None:

@@ -314,6 +314,15 @@ class Experiment(Settings):
         return train if isinstance(train, list) else [train] * self.iterations
 
     @model_validator(mode="after")
+    def _adapters_alone(self):
+        if self.training.lora and self.engine.processes > 1:
+            raise ValueError(
+                f"'training.lora' trains in one process, but 'engine.processes' is {self.engine.processes}; set it to "
+                "1, or 'training.lora' to null to shard all weights"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_count_each(self):
         if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
             raise ValueError(
