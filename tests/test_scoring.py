@@ -453,21 +453,22 @@ def test_attention_equals_a_masked_softmax(case):
     torch.manual_seed(seed)
     inputs = [2 * torch.randn(1, n, len(tree.positions), 8, dtype=torch.float64) for n in (heads, groups, groups)]
     slope = torch.randn(1, heads, len(tree.positions), 8, dtype=torch.float64)
-    for dtype, near in ((torch.float32, 1e-5), (torch.bfloat16, 4e-2)):
+    for dtype, near in ((torch.float32, 1e-5), (torch.bfloat16, 3e-2)):
         rounded = [tensor.to(dtype).double().requires_grad_() for tensor in inputs]
         exact = masked_softmax(*rounded, 0.3, sees(tree, window), softcap)
-        expected = [exact, *torch.autograd.grad(exact, rounded, slope.to(dtype).double())]
+        slopes = torch.autograd.grad(exact, rounded, slope.to(dtype).double())
+        size = math.hypot(*(float(part.norm()) for part in slopes))  # some may cancel, so they are measured together
         for run in (blocks, tree_attention.dense, flex):
             if run is blocks and (window, softcap) != (None, None):
                 continue
             # FlexAttention has no backward pass on CPU.
             leaves = [tensor.detach().to(dtype).requires_grad_(run is not flex) for tensor in rounded]
-            found = [run(*leaves, 0.3, tree, window, softcap)]
-            assert found[0].dtype == dtype
+            found = run(*leaves, 0.3, tree, window, softcap)
+            assert found.dtype == dtype
+            assert (found.double() - exact).norm() <= near * exact.norm(), (run, dtype)
             if run is not flex:
-                found += torch.autograd.grad(found[0], leaves, slope.to(dtype))
-            for one, other in zip(found, expected, strict=False):
-                assert (one.double() - other).norm() <= near * other.norm() + 1e-12, (run, dtype)
+                for one, other in zip(torch.autograd.grad(found, leaves, slope.to(dtype)), slopes, strict=True):
+                    assert (one.double() - other).norm() <= near * size, (run, dtype)
 
 
 def test_gradient_of_the_blocks():

@@ -146,6 +146,37 @@ def test_killed_run_ends_with_the_same_results(finished, copy, rule, victim):
     assert not list((project.folder / "results").rglob("*.partial"))
 
 
+def test_terminated_training_is_tried_again(finished, copy):
+    """SIGTERM, as from a cluster that wants its machine back; Snakemake's retries go on where the stage was."""
+    target = "results/quickstart/iteration-3/model"
+    shutil.rmtree(copy.folder / "results/quickstart/iteration-3")
+    running = subprocess.Popen(
+        copy.command(target, "--retries", "1"), cwd=copy.folder, env=copy.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    os.kill(wait_for("sami.stages.train .*iteration-3", running, copy.folder), signal.SIGTERM)
+    printed, _ = running.communicate()
+    assert running.returncode == 0, printed
+    assert "Trying to restart job" in printed
+    weights = "results/quickstart/iteration-3/model/model.safetensors"
+    assert (copy.folder / weights).read_bytes() == (finished.folder / weights).read_bytes()
+
+
+def test_engine_makes_nothing_out_of_date_and_trains_in_two_processes(finished, copy):
+    overrides = {**TINY, "defaults": {**TINY["defaults"], "engine": {"processes": 2, "tokens_per_pass": 100}}}
+    copy.overrides = copy.write("two.yaml", overrides)
+    assert copy.planned() == set()
+    folder = "results/quickstart/iteration-3"
+    shutil.rmtree(copy.folder / folder / "model")
+    copy.run(f"{folder}/model")
+    assert "on 2 process(es)" in (copy.folder / "results/quickstart/logs/train-3.log").read_text()
+    mine, theirs = (
+        [json.loads(line)["loss"] for line in (project.folder / folder / "training.jsonl").open()]
+        for project in (copy, finished)
+    )
+    assert mine == pytest.approx(theirs, abs=1e-5)
+
+
 def wait_for(pattern, running, folder) -> int:
     """Process id of the first stage whose command matches and that runs in a folder."""
     while running.poll() is None:
