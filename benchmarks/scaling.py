@@ -62,7 +62,7 @@ def main() -> None:
         type=int,
         default=16,
         choices=[4, 8, 16],
-        help="largest C = R (default: 16, which takes about 12 GiB of memory)",
+        help="largest C = R (default: 16, which takes about 13 GiB of memory)",
     )
     arguments = parser.parse_args()
     if arguments.repeats < 1:
