@@ -45,7 +45,7 @@ TRAINING = {
 ENGINE = {
     "scoring": "shared",
     "tokens_per_pass": 1024,
-    "activation_checkpointing": False,
+    "activation_checkpointing": "none",
     "processes": 1,
     "checkpoint_steps": 1,
     "trackers": [],

@@ -65,7 +65,8 @@ def test_processes_checkpointing_and_accumulation_change_nothing(job):
     job.run({"kl_weight": 0.5}, output="one")
     variants = {
         "two": {"processes": 2},
-        "two-small": {"processes": 2, "tokens_per_pass": 150, "activation_checkpointing": True},
+        "two-small": {"processes": 2, "tokens_per_pass": 150, "activation_checkpointing": "full"},
+        "two-selective": {"processes": 2, "activation_checkpointing": "selective"},
         "three-padded": {"processes": 3, "scoring": "padded"},
         "two-cached": {"processes": 2, "scoring": "cached"},
     }

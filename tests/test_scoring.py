@@ -370,11 +370,11 @@ def test_architectures(name, caplog):
     assert caplog.messages[-1].startswith(f"scoring: {scorer.way}")
     ways = supported(scorer)
     if name == "gpt-oss":
-        assert "not shared, because on a small example it differs from plain sequences by" in caplog.messages[-1]
+        assert "not shared, because its attention has a feature of its own: s_aux" in caplog.messages[-1]
         ways.remove("shared")
     if scorer.way == "padded":
-        assert "not shared, because its attention cannot be replaced" in caplog.messages[-1]
-        assert "not cached, because it keeps no key-value cache" in caplog.messages[-1]
+        assert "not shared, because not all of its layers are attention" in caplog.messages[-1]
+        assert "not cached, because not all of its layers are attention" in caplog.messages[-1]
     assert list(LAYOUTS)[-len(ways) :] == ways  # what `auto` found, and whatever asks for less
     assert ways[0] == scorer.way
     assert_plain(scorer, ways, items)
@@ -391,13 +391,59 @@ def test_a_way_can_be_demanded(way):
 
 
 @pytest.mark.parametrize(
-    ("way", "lacking"), [("shared", "its attention cannot be replaced"), ("cached", "it keeps no key-value cache")]
+    ("name", "way", "lacking"),
+    [
+        ("mamba2", "shared", "not all of its layers are attention"),
+        ("mamba2", "cached", "not all of its layers are attention"),
+        ("bloom", "shared", "its attention cannot be replaced"),
+    ],
 )
-def test_a_way_that_does_not_fit_is_refused(way, lacking):
+def test_a_way_that_does_not_fit_is_refused(name, way, lacking):
     with pytest.raises(UserError) as error:
-        Scorer(build("mamba2")).choose(way)
-    for part in ("Mamba2ForCausalLM", f"not {way}, because {lacking}", "another training.scoring, or 'auto'"):
+        Scorer(build(name)).choose(way)
+    for part in (f"not {way}, because {lacking}", "another engine.scoring, or 'auto'"):
         assert part in str(error.value)
+
+
+def test_layers_that_run_again_and_a_cache_exclude_each_other():
+    scorer = Scorer(build("llama-tied"))
+    scorer.recomputes = True
+    with pytest.raises(UserError, match="would fill the cache twice"):
+        scorer.choose("cached")
+
+
+def test_windows_that_only_the_mask_knows_are_not_missed():
+    """The window is longer than the example that `choose` tries, so its values would not tell."""
+    options = {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 2}
+    options |= {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+    torch.manual_seed(0)
+    model = transformers.Qwen2MoeForCausalLM(transformers.Qwen2MoeConfig(**SMALL, **options)).eval()
+    scorer, source = Scorer(model).choose("auto"), random.Random(0)
+    item = Item("long", [draw_tokens(source, 80), draw_tokens(source, 70)], [[5, 6, 7], [8, 9]], [0, 1])
+    assert scorer.way == "cached"
+    assert_plain(scorer, ["cached"], [item])
+
+
+def test_what_a_model_cannot_do_is_a_reason_and_no_crash():
+    """Nemotron drops the tree on its way; short convolutions make sequences in one row see each other."""
+    torch.manual_seed(0)
+    nemotron = transformers.NemotronForCausalLM(transformers.NemotronConfig(**SMALL)).eval()
+    assert Scorer(nemotron).choose("auto").way == "cached"
+    layers = ["conv", "full_attention", "full_attention"]
+    lfm2 = transformers.Lfm2ForCausalLM(
+        transformers.Lfm2Config(**SMALL, layer_types=layers, block_multiple_of=8)
+    ).eval()
+    assert Scorer(lfm2.to(torch.bfloat16)).choose("auto").way == "padded"
+
+
+def test_a_model_can_be_taken_by_a_second_scorer_and_used_otherwise():
+    model = build("llama-tied")
+    Scorer(model).choose("auto")
+    assert Scorer(model).choose("auto").way == "shared"
+    with pytest.raises(NotImplementedError, match="model.set_attn_implementation"):
+        model(torch.tensor([[5, 6]]))
+    model.set_attn_implementation("sdpa")
+    assert model(torch.tensor([[5, 6]])).logits.shape == (1, 2, V)
 
 
 def test_an_unknown_head_is_refused():

@@ -30,7 +30,7 @@ TRAINING = {
 ENGINE = {
     "scoring": "auto",
     "tokens_per_pass": 4096,
-    "activation_checkpointing": False,
+    "activation_checkpointing": "none",
     "processes": 1,
     "checkpoint_steps": 1,
     "trackers": ["tensorboard"],

@@ -270,7 +270,7 @@ class Engine(Settings):
 
     scoring: Literal["auto", "shared", "cached", "padded"]
     tokens_per_pass: Count
-    activation_checkpointing: bool
+    activation_checkpointing: Literal["none", "selective", "full"]
     processes: Count
     checkpoint_steps: Count
     trackers: list[Literal["tensorboard", "wandb", "trackio"]]

@@ -142,6 +142,7 @@ def shared(items: list[Item]) -> Layout:
 
 def cached(items: list[Item]) -> Layout:
     """Prompts, padded on the left so that responses follow them at once, and the responses behind each prompt."""
+    _shape(items)
     prompts = [prompt for item in items for prompt in item.prompts]
     responses = [(response, prompt) for item in items for prompt in item.prompts for response in item.responses]
     rows = _rows(prompts, left=True)
@@ -176,6 +177,15 @@ def padded(items: list[Item]) -> Layout:
 
 
 LAYOUTS = {"shared": shared, "cached": cached, "padded": padded}
+
+
+def _shape(items: list[Item]) -> tuple[int, int, int]:
+    """(Q, C, R), if it is the same for all."""
+    shape = (len(items), len(items[0].prompts), len(items[0].responses))
+    if any((len(item.prompts), len(item.responses)) != shape[1:] for item in items):
+        raise ValueError(f"expected {shape[1]} prompts and {shape[2]} responses in every example of a batch")
+    return shape
+
 
 LEAST_SAVING = 16  # tokens: a further node that saves fewer costs more than it saves
 
@@ -255,9 +265,7 @@ def _rows(rows: list[list[int]], first: list[int] | None = None, left: bool = Fa
 
 
 def _layout(items: list[Item], rows: Rows, places: dict[tuple[int, int, int], list[int]], **parts) -> Layout:
-    shape = (len(items), len(items[0].prompts), len(items[0].responses))
-    if any((len(item.prompts), len(item.responses)) != shape[1:] for item in items):
-        raise ValueError(f"expected {shape[1]} prompts and {shape[2]} responses in every example of a batch")
+    shape = _shape(items)
     place, target, entry, own = [], [], [], []
     for (q, c, r), positions in sorted(places.items()):  # in the same order in every layout
         response = items[q].responses[r]

@@ -11,11 +11,15 @@ On CUDA, FlexAttention does the same with a block mask. What neither supports is
 import functools
 
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from sami.scoring.layouts import Tree
 
 NAME = "sami-tree"
+
+
+# What layers pass along that changes nothing here, besides the two features that are supported.
+HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "dropout", "is_causal"}
 
 
 def attention(module, query, key, value, attention_mask, scaling=None, tree: Tree | None = None, **features):
@@ -23,27 +27,47 @@ def attention(module, query, key, value, attention_mask, scaling=None, tree: Tre
 
     Args:
         query: (1, heads, L, D). key, value: (1, key-value heads, L, D).
+        attention_mask: the range that the library's own mask would have (see `_mask`).
         tree: who sees whom.
-        features: what else the layer asks for; `sliding_window` (tokens) and `softcap` are known. The mask, and
-            dropout (policies are trained without), are ignored.
+        features: what else the layer asks for: `sliding_window` (tokens) and `softcap` are supported. Dropout is left
+            out, since policies are trained without.
 
     Returns:
         (1, L, heads, D), and None for the attention weights.
+
+    Raises:
+        NotImplementedError: the layer asks for something else, or `tree` did not reach it.
     """
+    unknown = {name for name, value in features.items() if value is not None} - {"sliding_window", "softcap"} - HARMLESS
     window, softcap = features.get("sliding_window"), features.get("softcap")
+    if unknown:
+        raise NotImplementedError(f"its attention has a feature of its own: {', '.join(sorted(unknown))}")
+    if attention_mask is not None and attention_mask != window:
+        raise NotImplementedError(f"its attention is limited to {attention_mask} tokens by its mask alone")
+    if tree is None:
+        raise NotImplementedError(
+            f"the attention {NAME} needs a tree, which `Scorer` passes to the model; for other uses of the model, call "
+            "model.set_attn_implementation('sdpa')"
+        )
     if window is not None and window >= tree.longest:
         window = None  # nothing is further away than that
     if query.is_cuda:
         output = flex(query, key, value, scaling, tree, window, softcap, compiled=True)
-    elif window is None and softcap is None:
+    elif window is None and softcap is None and query.shape[-1] == value.shape[-1]:
         blocks = [(node.start, node.stop, node.end) for node in tree.nodes]
         output = _Blocks.apply(query, key, value, blocks, scaling)
     else:
         output = dense(query, key, value, scaling, tree, window, softcap)
-    return output.transpose(1, 2), None
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _mask(*_, local_size: int | None = None, **__) -> int | None:
+    """In place of a mask: how far the library's would let a token see. The tree says the rest."""
+    return local_size
 
 
 AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, _mask)
 
 
 class _Blocks(torch.autograd.Function):

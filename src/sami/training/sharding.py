@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
@@ -27,6 +27,15 @@ PRECISIONS = {
     "mixed": (torch.float32, torch.bfloat16, torch.float32),
     "bfloat16": (torch.bfloat16, torch.bfloat16, torch.bfloat16),
 }
+PRODUCTS = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.higher_order.flex_attention,
+}
 FILE_BYTES = 4 << 30  # of a file of saved weights, and so of what the main process gathers at a time
 
 
@@ -35,7 +44,7 @@ def load_scorer(
     group: Processes,
     precision: str,
     way: str,
-    activation_checkpointing: bool = False,
+    activation_checkpointing: str = "none",
     reference_head: nn.Linear | None = None,
     adapt=lambda model: model,
 ) -> Scorer:
@@ -46,8 +55,8 @@ def load_scorer(
         group: the processes; each reads only its shard of the weights.
         precision: a key of `PRECISIONS`.
         way: how to score (see `Scorer.choose`).
-        activation_checkpointing: keep only the inputs of decoder layers and compute the layers again in the backward
-            pass.
+        activation_checkpointing: `none`; `selective`: compute all but matrix products and attention again in the
+            backward pass; `full`: keep only the inputs of decoder layers and compute the layers again.
         reference_head: of a KL term.
         adapt: receives the model before it is sharded, to put adapters into it.
     """
@@ -69,11 +78,15 @@ def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     return list(max(lists, key=len)) if lists else []
 
 
-def _wrap(scorer: Scorer, precision: str, group: Processes, activation_checkpointing: bool) -> Scorer:
+def _wrap(scorer: Scorer, precision: str, group: Processes, activation_checkpointing: str) -> Scorer:
     layers = decoder_layers(scorer.model)
-    if activation_checkpointing:
+    if activation_checkpointing != "none":
+        scorer.recomputes = True
+        again: dict = {"use_reentrant": False}
+        if activation_checkpointing == "selective":
+            again["context_fn"] = functools.partial(create_selective_checkpoint_contexts, _keep_products)
         for layer in layers:  # inside the sharded layer, so that its weights are gathered once for both
-            layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+            layer.forward = functools.partial(checkpoint, layer.forward, **again)
     weights_dtype, compute_dtype, reduce_dtype = PRECISIONS[precision]
     if group.size == 1 and weights_dtype == compute_dtype:
         return scorer
@@ -83,6 +96,12 @@ def _wrap(scorer: Scorer, precision: str, group: Processes, activation_checkpoin
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     # The root holds the embeddings, the last norm and the head: they stay whole from the forward to the backward pass.
     return fully_shard(scorer, mesh=mesh, mp_policy=policy)
+
+
+def _keep_products(context, operation, *_, **__) -> CheckpointPolicy:
+    """What selective checkpointing keeps: matrix products and attention, which take nearly all of the time."""
+    keep = operation in PRODUCTS
+    return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def _load_sharded(folder, group, precision, activation_checkpointing, reference_head) -> Scorer:
