@@ -23,6 +23,8 @@ from transformers.utils.logging import disable_progress_bar
 from sami.objective import sami
 from sami.scoring.layouts import Item
 from sami.scoring.score import Scorer
+from sami.training.processes import Processes
+from sami.training.sharding import load_scorer
 from sami.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,9 +44,10 @@ def model_folder() -> Path:
     return folder
 
 
-def own_scorer(model: PreTrainedModel) -> Scorer:
-    """This package's scorer, which must have chosen the way that the benchmarks are about."""
-    scorer = Scorer(model).choose("auto")
+def own_scorer(checkpointing: str = "selective") -> Scorer:
+    """This package's scorer with the model, which must have chosen the way that the benchmarks are about."""
+    alone = Processes(0, 1, torch.device("cpu"))
+    scorer = load_scorer(model_folder(), alone, "float32", "auto", checkpointing)
     if scorer.way != "shared":
         sys.exit(f"error: the scorer chose the way '{scorer.way}', but these benchmarks measure 'shared'.")
     return scorer

@@ -18,10 +18,9 @@ from functools import partial
 
 import numpy as np
 import torch
-from common import machine, model_folder, our_pass, own_scorer, say, table, timed
+from common import machine, our_pass, own_scorer, say, table, timed
 from tqdm import tqdm
 
-from sami.models import load
 from sami.scoring.layouts import Item, shared
 
 PROMPT, RESPONSE = 120, 24  # tokens
@@ -71,7 +70,7 @@ def main() -> None:
 
     say(machine())
     say(f"queries: random tokens, prompts of {PROMPT} that share none, responses of {RESPONSE}; one pass each")
-    scorer = own_scorer(load(model_folder()))
+    scorer = own_scorer()
     # (C = R, queries in one pass); 2x2 alone is in both tables.
     work = {(size, 1): queries(size) for size in sizes} | {(2, count): queries(2, count) for count in PACKS}
     tokens = {key: shared(items).tokens for key, items in work.items()}

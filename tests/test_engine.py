@@ -302,6 +302,8 @@ def test_diverged_run_keeps_the_last_sound_state(job):
     assert f"is in {folder}" in printed
     AutoModelForCausalLM.from_pretrained(folder)
     assert not (job.folder / "model").exists()
+    job.run()  # with settings that are sound
+    assert len(job.steps()) == 10
 
 
 def test_tracker_that_is_not_installed(job):

@@ -7,14 +7,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-LOGIT_BYTES = 128 << 20  # of logits in float32 that are held at once
+LOGIT_BYTES = 256 << 20  # of logits in float32 that are held at once
 
 
 def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """(N,) log-probability, in nats, of each target token.
 
-    Logits are computed in chunks and again in the backward pass, so at most `LOGIT_BYTES` of them exist at a time. On
-    CUDA, cut-cross-entropy (arXiv 2411.09009) never writes them out, where it is installed. (Kernels that compute the
+    At most `LOGIT_BYTES` of logits exist at a time: where there are more, they are computed in chunks, and again in the
+    backward pass. On CUDA, cut-cross-entropy (arXiv 2411.09009) never writes them out, where it is installed. (Kernels that compute the
     gradient in the forward pass do not serve: here a token's weight is known only when the whole matrix is.)
 
     Args:
@@ -66,10 +66,13 @@ class _Chosen(torch.autograd.Function):
     @staticmethod
     def forward(ctx, states, weight, bias, target, cap):
         chosen, normaliser = [], []
+        ctx.kept = None
         for part, ids in zip(*(t.split(chunk_size(weight)) for t in (states, target)), strict=True):
             values, _ = _capped(part, weight, bias, cap)
             normaliser.append(values.logsumexp(1))
             chosen.append(values.gather(1, ids[:, None]).squeeze(1) - normaliser[-1])
+            if len(part) == len(states) and cap is None:
+                ctx.kept = values  # the only chunk, so the backward pass need not compute it again
         ctx.save_for_backward(states, weight, bias, target, torch.cat(normaliser))
         ctx.cap = cap
         return torch.cat(chosen)
@@ -82,7 +85,10 @@ class _Chosen(torch.autograd.Function):
         by_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         starts = range(0, len(states), chunk_size(weight))
         for chunk in (slice(start, start + chunk_size(weight)) for start in starts):
-            values, slope = _capped(states[chunk], weight, bias, ctx.cap)
+            if ctx.kept is None:
+                values, slope = _capped(states[chunk], weight, bias, ctx.cap)
+            else:  # for once, since its memory is used below
+                values, slope, ctx.kept = ctx.kept, None, None
             # The gradient by the logits: (one-hot(target) - softmax) x gradient, in the memory of the logits.
             values.sub_(normaliser[chunk, None]).exp_()
             values.scatter_add_(1, target[chunk, None], values.new_full((len(values), 1), -1.0))

@@ -139,6 +139,7 @@ def main(arguments) -> None:
                 if step == 0:
                     scorer = build()
                 save(finished(scorer), arguments.start, last_good, group)
+                checkpoints.clear()  # of settings that are to be changed now
                 log.error("the last good state of the policy, after step %d, is in %s", step, last_good)
                 raise
         save(finished(scorer), arguments.start, arguments.output, group)
