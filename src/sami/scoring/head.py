@@ -15,7 +15,7 @@ def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target
 
     At most `LOGIT_BYTES` of logits exist at a time: where there are more, they are computed in chunks, and again in the
     backward pass. On CUDA, cut-cross-entropy (arXiv 2411.09009) never writes them out, where it is installed. (Kernels
-    that compute the gradient in the forward pass do not serve: here a token's weight is known only when the whole matrix
+    that compute the gradient in the forward pass do not serve: here a token's weight is known when the whole matrix
     is.)
 
     Args:
