@@ -25,31 +25,12 @@ from sami.settings import Engine, Training
 from sami.training import loop
 from sami.training.processes import processes
 from sami.training.sharding import decoder_layers, load_scorer
+from sami.yaml_files import read_yaml
 
-TRAINING = {
-    "start_from": "base",
-    "precision": "float32",
-    "lora": None,
-    "normalisation": "mean",
-    "score_end_token": False,
-    "optimizer": "rmsprop",
-    "learning_rate": 1e-6,
-    "warmup_steps": 0,
-    "weight_decay": 0.0,
-    "queries_per_step": 2,
-    "epochs": 1,
-    "max_grad_norm": 1.0,
-    "kl_weight": 0.0,
-    "max_loss": 100.0,
-}
-ENGINE = {
-    "scoring": "shared",
-    "tokens_per_pass": 1024,
-    "activation_checkpointing": "none",
-    "processes": 1,
-    "checkpoint_steps": 1,
-    "trackers": [],
-}
+DEFAULTS = read_yaml(common.ROOT / "config/config.yaml").data["defaults"]
+SMALL = {"learning_rate": 1e-6, "warmup_steps": 0, "queries_per_step": 2, "max_loss": 100.0}
+TRAINING = Training(**{**DEFAULTS["training"], **SMALL})
+ENGINE = Engine(**{**DEFAULTS["engine"], "scoring": "shared", "trackers": []})
 
 
 def main() -> None:
@@ -88,9 +69,12 @@ def measure(steps: int) -> dict:
     tokens = lambda n: [draw.randrange(49_000) for _ in range(n)]  # noqa: E731
     items = [
         Item(str(i), [tokens(60), tokens(60)], [tokens(20), tokens(24)], [0, 1])
-        for i in range(steps * TRAINING["queries_per_step"])
+        for i in range(steps * TRAINING.queries_per_step)
     ]
     with processes() as group:
+        if group.main:
+            common.model_folder()  # prepared once, by one of them
+        group.wait()
         scorer = load_scorer(common.model_folder(), group, "float32", "shared")
         optimizers, losses, held = [], [], []
         make = loop.make_optimizer  # the loop keeps its optimiser to itself; its state is half of what is measured
@@ -101,7 +85,7 @@ def measure(steps: int) -> dict:
             state = [value for entry in optimizers[0].state.values() for value in entry.values()]
             held.append(sum(map(local_bytes, [*scorer.model.parameters(), *state])))
 
-        loop.train(scorer, items, Training(**TRAINING), Engine(**ENGINE), 1, group, on_step)
+        loop.train(scorer, items, TRAINING, ENGINE, 1, group, on_step)
         parameters = list(scorer.model.parameters())
         sharded = [isinstance(p, DTensor) and p.placements[0].is_shard() for p in parameters]
         layer = sum(p.numel() * p.element_size() for p in decoder_layers(scorer.model)[0].parameters())

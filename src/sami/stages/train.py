@@ -113,7 +113,7 @@ def main(arguments) -> None:
 
         scorer = build()
         items = read_items(arguments, scorer.model, models.load_tokenizer(arguments.start))
-        checkpoints = Checkpoints(arguments.checkpoints, identity(arguments, items), group, engine.checkpoint_steps)
+        checkpoints = Checkpoints(arguments.checkpoints, identity(arguments, items), group)
         if group.main:
             remove(tensorboard)
             remove(last_good)

@@ -5,6 +5,7 @@ process its shards, readable by any other number of processes) and `state.json`:
 states, what the run was made of, and digests of all files. It is written under another name and renamed when whole.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -36,13 +37,11 @@ class Checkpoints:
     folder: where they are.
     identity: what the run is made of (name -> value or digest); a checkpoint of another run is refused.
     group: the processes, all of which call every method.
-    every: steps between two checkpoints.
     """
 
     folder: Path
     identity: dict[str, Any]
     group: Processes
-    every: int
     saved: int = field(default=0, init=False)  # step of the newest
 
     def save(self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, metrics: list[dict]) -> None:
@@ -161,11 +160,8 @@ def _files_of(folder: Path, group: Processes) -> list[str]:
 
 
 def _digest(file: Path) -> str:
-    digest = xxhash.xxh3_128()
     with file.open("rb") as stream:
-        while block := stream.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
 
 
 def _random_state() -> dict[str, Any]:
