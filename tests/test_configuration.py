@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sami import preflight, settings
-from sami.configuration import Configuration, load, merge
+from sami.configuration import Configuration, load, load_judge, merge
 from sami.errors import UserError
 from sami.messages import explain
 from sami.preflight import check
@@ -32,7 +32,8 @@ MODELS = [
     *(kind for _, kind in inspect.getmembers(settings, inspect.isclass) if issubclass(kind, settings.Settings)),
     Check,
 ]
-MODELS.remove(settings.Settings)
+for kind in (settings.Settings, settings.JudgeKind, settings._ModelJudge):  # have no file or mapping of their own
+    MODELS.remove(kind)
 KEYS = [(kind, key) for kind in MODELS for key in kind.model_fields]
 
 
@@ -102,7 +103,7 @@ VIOLATIONS = [  # what quickstart says, key named, what was found, what was expe
     ("iterations: true", "iterations", "found true (a truth value)", "expected a whole number", "Change the value."),
     ("model: 5", "model", "found 5 (a whole number)", "expected text", "Put it in quotes: '5'."),
     ("seed:", "seed", "found nothing (null)", "expected a whole number of at least 0", "Change the value."),
-    ("method: samy", "method", 'found "samy" (text)', "expected sami", "Did you mean 'sami'?"),
+    ("method: samy", "method", 'found "samy" (text)', "expected one of: sami, imported", "Did you mean 'sami'?"),
     ("training: {start_from: basis}", "training.start_from", '"basis"', "one of: base, previous", "mean 'base'?"),
     ("training: {learning_rate: fast}", "training.learning_rate", '"fast" (text)', "a number greater than 0", "Change"),
     ("training: {learning_rate: 0}", "training.learning_rate", "found 0", "a number greater than 0", "Change"),
@@ -180,17 +181,17 @@ def test_number_of_further_problems(project):
 
 
 def test_missing_key_and_its_misspelling_are_one_problem(project):
-    told = message(load_yaml, project.write("judge.yaml", "kid: checks\n"), settings.Judge)
+    told = message(load_yaml, project.write("judge.yaml", "kid: checks\n"), settings.ChecksJudge)
     place = "judge.yaml, line 1: kid"
     assert told == f"{place}: found the unknown key 'kid'; did you mean 'kind' (checks)? Rename the key or delete it."
-    told = message(load_yaml, project.write("judge.yaml", "tie_margin: 0\n"), settings.Judge)
+    told = message(load_yaml, project.write("judge.yaml", "tie_margin: 0\n"), settings.ChecksJudge)
     assert told == "judge.yaml: kind: this key is missing; expected checks. Add the key 'kind'."
 
 
 def test_explain_with_a_file_name():
     with pytest.raises(ValidationError) as caught:
-        settings.Judge.model_validate({"kind": "checks", "tie_margin": 3})
-    assert explain(caught.value, settings.Judge, "judge.yaml") == (
+        settings.ChecksJudge.model_validate({"kind": "checks", "tie_margin": 3})
+    assert explain(caught.value, settings.ChecksJudge, "judge.yaml") == (
         "judge.yaml: tie_margin: found 3 (a whole number), expected a number of at least 0 and at most 1. "
         "Change the value."
     )
@@ -317,14 +318,16 @@ def test_override_replaces_lists_and_merges_mappings(project):
 )
 def test_broken_file(project, content, parts):
     Path("judge.yaml").write_bytes(content)
-    told = message(load_yaml, "judge.yaml", settings.Judge)
+    told = message(load_yaml, "judge.yaml", settings.ChecksJudge)
     for part in parts:
         assert part in told
 
 
 def test_file_that_cannot_be_read(project):
-    assert message(load_yaml, "no.yaml", settings.Judge).startswith("no.yaml: no such file; expected a YAML file.")
-    assert message(load_yaml, "config", settings.Judge).startswith("config: cannot be read (Is a directory)")
+    assert message(load_yaml, "no.yaml", settings.ChecksJudge).startswith(
+        "no.yaml: no such file; expected a YAML file."
+    )
+    assert message(load_yaml, "config", settings.ChecksJudge).startswith("config: cannot be read (Is a directory)")
 
 
 def test_duplicate_keys_are_found_at_every_depth(project):
@@ -366,7 +369,13 @@ def test_duplicate_key_in_a_configuration_file(project):
             "human",
             "files *.yaml in config/writers",
         ),
-        ("evaluation: {judge: cheks}", "evaluation.judge", "cheks", "checks", "files *.yaml in config/judges: checks"),
+        (
+            "evaluation: {judges: [cheks]}",
+            "evaluation.judges[0]",
+            "cheks",
+            "checks",
+            "files *.yaml in config/judges: checks",
+        ),
     ],
 )
 def test_unknown_name(project, text, key, name, near, available):
@@ -674,7 +683,6 @@ def test_shipped_configuration_loads(override, monkeypatch):
         ("tasks", settings.Task),
         ("constitutions", settings.PrincipleFile),
         ("writers", settings.Writer),
-        ("judges", settings.Judge),
     ],
 )
 def test_shipped_catalogues_load(folder, model):
@@ -682,6 +690,71 @@ def test_shipped_catalogues_load(folder, model):
     assert files
     for file in files:
         load_yaml(file, model)
+
+
+PROMPT = "{constitution} {query} {first} {second}"
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"prompt": "{constitution} {query} {first}"}, ["lacks the field '{second}'"]),
+        (
+            {"prompt": PROMPT + " {third}"},
+            ["has the unknown field '{third}'", "{constitution}, {query}, {first}, {second}"],
+        ),
+        ({"modle": "x"}, ["line 1: modle: found the unknown key 'modle'; did you mean 'model'"]),
+        ({"model": None}, ["expected either 'model'", "or 'serve'"]),
+        ({"serve": "smollm2-135m-instruct"}, ["expected either 'model'", "or 'serve'"]),
+        ({"style": "essay"}, ['style: found "essay" (text), expected one of: reasoning, letter']),
+        ({"style": "letter", "max_tokens": 200}, ["'style: letter' expects a single letter"]),
+        ({"top_logprobs": 3}, ["'top_logprobs' belongs to 'style: letter'"]),
+        ({"api_version": "2026-01-01"}, ["'api_version' is for Azure", "'base_url'"]),
+        ({"limits": {"max_cost": 0}}, ["limits: 'max_cost: 0' dollars allow no request"]),
+        ({"limits": {"max_cost": 5}}, ["limits: 'max_cost' needs 'price'"]),
+        ({"limits": {"max_cost": -1}}, ["limits.max_cost: found -1", "at least 0"]),
+        ({"limits": {"concurency": 3}}, ["limits.concurency: found the unknown key", "'concurrency'"]),
+        ({"kind": "oracle"}, ['kind: found "oracle" (text), expected one of: checks, openai, likelihood, panel']),
+        ({"kind": "panel"}, ["unknown key"]),
+    ],
+)
+def test_judge_files_with_faults(project, change, parts):
+    judge = {"kind": "openai", "model": "m", "prompt": PROMPT, "style": "reasoning"} | change
+    project.write("judge.yaml", json.dumps(judge))
+    told = message(load_judge, "judge.yaml")
+    assert told.startswith("judge.yaml")
+    for part in parts:
+        assert part in told
+
+
+def test_panel_names_its_members(project):
+    project.write("config/judges/some.yaml", "kind: panel\nmembers: [checks, cheks]\n")
+    told = message(project.load, experiment("evaluation: {judges: [some]}"))
+    assert 'config/judges/some.yaml: members: found "cheks" (text)' in told
+    project.write("config/judges/some.yaml", "kind: panel\nmembers: [checks, other]\n")
+    project.write("config/judges/other.yaml", "kind: panel\nmembers: [checks, some]\n")
+    assert "'other' is itself a panel" in message(project.load, experiment("evaluation: {judges: [some]}"))
+    project.write("config/judges/some.yaml", "kind: panel\nmembers: [checks, checks]\n")
+    assert "'members' names a judge twice" in message(project.load, experiment("evaluation: {judges: [some]}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("evaluation: {comparators: [instruct]}", "names 'instruct', expected base or one of the policies iteration-0"),
+        ("evaluation: {comparators: [base, base]}", "'comparators' names one twice: base, base"),
+        ("evaluation: {policies: {iteration-9: smollm2-135m-instruct}}", "the name of a trained policy; rename it"),
+        ("method: imported", "'method: imported' and the mapping 'imported' belong together"),
+        ("method: imported\n    imported: {folder: x, policies: {a: a.json, b: b.json}}", "lacks 'iteration-0'"),
+    ],
+)
+def test_policies_that_do_not_exist(project, text, told):
+    assert told in message(project.load, experiment(text))
+
+
+def test_shipped_judges_load():
+    files = sorted((ROOT / "config/judges").glob("*.yaml"))
+    assert {load_judge(file).kind for file in files} == set(settings.JUDGES)
 
 
 def test_shipped_models_load():

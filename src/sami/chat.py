@@ -50,9 +50,9 @@ def complete(
     """
     import openai  # takes half a second, which stages without an endpoint need not pay
 
-    key = _key(key_variable, base_url)
+    key = read_key(key_variable, base_url)
     client = _client(base_url, key, timeout_seconds)
-    where = f"model '{model}' at {_without_password(client.base_url)}"
+    where = f"model '{model}' at {without_password(client.base_url)}"
     optional = {name: value for name, value in {"seed": seed, "stop": stop or None}.items() if value is not None}
     try:
         completion = client.chat.completions.create(
@@ -64,28 +64,33 @@ def complete(
             "Raise 'timeout_seconds', or see whether the server is overloaded."
         ) from None
     except openai.APIConnectionError as error:
-        cause = _cleaned(str(error.__cause__ or error), key)
+        cause = cleaned(str(error.__cause__ or error), key)
         raise UserError(
             f"{where}: cannot connect ({cause}). See whether the server runs and 'base_url' is right."
         ) from None
     except openai.APIStatusError as error:
-        said = "" if error.status_code == 401 else f": {_cleaned(error.message, key)}"  # 401 texts quote parts of keys
+        said = "" if error.status_code == 401 else f": {cleaned(error.message, key)}"  # 401 texts quote parts of keys
         raise UserError(
-            f"{where}: refused with HTTP status {error.status_code}{said}. {_remedy(error.status_code, key_variable)}"
+            f"{where}: refused with HTTP status {error.status_code}{said}. {remedy(error.status_code, key_variable)}"
         ) from None
     except openai.OpenAIError as error:
-        raise UserError(f"{where}: {type(error).__name__}: {_cleaned(str(error), key)}") from None
+        raise UserError(f"{where}: {type(error).__name__}: {cleaned(str(error), key)}") from None
     try:
         text = completion.choices[0].message.content or ""
     except (AttributeError, IndexError, TypeError):  # a web page, an error in a 200 answer, ...
         raise UserError(
-            f"{where}: the answer is no chat completion ({_cleaned(str(completion), key)}). "
+            f"{where}: the answer is no chat completion ({cleaned(str(completion), key)}). "
             "See whether 'base_url' is that of an OpenAI-compatible server; it usually ends in /v1."
         ) from None
     return text.encode("utf-8", "replace").decode("utf-8")  # JSON can hold half surrogate pairs, a UTF-8 file cannot
 
 
-def _key(variable: str, base_url: str | None) -> str:
+def read_key(variable: str, base_url: str | None) -> str:
+    """The key in an environment variable; "none" for a server of one's own that needs none.
+
+    Raises:
+        UserError: there is none for the OpenAI service, or it cannot be one.
+    """
     key = os.environ.get(variable, "").strip()
     if not key and base_url is None:
         raise UserError(
@@ -101,24 +106,31 @@ def _key(variable: str, base_url: str | None) -> str:
     return key or "none"
 
 
-@functools.lru_cache(maxsize=8)  # keeps connections open between the many calls of a judge
+@functools.lru_cache(maxsize=8)  # keeps connections open between the many calls of a writer
 def _client(base_url: str | None, key: str, timeout_seconds: float) -> Any:
     import openai
 
+    return connect(openai.OpenAI, key, base_url=base_url, timeout=timeout_seconds, max_retries=RETRIES)
+
+
+def connect(client: type, key: str, **options: Any) -> Any:
+    """Makes a client of the library. Raises UserError where the address in the options is none."""
     try:
-        return openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout_seconds, max_retries=RETRIES)
+        return client(api_key=key, **options)
     except Exception as error:  # of the client's HTTP library, which differs between its versions
+        address = options.get("base_url") or options.get("azure_endpoint")
         raise UserError(
-            f"found the address {base_url!r} ({_cleaned(str(error), key)}), expected a URL such as "
+            f"found the address {address!r} ({cleaned(str(error), key)}), expected a URL such as "
             "http://localhost:8000/v1. Mend 'base_url'."
         ) from None
 
 
-def _without_password(url: Any) -> str:
+def without_password(url: Any) -> str:
+    """The address of a client as text."""
     return str(url.copy_with(userinfo=b"", query=None))
 
 
-def _cleaned(text: str, key: str) -> str:
+def cleaned(text: str, key: str) -> str:
     """A server's message in one line of at most 300 characters, without the key."""
     text = " ".join(text.split())
     if key != "none":
@@ -126,7 +138,7 @@ def _cleaned(text: str, key: str) -> str:
     return text if len(text) <= 300 else text[:300] + "..."
 
 
-def _remedy(status: int, key_variable: str) -> str:
+def remedy(status: int, key_variable: str) -> str:
     """What to mend after an HTTP status."""
     if status in (401, 403):
         return f"Set the environment variable {key_variable} to a key that this endpoint accepts for this model."

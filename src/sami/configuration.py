@@ -16,8 +16,10 @@ from pydantic import BaseModel
 from sami.errors import UserError
 from sami.messages import Keys, dotted, nearest, plain, unquoted
 from sami.settings import (
+    JUDGES,
     Experiment,
     Judge,
+    JudgeKind,
     Model,
     PrincipleFile,
     Root,
@@ -126,24 +128,62 @@ def load(config: dict, files: Sequence[str | Path]) -> Configuration:
 
 def _read_entries(configuration: Configuration, experiment: str) -> None:
     """Reads the catalogue entries that an experiment names and that have not been read yet."""
-    root, sources, settings = configuration.root, configuration.sources, configuration.experiments[experiment]
+    root, settings = configuration.root, configuration.experiments[experiment]
     for catalogue, key, model, entries in (
         ("tasks", "task", Task, configuration.tasks),
         ("constitutions", "constitutions.principles", PrincipleFile, configuration.principle_files),
         ("writers", "constitutions.writer", Writer, configuration.writers),
-        ("judges", "evaluation.judge", Judge, configuration.judges),
     ):
-        folder, name = Path(getattr(root, catalogue)), attrgetter(key)(settings)
-        if not folder.is_dir():
-            raise UserError(f"{sources.where((catalogue,))}: there is no folder {folder}. Mend the path or create it.")
+        name = attrgetter(key)(settings)
         if name not in entries:
-            stems = sorted(path.stem for path in folder.glob("*.yaml"))
-            known(name, stems, f"files *.yaml in {folder}", configuration.where(experiment, *key.split(".")))
-            entries[name] = load_yaml(folder / f"{name}.yaml", model)
-    _read_model(configuration, settings.model, configuration.where(experiment, "model"))
+            file = _entry(configuration, catalogue, name, configuration.where(experiment, *key.split(".")))
+            entries[name] = load_yaml(file, model)
+    for position, name in enumerate(settings.evaluation.judges):
+        _read_judge(configuration, name, configuration.where(experiment, "evaluation", "judges", position))
+    if not settings.imported:
+        _read_model(configuration, settings.model, configuration.where(experiment, "model"))
     writer = settings.constitutions.writer
     for name in local_model(configuration.writers[writer]):
         _read_model(configuration, name, f"{root.writers}/{writer}.yaml: model")
+    for policy, name in settings.evaluation.policies.items():
+        _read_model(configuration, name, configuration.where(experiment, "evaluation", "policies", policy))
+
+
+def _entry(configuration: Configuration, catalogue: str, name: str, where: str) -> Path:
+    """The file of a catalogue entry."""
+    folder = Path(getattr(configuration.root, catalogue))
+    if not folder.is_dir():
+        place = configuration.sources.where((catalogue,))
+        raise UserError(f"{place}: there is no folder {folder}. Mend the path or create it.")
+    known(name, sorted(path.stem for path in folder.glob("*.yaml")), f"files *.yaml in {folder}", where)
+    return folder / f"{name}.yaml"
+
+
+def _read_judge(configuration: Configuration, name: str, where: str, panel: str | None = None) -> None:
+    """Reads a judge, the models it runs on this machine, and the members of a panel."""
+    if name not in configuration.judges:
+        file = _entry(configuration, "judges", name, where)
+        configuration.judges[name] = load_judge(file)
+        for model in local_model(configuration.judges[name]):
+            _read_model(configuration, model, str(file))
+    judge = configuration.judges[name]
+    if judge.kind == "panel":
+        file = f"{configuration.root.judges}/{name}.yaml: members"
+        if panel is not None:
+            raise UserError(f"{where}: '{name}' is itself a panel, expected judges with a vote of their own.")
+        for member in judge.members:
+            _read_judge(configuration, member, file, panel=name)
+
+
+def load_judge(path: str | Path) -> Judge:
+    """Reads a file of config/judges.
+
+    Raises:
+        UserError: it names the file, the key, what was found and what was expected.
+    """
+    document = read_yaml(path)
+    kind = validate(document.data, JudgeKind, document.where).kind
+    return validate(document.data, JUDGES[kind], document.where)
 
 
 def _read_model(configuration: Configuration, name: str, where: str) -> None:
@@ -191,5 +231,8 @@ def known(name: str, names: Iterable[str], what: str, where: str) -> None:
         )
 
 
-def local_model(writer: Writer) -> list[str]:
-    return [writer.model] if writer.kind == "local" else []
+def local_model(user: Writer | Judge) -> list[str]:
+    """Names of the models that a writer or a judge runs on this machine."""
+    if user.kind in ("local", "likelihood"):
+        return [user.model]
+    return [name for name in [getattr(user, "serve", None)] if name is not None]

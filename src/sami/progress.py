@@ -51,12 +51,12 @@ class Progress:
         self.done += count
         now = time.monotonic()
         if self.bar is not None:
-            self.bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+            self.bar.set_postfix({name: _shown(value) for name, value in values.items()}, refresh=False)
             self.bar.update(count)
         elif now - self.logged >= LOG_EVERY and self.before + self.done < self.total:
             self.logged = now
             rate = self.done / (now - self.started)
-            extra = "".join(f", {name} {value:.3f}" for name, value in values.items())
+            extra = "".join(f", {name} {_shown(value)}" for name, value in values.items())
             log.info(
                 "%s: %d of %d %s, %.2f/s, %s left%s",
                 self.description, self.before + self.done, self.total, self.unit, rate, self.remaining(), extra,
@@ -69,3 +69,7 @@ class Progress:
         if seconds < 120:
             return f"{seconds:.0f} s"
         return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -94,12 +94,15 @@ class Constitution(Record):
 
 
 class Response(Record):
-    """One response y_j, sampled under constitution number `constitution` of its example."""
+    """One response y_j, sampled under constitution number `constitution` of its example.
+
+    `tokens` and `finish` are None where they are unknown, as in imported responses.
+    """
 
     text: str
     constitution: int = Field(ge=0)
-    tokens: int = Field(ge=0)
-    finish: Literal["end", "stop", "length"]
+    tokens: int | None = Field(ge=0)
+    finish: Literal["end", "stop", "length"] | None
 
 
 class Example(Record):
@@ -110,9 +113,9 @@ class Example(Record):
 
     query_id: str
     set_id: str
-    constitution_ids: list[str] = Field(min_length=2)
+    constitution_ids: list[str] = Field(min_length=1)
     order: list[int]
-    responses: list[Response] = Field(min_length=2)
+    responses: list[Response] = Field(min_length=1)
     policy: str
 
     @property
@@ -138,22 +141,48 @@ class Scores(Record):
     tokens: list[int]
 
 
+Choice = Literal["first", "second", "tie", "invalid"]
+
+
+class Answer(Record):
+    """What a judge said of a pair shown in one order. `choice` and `preference` are about the policy, not the order."""
+
+    order: Literal["policy-first", "comparator-first"]
+    choice: Choice
+    preference: float = Field(ge=0, le=1)
+    raw: str = ""
+    tries: int = Field(default=1, ge=1)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+
 class Verdict(Record):
-    """Which of two responses follows a constitution better. `first` is the policy's, `second` the comparator's."""
+    """Which of two responses follows a constitution better. `first` is the policy's, `second` the comparator's.
+
+    `preference` is the mean of the answers' preferences for the policy's response, from 0 to 1: a tie and an invalid
+    answer are half a win each. `choice` says on which side of one half it lies, "invalid" where no answer is valid.
+    """
 
     query_id: str
     set_id: str
     constitution_id: str
+    number: int = Field(ge=0)
     policy: str
     comparator: str
     first: str
     second: str
-    order: Literal["policy-first", "comparator-first"]
-    choice: Literal["first", "second", "tie", "invalid"]
     judge: str
+    choice: Choice
+    preference: float = Field(ge=0, le=1)
+    answers: list[Answer] = []
     first_degrees: dict[str, float] = {}
     second_degrees: dict[str, float] = {}
-    raw: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What a pair is about: the same for all policies, comparators and judges."""
+        return self.query_id, self.set_id, self.constitution_id, self.number
 
 
 R = TypeVar("R", bound=Record)

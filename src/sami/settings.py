@@ -5,6 +5,7 @@ people. Stages receive the slice they use as JSON and parse it with the same mod
 in config/README.md.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -29,6 +30,15 @@ Count = Annotated[int, Field(ge=1)]
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]*$"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # also the name of a folder
 ExperimentName = Annotated[str, Field(pattern=EXPERIMENT_NAME)]
+PolicyName = Annotated[str, Field(pattern=IDENTIFIER)]
+
+
+BASE = "iteration-0"
+
+
+def policy_name(comparator: str) -> str:
+    """The policy that a comparator is: "base" is short for iteration 0."""
+    return BASE if comparator == "base" else comparator
 
 
 class Settings(BaseModel):
@@ -171,6 +181,7 @@ class Writer(Settings):
 
     kind: Literal["human", "local", "endpoint"]
     model: str | None = None
+    serve: str | None = None
     base_url: str | None = None
     key_variable: str = "OPENAI_API_KEY"
     prompt: str | None = None
@@ -181,20 +192,157 @@ class Writer(Settings):
 
     @model_validator(mode="after")
     def _complete(self):
+        if self.serve is not None and (self.kind != "endpoint" or self.model is not None or self.base_url is not None):
+            raise ValueError(
+                "'serve' names a model that the workflow serves to a writer of kind 'endpoint', in place of 'model' "
+                "and 'base_url'; delete 'serve' or those"
+            )
         if self.kind != "human":
             for key in ("model", "prompt"):
-                if getattr(self, key) is None:
+                if getattr(self, key) is None and not (key == "model" and self.serve is not None):
                     raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")
             if "{behaviour}" not in self.prompt:
                 raise ValueError("the template 'prompt' lacks the field '{behaviour}'")
         return self
 
 
-class Judge(Settings):
-    """A judge of pairs of responses."""
+class ChecksJudge(Settings):
+    """The programmatic judge: `sami.judging.checks`."""
 
     kind: Literal["checks"]
     tie_margin: Share = 0.0
+
+
+class Price(Settings):
+    """Dollars for a million tokens."""
+
+    input: Annotated[Number, Field(ge=0)]
+    output: Annotated[Number, Field(ge=0)]
+
+
+class Limits(Settings):
+    """How an endpoint is asked. Speed and cost depend on it, verdicts do not."""
+
+    concurrency: Count = 16
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
+    retries: Annotated[int, Field(ge=0)] = 8
+    down_after: Count = 40
+    price: Price | None = None
+    max_cost: Annotated[Number, Field(ge=0)] | None = None
+    batch: bool = False
+    poll_seconds: Annotated[Number, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _affordable(self):
+        if self.max_cost == 0:
+            raise ValueError("'max_cost: 0' dollars allow no request; give the most to spend, or null for no limit")
+        if self.max_cost is not None and self.price is None:
+            raise ValueError("'max_cost' needs 'price' ({input: ..., output: ...}, dollars for a million tokens)")
+        return self
+
+
+JUDGE_FIELDS = ("constitution", "query", "first", "second")
+
+
+class _ModelJudge(Settings):
+    """What judges that are models share: the question they are asked."""
+
+    prompt: str
+    system: str | None = None
+
+    @model_validator(mode="after")
+    def _fields(self):
+        found = re.findall(r"{(\w+)}", self.prompt)
+        for field in JUDGE_FIELDS:
+            if field not in found:
+                raise ValueError(f"the template 'prompt' lacks the field '{{{field}}}'")
+        for field in found:
+            if field not in JUDGE_FIELDS:
+                raise ValueError(
+                    f"the template 'prompt' has the unknown field '{{{field}}}', expected "
+                    f"{', '.join(f'{{{name}}}' for name in JUDGE_FIELDS)} and no others"
+                )
+        return self
+
+
+class EndpointJudge(_ModelJudge):
+    """A model behind an OpenAI-compatible endpoint, or one that the workflow serves itself: `sami.judging.endpoint`."""
+
+    kind: Literal["openai"]
+    model: str | None = None
+    serve: str | None = None
+    base_url: str | None = None
+    api_version: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    style: Literal["reasoning", "letter"]
+    orders: Literal["both", "random"] = "both"
+    temperature: Annotated[Number, Field(ge=0)] | None = 0.0
+    max_tokens: Count = 200
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    top_logprobs: Annotated[int, Field(ge=1, le=20)] | None = None
+    seed: int | None = None
+    tries: Count = 3
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _one_model(self):
+        if (self.model is None) == (self.serve is None):
+            raise ValueError(
+                "expected either 'model' (its name at the endpoint) or 'serve' (a name in the models file, which the "
+                "workflow then serves on this machine)"
+            )
+        if self.serve is not None and self.base_url is not None:
+            raise ValueError("'base_url' is the address of an endpoint, but 'serve' starts one; delete one of them")
+        if self.style == "letter" and self.top_logprobs is None and self.max_tokens > 5:
+            raise ValueError("'style: letter' expects a single letter; set 'max_tokens' to at most 5")
+        if self.style == "reasoning" and self.top_logprobs is not None:
+            raise ValueError("'top_logprobs' belongs to 'style: letter': only there the first token is the verdict")
+        if self.api_version is not None and self.base_url is None:
+            raise ValueError("'api_version' is for Azure and needs its address as 'base_url'")
+        if self.limits.batch and self.serve is not None:
+            raise ValueError("'limits.batch' is for endpoints with a batch API; a model served here has none")
+        return self
+
+
+class LikelihoodJudge(_ModelJudge):
+    """A local model's preference, read from the probabilities of the answers A and B: `sami.judging.likelihood`."""
+
+    kind: Literal["likelihood"]
+    model: str
+    tie_margin: Share = 0.0
+    batch_size: Count = 8
+
+
+class PanelJudge(Settings):
+    """The majority of several judges."""
+
+    kind: Literal["panel"]
+    members: Annotated[list[str], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        if len(set(self.members)) < len(self.members):
+            raise ValueError("'members' names a judge twice; each has one vote")
+        return self
+
+
+JUDGES: dict[str, type[Settings]] = {
+    "checks": ChecksJudge,
+    "openai": EndpointJudge,
+    "likelihood": LikelihoodJudge,
+    "panel": PanelJudge,
+}
+Judge = Annotated[ChecksJudge | EndpointJudge | LikelihoodJudge | PanelJudge, Field(discriminator="kind")]
+
+
+class JudgeKind(Settings):
+    """The key that tells which of `JUDGES` a file of config/judges is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: Literal["checks", "openai", "likelihood", "panel"]
 
 
 # --- one experiment ---------------------------------------------------------------------------------------------------
@@ -287,10 +435,28 @@ class Evaluation(Settings):
     """How policies are compared."""
 
     sampling: Sampling
-    judge: str
+    judges: Annotated[list[str], Field(min_length=1)]
+    comparators: Annotated[list[str], Field(min_length=1)]
+    policies: dict[PolicyName, str]
     degeneration: Degeneration
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Annotated[Number, Field(gt=0, lt=1)]
+    wanted_width: Annotated[Number, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        for key in ("judges", "comparators"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                raise ValueError(f"'{key}' names one twice: {', '.join(names)}")
+        return self
+
+
+class Imported(Settings):
+    """Responses that were made elsewhere: the files of the SAMI authors' runs (`sami.imported`)."""
+
+    folder: str
+    policies: Annotated[dict[PolicyName, str], Field(min_length=2)]
 
 
 class Experiment(Settings):
@@ -298,7 +464,8 @@ class Experiment(Settings):
 
     model: str
     task: str
-    method: Literal["sami"]
+    method: Literal["sami", "imported"]
+    imported: Imported | None
     iterations: Count
     seed: Annotated[int, Field(ge=0)]
     constitutions: Constitutions
@@ -312,6 +479,41 @@ class Experiment(Settings):
         """Queries of each iteration 1..T."""
         train = self.queries.train
         return train if isinstance(train, list) else [train] * self.iterations
+
+    def policies(self) -> list[str]:
+        """Names of the policies that answer the held-out queries, in the order of tables; iteration-0 is the base."""
+        if self.imported:
+            return list(self.imported.policies)
+        return [*(f"iteration-{t}" for t in range(self.iterations + 1)), *self.evaluation.policies]
+
+    def comparisons(self) -> list[tuple[str, str, str]]:
+        """(policy, judge, comparator) of every file of verdicts; the comparator as it is named in the settings."""
+        return [
+            (policy, judge, comparator)
+            for comparator in self.evaluation.comparators
+            for judge in self.evaluation.judges
+            for policy in self.policies()
+            if policy != policy_name(comparator)
+        ]
+
+    @model_validator(mode="after")
+    def _policies(self):
+        if (self.method == "imported") != (self.imported is not None):
+            raise ValueError("'method: imported' and the mapping 'imported' belong together; give both or neither")
+        for name in self.evaluation.policies:
+            if name == "base" or name.startswith("iteration-"):
+                raise ValueError(
+                    f"'evaluation.policies' calls a model '{name}', the name of a trained policy; rename it"
+                )
+        if BASE not in self.policies():
+            raise ValueError(f"'imported.policies' lacks '{BASE}', the base model's responses")
+        for comparator in self.evaluation.comparators:
+            if policy_name(comparator) not in self.policies():
+                raise ValueError(
+                    f"'evaluation.comparators' names '{comparator}', expected base or one of the policies "
+                    f"{', '.join(self.policies())}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _adapters_alone(self):
@@ -344,5 +546,6 @@ class Root(Settings):
     constitutions: str
     writers: str
     judges: str
+    answers: str
     defaults: dict[str, Any]
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]

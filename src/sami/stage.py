@@ -17,6 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from sami import provenance
 from sami.errors import UserError
@@ -52,7 +55,7 @@ class Stage:
         )
         self.inputs: list[str] = []
         self.outputs: list[str] = []
-        self.settings: dict[str, type] = {}
+        self.settings: dict[str, Any] = {}
 
     def input(self, flag: str, help: str, **options) -> "Stage":
         """An input path (several with `nargs`), given to the stage as pathlib.Path."""
@@ -70,8 +73,8 @@ class Stage:
         self.parser.add_argument(flag, help=help, **{"required": True, **options})
         return self
 
-    def structured(self, flag: str, kind: type, help: str, required: bool = True) -> "Stage":
-        """A JSON object that `kind` (a model of `sami.settings`) checks: a slice of the configuration."""
+    def structured(self, flag: str, kind: Any, help: str, required: bool = True) -> "Stage":
+        """A JSON object that `kind` (a type of `sami.settings`) checks: a slice of the configuration."""
         self.settings[self.parser.add_argument(flag, help=f"{help} (JSON)", required=required).dest] = kind
         return self
 
@@ -101,7 +104,7 @@ class Stage:
         try:
             for name, kind in self.settings.items():
                 if getattr(arguments, name) is not None:
-                    setattr(arguments, name, kind.model_validate_json(getattr(arguments, name)))
+                    setattr(arguments, name, TypeAdapter(kind).validate_json(getattr(arguments, name)))
             count = max(size, processes(arguments))
             if arguments.threads:  # read when torch is imported
                 os.environ["OMP_NUM_THREADS"] = str(max(1, arguments.threads // count))

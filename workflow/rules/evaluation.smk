@@ -1,18 +1,20 @@
-"""Held-out evaluation of policy 0 (the base model), 1, ..., T."""
+"""Held-out evaluation of policy 0 (the base model), 1, ..., T, and of other models beside them."""
 
 
 rule sample_evaluation:
     input:
-        model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration)),
+        model=lambda wildcards: policy_model(wildcards.experiment, wildcards.policy),
         queries=in_experiment("queries/eval.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
     output:
-        responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
-        counts=in_experiment("iteration-{iteration}/eval/sampling.json"),
+        responses=in_experiment("{policy}/eval/responses.jsonl"),
+        counts=in_experiment("{policy}/eval/sampling.json"),
     log:
-        in_experiment("logs/sample_evaluation-{iteration}.log"),
+        in_experiment("logs/sample_evaluation-{policy}.log"),
     benchmark:
-        in_experiment("benchmarks/sample_evaluation-{iteration}.tsv")
+        in_experiment("benchmarks/sample_evaluation-{policy}.tsv")
+    wildcard_constraints:
+        experiment=TRAINED,
     conda:
         "../../envs/sami.yaml"
     threads: HEAVY_THREADS
@@ -29,7 +31,7 @@ rule sample_evaluation:
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --sampling {params.sampling:q} "
-        "--policy iteration-{wildcards.iteration} --count {params.eval_count} {params.shuffle} --stop {params.stop:q} "
+        "--policy {wildcards.policy} --count {params.eval_count} {params.shuffle} --stop {params.stop:q} "
         "--seed {params.seed} --output {output.responses:q} --counts {output.counts:q}"
 
 
@@ -47,6 +49,8 @@ rule estimate_information:
         in_experiment("logs/estimate_information-{iteration}.log"),
     benchmark:
         in_experiment("benchmarks/estimate_information-{iteration}.tsv")
+    wildcard_constraints:
+        experiment=TRAINED,
     conda:
         "../../envs/sami.yaml"
     threads: HEAVY_THREADS
@@ -65,23 +69,56 @@ rule estimate_information:
 
 rule judge_responses:
     input:
-        responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
-        comparator=in_experiment("iteration-0/eval/responses.jsonl"),
+        responses=in_experiment("{policy}/eval/responses.jsonl"),
+        comparator=lambda wildcards: f"{RESULTS}/{wildcards.experiment}/{policy_name(wildcards.comparator)}/eval/responses.jsonl",
+        queries=in_experiment("queries/eval.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
+        model=judge_model,
+        server=judge_server,
     output:
-        in_experiment("iteration-{iteration}/eval/verdicts-{judge}-vs-base.jsonl"),
+        in_experiment("{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"),
     log:
-        in_experiment("logs/judge_responses-{judge}-{iteration}.log"),
+        in_experiment("logs/judge_responses-{judge}-{policy}-vs-{comparator}.log"),
     benchmark:
-        in_experiment("benchmarks/judge_responses-{judge}-{iteration}.tsv")
+        in_experiment("benchmarks/judge_responses-{judge}-{policy}-vs-{comparator}.tsv")
+    wildcard_constraints:
+        judge=one_of(name for name, judge in SETTINGS.judges.items() if judge.kind != "panel"),
+    conda:
+        "../../envs/sami.yaml"
+    threads: lambda wildcards: HEAVY_THREADS if judge_of(wildcards).kind == "likelihood" else 1
+    resources:
+        mem_mb=lambda wildcards: 4000 if judge_of(wildcards).kind == "likelihood" else 1000,
+        limits=lambda wildcards: flag("limits", as_json(getattr(judge_of(wildcards), "limits", Limits()))),
+    params:
+        code=code_digest("judge_responses"),
+        judge=lambda wildcards: judge_of(wildcards).model_dump_json(exclude={"limits"}),
+        model=lambda wildcards, input: flag("model", input.model),
+        server=lambda wildcards, input: flag("server", input.server),
+        answers=SETTINGS.root.answers,
+        seed=seed_of,
+    shell:
+        stage("judge_responses") + "--responses {input.responses:q} --comparator-responses {input.comparator:q} "
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --judge {params.judge:q} "
+        "--judge-name {wildcards.judge} {params.model} {params.server} {resources.limits} --answers {params.answers:q} "
+        "--account {wildcards.experiment}/{wildcards.judge} --seed {params.seed} --output {output:q}"
+
+
+rule combine_verdicts:
+    input:
+        member_verdicts,
+    output:
+        in_experiment("{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"),
+    log:
+        in_experiment("logs/combine_verdicts-{judge}-{policy}-vs-{comparator}.log"),
+    benchmark:
+        in_experiment("benchmarks/combine_verdicts-{judge}-{policy}-vs-{comparator}.tsv")
+    wildcard_constraints:
+        judge=one_of(name for name, judge in SETTINGS.judges.items() if judge.kind == "panel"),
     conda:
         "../../envs/sami.yaml"
     resources:
         mem_mb=1000,
     params:
-        code=code_digest("judge_responses"),
-        judge=lambda wildcards: as_json(SETTINGS.judges[wildcards.judge]),
+        code=code_digest("combine_verdicts"),
     shell:
-        stage("judge_responses") + "--responses {input.responses:q} --comparator-responses {input.comparator:q} "
-        "--constitutions {input.constitutions:q} --judge {params.judge:q} --judge-name {wildcards.judge} "
-        "--output {output:q}"
+        stage("combine_verdicts") + "--members {input:q} --judge-name {wildcards.judge} --output {output:q}"

@@ -1,77 +1,94 @@
 """Judges a policy's responses against a comparator's, for every held-out query and constitution.
 
-Reads   examples (Example) of the policy and of the comparator for the same queries, constitutions (Constitution)
-Writes  verdicts (Verdict)
+Reads   examples (Example) of the policy and of the comparator for the same queries and constitutions, queries (Query),
+        constitutions (Constitution); for a judge of kind 'likelihood' also its model folder
+Writes  verdicts (Verdict), one a pair
+
+Answers of an endpoint are kept in a database the moment they arrive, and are never asked for twice: a run that was
+killed, or that stopped at the cost limit, goes on where it was. SIGTERM lets the requests under way arrive first.
 
     python -m sami.stages.judge_responses --help
 """
 
+import logging
+from collections import Counter
+
 from sami import records, settings
-from sami.errors import UserError
 from sami.judging import checks
+from sami.judging.pairs import POINTS, Pair, read_pairs, verdict
 from sami.stage import Stage
 
-
-def pairs(policy: list[records.Example], comparator: list[records.Example]):
-    """Yields (policy's example, comparator's example, number of the response).
-
-    Raises:
-        UserError: the two do not hold responses to the same queries under the same constitutions.
-    """
-    others = {example.key: example for example in comparator}
-    if {example.key for example in policy} != others.keys():
-        raise UserError(
-            f"the responses of {policy[0].policy} and {comparator[0].policy} are not for the same queries and sets of "
-            "constitutions. Sample both again."
-        )
-    for example in policy:
-        other = others[example.key]
-        if (example.constitution_ids, example.labels) != (other.constitution_ids, other.labels):
-            raise UserError(f"query '{example.query_id}': the two policies were given different constitutions.")
-        for number in range(len(example.responses)):
-            yield example, other, number
+log = logging.getLogger(__name__)
 
 
-def verdict(example, other, number: int, constitutions, judge: settings.Judge, name: str) -> records.Verdict:
-    """The verdict of the checks on one pair of responses."""
-    first, second = example.responses[number], other.responses[number]
-    identifier = example.constitution_ids[first.constitution]
-    constitution = constitutions[identifier]
-    first_degrees = checks.degrees(first.text, constitution)
-    second_degrees = checks.degrees(second.text, constitution)
-    return records.Verdict(
-        query_id=example.query_id,
-        set_id=example.set_id,
-        constitution_id=identifier,
-        policy=example.policy,
-        comparator=other.policy,
-        first=first.text,
-        second=second.text,
-        order="policy-first",
-        choice=checks.choose(first_degrees, second_degrees, judge.tie_margin),
-        judge=name,
-        first_degrees=first_degrees,
-        second_degrees=second_degrees,
+def by_checks(pairs: list[Pair], arguments) -> list[records.Verdict]:
+    """Verdicts by the programmatic checks of the constitutions, which cannot depend on the order of two responses."""
+    verdicts = []
+    for pair in pairs:
+        first, second = (checks.degrees(text, pair.constitution) for text in (pair.first, pair.second))
+        said = checks.choose(first, second, arguments.judge.tie_margin)
+        answer = records.Answer(order="policy-first", choice=said, preference=POINTS[said])
+        degrees = {"first_degrees": first, "second_degrees": second}
+        verdicts.append(verdict(pair, arguments.judge_name, [answer], **degrees))
+    return verdicts
+
+
+def by_likelihood(pairs: list[Pair], arguments) -> list[records.Verdict]:
+    """Verdicts by the probabilities that a local model gives to A and B."""
+    from sami.judging import likelihood
+
+    return likelihood.judge(pairs, arguments.judge_name, arguments.judge, arguments.model)
+
+
+def by_endpoint(pairs: list[Pair], arguments) -> list[records.Verdict]:
+    """Verdicts by a model behind an OpenAI-compatible endpoint."""
+    from sami.judging import endpoint
+
+    return endpoint.judge(
+        pairs,
+        arguments.judge_name,
+        arguments.judge,
+        arguments.limits or settings.Limits(),
+        answers=arguments.answers,
+        account=arguments.account,
+        server=arguments.server,
+        seed=arguments.seed,
     )
 
 
+KINDS = {"checks": by_checks, "likelihood": by_likelihood, "openai": by_endpoint}
+
+
 def main(arguments) -> None:
-    constitutions = {c.id: c for c in records.read(records.Constitution, arguments.constitutions)}
-    policy = records.read(records.Example, arguments.responses)
-    comparator = records.read(records.Example, arguments.comparator_responses)
-    verdicts = [
-        verdict(example, other, number, constitutions, arguments.judge, arguments.judge_name)
-        for example, other, number in pairs(policy, comparator)
-    ]
+    pairs = read_pairs(
+        arguments.responses,
+        arguments.comparator_responses,
+        records.read(records.Example, arguments.responses),
+        records.read(records.Example, arguments.comparator_responses),
+        {query.id: query for query in records.read(records.Query, arguments.queries)},
+        {c.id: c for c in records.read(records.Constitution, arguments.constitutions)},
+    )
+    verdicts = KINDS[arguments.judge.kind](pairs, arguments)
     records.write(verdicts, arguments.output)
+    counts = Counter(verdict.choice for verdict in verdicts)
+    rate = sum(verdict.preference for verdict in verdicts) / len(verdicts)
+    shown = ", ".join(f"{counts[choice]} {choice}" for choice in POINTS)
+    log.info("%d verdicts by %s: win rate %.3f (%s)", len(verdicts), arguments.judge_name, rate, shown)
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--responses", "examples of the policy")
     stage.input("--comparator-responses", "examples of the comparator")
+    stage.input("--queries", "held-out queries, one record a line")
     stage.input("--constitutions", "constitutions, one record a line")
     stage.structured("--judge", settings.Judge, "a judge of config/judges")
     stage.setting("--judge-name", "name of the judge, kept in the records")
+    stage.input("--model", "prepared model folder, for a judge of kind 'likelihood'", required=False)
+    stage.structured("--limits", settings.Limits, "how an endpoint is asked (default: no limits)", required=False)
+    stage.setting("--answers", "database of answers, for a judge of kind 'openai'", required=False)
+    stage.setting("--account", "whom 'max_cost' counts for: the experiment and the judge", required=False)
+    stage.setting("--server", "file of a model server that the workflow has started", required=False)
+    stage.setting("--seed", "seed of the order in which a pair is shown, where it is random", type=int)
     stage.output("--output", "verdicts to write")
     stage.run(main)

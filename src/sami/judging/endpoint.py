@@ -1,0 +1,250 @@
+"""A judge behind an OpenAI-compatible endpoint: questions about pairs, the answers that are there already, the others'
+price, and the verdicts.
+
+Every answer is kept in the database of answers when it arrives (`sami.judging.answers`) and looked for there first, so
+that a question is paid for once, whatever happens to the run.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sami import records
+from sami.errors import UserError
+from sami.judging.answers import Answers
+from sami.judging.exchange import Address, Asker, Reply, Request, cost_of, reply
+from sami.judging.pairs import POINTS, Pair, verdict
+from sami.judging.prompts import ORDERS, REMINDERS, messages, of_policy, parse, preference
+from sami.progress import Progress
+from sami.settings import EndpointJudge, Limits
+
+log = logging.getLogger(__name__)
+
+LONGEST_RAW = 20_000  # characters of an answer that are kept with the verdict; the database keeps all of it
+
+
+@dataclass
+class Question:
+    """One pair shown in one order, and what the judge has answered so far.
+
+    An answer without a verdict is followed by a reminder of the form, in the same conversation.
+    """
+
+    judge: EndpointJudge
+    model: str
+    pair: Pair
+    order: str
+    replies: list[Reply] = field(default_factory=list)
+    said: str = "invalid"  # A, B, tie or invalid
+    preference: float = 0.5  # for A
+
+    def request(self) -> Request:
+        """What to ask now."""
+        asked = messages(self.judge.prompt, self.judge.system, self.pair, self.order)
+        for answer in self.replies:
+            asked.append({"role": "assistant", "content": answer.text or "(no answer)"})
+            asked.append({"role": "user", "content": REMINDERS[self.judge.style]})
+        body: dict[str, Any] = {"model": self.model, "messages": asked, self.judge.token_limit: self.judge.max_tokens}
+        if self.judge.temperature is not None:
+            body["temperature"] = self.judge.temperature
+        if self.judge.seed is not None:
+            body["seed"] = self.judge.seed
+        if self.judge.top_logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": self.judge.top_logprobs}
+        return Request(body)
+
+    def take(self, answer: Reply) -> None:
+        """Notes an answer.
+
+        Raises:
+            UserError: the endpoint gives no log-probabilities where they were asked for.
+        """
+        self.replies.append(answer)
+        self.said = parse(answer.text, self.judge.style)
+        graded = None
+        if self.judge.top_logprobs is not None and answer.text:
+            if answer.top is None:
+                raise UserError(
+                    f"model '{self.model}' answers without log-probabilities, which 'top_logprobs' asks for. Delete "
+                    "'top_logprobs' from the judge to take the letter alone, or use an endpoint that gives them."
+                )
+            graded = preference(answer.top)
+            self.said = "invalid" if graded is None else "A" if graded > 0.5 else "B" if graded < 0.5 else "tie"
+        points = POINTS[of_policy(self.said, "policy-first")]  # of A
+        self.preference = points if graded is None else graded
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is a verdict, or no try is left."""
+        return bool(self.replies) and (self.said != "invalid" or len(self.replies) >= self.judge.tries)
+
+    def answer(self) -> records.Answer:
+        """The outcome as a record; its `preference` is for the policy's response."""
+        costs = [answer.cost for answer in self.replies if answer.cost is not None]
+        return records.Answer(
+            order=self.order,
+            choice=of_policy(self.said, self.order),
+            preference=self.preference if self.order == "policy-first" else 1 - self.preference,
+            raw=self.replies[-1].text[-LONGEST_RAW:],
+            tries=len(self.replies),
+            input_tokens=sum(answer.input_tokens for answer in self.replies),
+            output_tokens=sum(answer.output_tokens for answer in self.replies),
+            cost=sum(costs) if costs else None,
+        )
+
+
+def judge(
+    pairs: Sequence[Pair],
+    name: str,
+    judge: EndpointJudge,
+    limits: Limits,
+    *,
+    answers: str | Path,
+    account: str,
+    server: str | Path | None,
+    seed: int,
+) -> list[records.Verdict]:
+    """Verdicts on pairs, one each, in their order.
+
+    Args:
+        pairs: what to judge.
+        name: of the judge, kept in the records.
+        judge: the endpoint, its model and prompt.
+        limits: how the endpoint may be asked, and how much may be spent.
+        answers: the database of answers.
+        account: whom `limits.max_cost` counts for.
+        server: file of a server that the workflow has started for this judge.
+        seed: of the order in which a pair is shown, where `judge.orders` is random.
+
+    Raises:
+        UserError: no key, no endpoint, the endpoint refuses or stays down, or the money does not suffice.
+        Resumable: the process was asked to end.
+    """
+    address = Address(judge.model or "", judge.base_url, judge.api_version, judge.key_variable)
+    if server is not None:
+        from sami import serving
+
+        base_url, model = serving.wait(Path(server))
+        address = Address(model, base_url, None, judge.key_variable)
+    questions = [[Question(judge, address.model, pair, order) for order in orders(pair, judge, seed)] for pair in pairs]
+    with Answers(answers) as kept:
+        purchase = Purchase([q for of_pair in questions for q in of_pair], kept, limits, account)
+        if purchase.waiting:
+            purchase.check_estimate()
+            purchase.buy(asker(address, limits, purchase.check_cost, kept))
+    return [
+        verdict(pair, name, [question.answer() for question in of_pair])
+        for pair, of_pair in zip(pairs, questions, strict=True)
+    ]
+
+
+def orders(pair: Pair, judge: EndpointJudge, seed: int) -> Sequence[str]:
+    """The orders in which a pair is shown: both, or one drawn for this pair alone."""
+    if judge.orders == "both":
+        return ORDERS
+    drawn = random.Random("\n".join([str(seed), pair.query.id, pair.constitution.id, str(pair.number), pair.policy]))
+    return [drawn.choice(ORDERS)]
+
+
+def asker(address: Address, limits: Limits, check: Callable[[], None], kept: Answers) -> Asker:
+    """How the endpoint is asked."""
+    if limits.batch:
+        from sami.judging.batches import Batches
+
+        return Batches(address, limits, check, kept.together)
+    from sami.judging.online import Online
+
+    return Online(address, limits, check)
+
+
+class Purchase:
+    """The questions that still need answers, and what these cost.
+
+    Questions with the same content wait for the same answer: it is bought once.
+    """
+
+    def __init__(self, questions: Sequence[Question], kept: Answers, limits: Limits, account: str):
+        self.kept, self.limits, self.account = kept, limits, account
+        self.waiting: dict[str, list[Question]] = {}  # key of the request -> who waits for it
+        self.total, self.settled, self.points = len(questions), 0, 0.0
+        self.bought, self.cost = 0, 0.0
+        for question in questions:
+            self._advance(question)
+        if self.settled:
+            log.info("%d of %d questions were answered in earlier runs", self.settled, self.total)
+
+    def _advance(self, question: Question) -> Request | None:
+        """Gives a question the answers that are kept; returns what must be asked next if nobody asks that already."""
+        while not question.settled:
+            request = question.request()
+            found = self.kept.get(request.key)
+            if found is None:
+                waiting = self.waiting.setdefault(request.key, [])
+                waiting.append(question)
+                return request if len(waiting) == 1 else None
+            body, cost = found
+            question.take(replace(reply(request, body), cost=cost))
+        self.settled += 1
+        self.points += question.answer().preference
+        return None
+
+    def requests(self) -> list[Request]:
+        """One request for each key that questions wait for."""
+        return [questions[0].request() for questions in self.waiting.values()]
+
+    def check_estimate(self) -> None:
+        """Says what the open requests will cost at most. Raises UserError where that is more than is left."""
+        requests = self.requests()
+        tokens_in = sum(request.input_tokens for request in requests)
+        tokens_out = sum(request.output_tokens for request in requests)
+        cost = cost_of(tokens_in, tokens_out, self.limits.price)
+        dollars = "no price is set" if cost is None else f"at most about ${cost:.4f}"
+        log.info(
+            "%d requests to make: about %s tokens in, at most %s out, %s",
+            len(requests), f"{tokens_in:,}", f"{tokens_out:,}", dollars,
+        )  # fmt: skip
+        spent = self.kept.spent(self.account)
+        if self.limits.max_cost is not None and spent + cost > self.limits.max_cost:
+            raise UserError(
+                f"limits.max_cost: {len(requests)} requests may cost ${cost:.4f}, and ${spent:.4f} have been spent on "
+                f"{self.account}, but at most ${self.limits.max_cost:g} may be. Nothing has been asked. Raise "
+                "'max_cost', or lower the number of queries, judges, comparators or 'max_tokens'."
+            )
+
+    def buy(self, asker: Asker) -> None:
+        """Has all open requests answered."""
+        self.asker = asker
+        with Progress(self.total, "judging", "answers", done=self.settled) as self.progress:
+            try:
+                asker.run(self.requests(), self.take)
+            finally:
+                spent = self.kept.spent(self.account)
+                log.info(
+                    "%d answers bought for $%.4f after %d failures; $%.4f spent on %s in all",
+                    self.bought, self.cost, asker.failures, spent, self.account,
+                )  # fmt: skip
+
+    def take(self, request: Request, body: dict[str, Any]) -> list[Request]:
+        """Keeps an answer and gives it to the questions that wait for it; returns what these ask next."""
+        answer = reply(request, body)
+        cost = cost_of(answer.input_tokens, answer.output_tokens, self.limits.price)
+        self.kept.add(request.key, request.body, body, cost, self.account)
+        self.bought += 1
+        self.cost += cost or 0.0
+        before = self.settled
+        more = [self._advance(question) for question in self.waiting.pop(request.key)]
+        rate = self.points / max(1, self.settled)
+        self.progress.update(self.settled - before, win_rate=rate, cost=self.cost, errors=self.asker.failures)
+        return [request for request in more if request is not None]
+
+    def check_cost(self) -> None:
+        """Raises UserError where more has been spent than may be."""
+        if self.limits.max_cost is not None and (spent := self.kept.spent(self.account)) > self.limits.max_cost:
+            raise UserError(
+                f"limits.max_cost: ${spent:.4f} have been spent on {self.account}, more than the "
+                f"${self.limits.max_cost:g} that may be; {self.total - self.settled} questions are left. "
+                "All answers are kept: raise 'max_cost' and run the same command again."
+            )

@@ -1,0 +1,255 @@
+"""Asks an OpenAI-compatible endpoint, many requests at a time, until every one has been answered.
+
+A fixed number of workers takes requests from one queue. A request that failed for a passing reason (429, 5xx, a
+time-out, a dropped connection, an answer that is none) waits outside the queue, longer each time and at least as long
+as the server says, while its worker goes on with others. Then it comes before those that have not been tried yet, so
+that no long tail of repeats is left at the end. An endpoint that fails over and over without one answer is down.
+"""
+
+import asyncio
+import email.utils
+import itertools
+import json
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sami import chat
+from sami.errors import UserError
+from sami.judging.exchange import Address, Request, reply
+from sami.settings import Limits
+from sami.stage import Resumable
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0  # seconds before a request is repeated; doubled each time
+LONGEST_RETRY_AFTER = 600.0  # a server that asks for more is not waited for
+DOWN_AT_FIRST = 10  # failures in a row, before any answer, after which there is no such endpoint
+
+
+class Passing(Exception):
+    """A failure that may pass. `pause`: seconds for which the server asks to be left alone."""
+
+    def __init__(self, reason: str, pause: float = 0.0):
+        super().__init__(reason)
+        self.pause = pause
+
+
+class Entry(NamedTuple):
+    """A request in the queue, which is ordered by the first two."""
+
+    fresh: bool
+    number: int
+    request: Request | None = None  # None sends a worker home
+    failures: int = 0
+
+
+class Online:
+    """An `Asker` that keeps `limits.concurrency` requests under way; `run` may be called once.
+
+    Args:
+        address: of the endpoint.
+        limits: how it may be asked.
+        check: called after every answer; may raise UserError to stop.
+    """
+
+    def __init__(self, address: Address, limits: Limits, check: Callable[[], None]):
+        import openai  # takes half a second, which runs that ask nothing need not pay
+        from aiolimiter import AsyncLimiter
+
+        self.openai, self.limits, self.check, self.variable = openai, limits, check, address.key_variable
+        self.key = chat.read_key(address.key_variable, address.base_url)
+        # Repeats are ours: the client's own would keep a worker waiting.
+        self.client = connect(address, self.key, limits.timeout_seconds, asynchronous=True)
+        self.where = f"model '{address.model}' at {chat.without_password(self.client.base_url)}"
+        self.failures = 0
+        per_minute = limits.requests_per_minute
+        # A second's worth at a time, not a minute's at once: that would be twice the rate in the first minute.
+        burst = max(1.0, (per_minute or 0) / 60)
+        self.request_rate = AsyncLimiter(burst, 60 * burst / per_minute) if per_minute else None
+        self.token_rate = None
+        self.in_a_row = 0
+        self.answered = False
+        self.error: UserError | None = None
+        self.left: list[str] = []  # why requests were given up
+        self.interrupted = False
+
+    def run(self, requests: list[Request], on_answer: Callable[[Request, dict], list[Request]]) -> None:
+        """See `Asker`. A request that has failed `1 + limits.retries` times is given up, and told when all are done."""
+        self.on_answer = on_answer
+        asyncio.run(self._run(requests))
+        if self.error:
+            raise self.error
+        if self.interrupted:
+            raise Resumable("interrupted: all answers that have arrived are kept; the same command goes on from there")
+        if self.left:
+            raise UserError(
+                f"{self.where}: {len(self.left)} requests failed {1 + self.limits.retries} times each, the last one "
+                f"because {self.left[-1]}. All other answers are kept: run the same command again to ask "
+                "for these alone, or raise 'limits.retries'."
+            )
+
+    async def _run(self, requests: list[Request]) -> None:
+        from aiolimiter import AsyncLimiter
+
+        if self.limits.tokens_per_minute:
+            largest = max(request.input_tokens + request.output_tokens for request in requests)
+            burst = max(largest, self.limits.tokens_per_minute / 60)
+            self.token_rate = AsyncLimiter(burst, 60 * burst / self.limits.tokens_per_minute)
+        self.queue: asyncio.PriorityQueue[Entry] = asyncio.PriorityQueue()
+        self.numbers = itertools.count()
+        self.stop = asyncio.Event()
+        for request in requests:
+            self.queue.put_nowait(Entry(True, next(self.numbers), request))
+        self._listen()
+        async with self.client:
+            workers = [asyncio.create_task(self._work()) for _ in range(min(self.limits.concurrency, len(requests)))]
+            done, stopped = asyncio.create_task(self.queue.join()), asyncio.create_task(self.stop.wait())
+            await asyncio.wait([done, stopped, *workers], return_when=asyncio.FIRST_COMPLETED)
+            for _ in workers:  # they first finish what is under way: it is paid for
+                self.queue.put_nowait(Entry(False, -1))
+            await asyncio.gather(*workers)
+            done.cancel()
+            stopped.cancel()
+
+    def _listen(self) -> None:
+        """On SIGTERM and SIGINT, asks for nothing more but waits for what is under way; a second one ends at once."""
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            log.warning("interrupted: waiting for the answers under way")
+            self.interrupted = True
+            self.stop.set()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, interrupt)
+
+    async def _work(self) -> None:
+        while (entry := await self.queue.get()).request is not None:
+            await self._may_send(entry.request)
+            if self.stop.is_set():
+                return
+            try:
+                await self._ask(entry)
+            except UserError as error:
+                self.error = self.error or error
+                self.stop.set()
+
+    async def _may_send(self, request: Request) -> None:
+        """Waits until the rates allow for a request."""
+        if self.request_rate is not None:
+            await self.request_rate.acquire()
+        if self.token_rate is not None:
+            await self.token_rate.acquire(request.input_tokens + request.output_tokens)
+
+    async def _ask(self, entry: Entry) -> None:
+        """Sends one request once. Ends with its answer handed over, a repeat in the queue, or the request given up."""
+        try:
+            body = await self._send(entry.request)
+        except Passing as failure:
+            self.failures += 1
+            self._count_failure(failure)
+            if entry.failures < self.limits.retries:
+                again = Entry(False, next(self.numbers), entry.request, entry.failures + 1)
+                asyncio.get_running_loop().call_later(pause(entry.failures, failure.pause), self._repeat, again)
+                return  # the queue counts it as unfinished until it has been repeated
+            self.left.append(str(failure))
+        else:
+            self.in_a_row, self.answered = 0, True
+            for more in self.on_answer(entry.request, body):
+                self.queue.put_nowait(Entry(False, next(self.numbers), more))
+            self.check()
+        self.queue.task_done()
+
+    def _repeat(self, entry: Entry) -> None:
+        self.queue.put_nowait(entry)
+        self.queue.task_done()
+
+    def _count_failure(self, failure: Passing) -> None:
+        """Raises UserError where the endpoint is down."""
+        self.in_a_row += 1
+        limit = self.limits.down_after if self.answered else min(DOWN_AT_FIRST, self.limits.down_after)
+        if self.in_a_row >= limit:
+            raise UserError(
+                f"{self.where}: {self.in_a_row} requests in a row have failed, the last because {failure}. The answers "
+                "that came before are kept. See whether the server runs and 'base_url' is right (it usually ends in "
+                "/v1), then run the same command again."
+            )
+
+    async def _send(self, request: Request) -> dict[str, Any]:
+        """The body of an answer.
+
+        Raises:
+            Passing: a failure that may pass.
+            UserError: one that will not.
+        """
+        openai, seconds = self.openai, self.limits.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):  # the client's own starts again with every byte that arrives
+                answer = await self.client.chat.completions.with_raw_response.create(**request.body)
+        except (TimeoutError, openai.APITimeoutError):
+            raise Passing(f"there was no answer within {seconds:g} seconds") from None
+        except openai.APIConnectionError as error:
+            raise Passing(f"the connection failed ({chat.cleaned(str(error.__cause__ or error), self.key)})") from None
+        except openai.APIStatusError as error:
+            return self._refused(error)
+        except openai.OpenAIError as error:
+            raise UserError(f"{self.where}: {type(error).__name__}: {chat.cleaned(str(error), self.key)}") from None
+        try:
+            body = json.loads(answer.text)
+            reply(request, body)
+        except ValueError as error:  # JSON that is cut off, a web page, ...
+            raise Passing(
+                f"the answer is no chat completion ({chat.cleaned(str(error), self.key)}): "
+                f"{chat.cleaned(answer.text, self.key)[:100]!r}"
+            ) from None
+        return body
+
+    def _refused(self, error: Any) -> dict[str, Any]:
+        """What an HTTP status other than 200 means."""
+        status, code = error.status_code, getattr(error, "code", None)
+        said = "" if status == 401 else f": {chat.cleaned(error.message, self.key)}"  # 401 texts quote parts of keys
+        if status == 400 and code == "content_filter":  # the endpoint will not judge this pair: an answer of its kind
+            return {"choices": [{"message": {"refusal": f"(refused by the endpoint{said})"}}], "usage": NO_TOKENS}
+        if (status in (408, 409, 429) or status >= 500) and code != "insufficient_quota":
+            raise Passing(f"it refused with HTTP status {status}{said}", retry_after(error.response.headers))
+        raise UserError(f"{self.where}: refused with HTTP status {status}{said}. {chat.remedy(status, self.variable)}")
+
+
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0}
+
+
+def connect(address: Address, key: str, seconds: float, *, asynchronous: bool) -> Any:
+    """A client of an endpoint that repeats nothing by itself. Raises UserError where the address is none."""
+    import openai
+
+    options = {"timeout": seconds, "max_retries": 0}
+    if address.api_version is not None:
+        client = openai.AsyncAzureOpenAI if asynchronous else openai.AzureOpenAI
+        return chat.connect(client, key, azure_endpoint=address.base_url, api_version=address.api_version, **options)
+    client = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+    return chat.connect(client, key, base_url=address.base_url, **options)
+
+
+def pause(failures: int, asked: float) -> float:
+    """Seconds before a repeat: growing from one failure to the next, with jitter, and no less than the server asks."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures)
+    return max(asked, random.uniform(0.5, 1.0) * longest) if asked <= LONGEST_RETRY_AFTER else LONGEST_RETRY_AFTER
+
+
+def retry_after(headers: Any) -> float:
+    """Seconds that a server asks to wait (RFC 9110, section 10.2.3): a number, or a date; 0 where it does not say."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,136 @@
+"""Pairs of responses, a policy's and a comparator's, and what judges' answers about them add up to.
+
+Ground floor: no torch, no HTTP.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sami.errors import UserError
+from sami.records import Answer, Constitution, Example, Query, Verdict
+
+POINTS = {"first": 1.0, "tie": 0.5, "invalid": 0.5, "second": 0.0}
+ROUNDING = 1e-9  # of a mean of preferences
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two responses to one query, written for one constitution; `first` is the policy's."""
+
+    query: Query
+    set_id: str
+    constitution: Constitution
+    number: int  # of the response in its example
+    policy: str
+    comparator: str
+    first: str
+    second: str
+
+
+def read_pairs(
+    policy_file: str | Path,
+    comparator_file: str | Path,
+    policy: Sequence[Example],
+    comparator: Sequence[Example],
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+) -> list[Pair]:
+    """The pairs of two policies' examples, in the order of the first one's.
+
+    Args:
+        policy_file, comparator_file: where the examples come from, for messages.
+        policy, comparator: examples with responses to the same queries under the same constitutions.
+        queries, constitutions: by id.
+
+    Raises:
+        UserError: the files do not fit together: no examples, duplicates, other queries, sets or constitutions, other
+            numbers of responses.
+    """
+    for file, examples in ((policy_file, policy), (comparator_file, comparator)):
+        if not examples:
+            raise UserError(f"{file}: there are no responses in it, expected one example a line. Sample them again.")
+        for key, count in Counter(example.key for example in examples).items():
+            if count > 1:
+                raise UserError(
+                    f"{file}: found {count} examples of query '{key[0]}' and set '{key[1]}', expected one; ids must be "
+                    "unique. Delete the others, or sample the responses again."
+                )
+    others = {example.key: example for example in comparator}
+    apart = sorted({example.key for example in policy} ^ others.keys())
+    if apart:
+        raise UserError(
+            f"{policy_file} and {comparator_file} hold responses to different queries or sets of constitutions: "
+            f"{len(apart)} are in one of them only, the first of which is query '{apart[0][0]}', set '{apart[0][1]}'; "
+            "expected the same in both. Sample both with the same queries and constitutions."
+        )
+    pairs = []
+    for example in policy:
+        other, where = others[example.key], f"{policy_file}, query '{example.query_id}', set '{example.set_id}'"
+        if (example.constitution_ids, example.labels) != (other.constitution_ids, other.labels):
+            raise UserError(
+                f"{where}: found responses under the constitutions {_asked(example)}, but in {comparator_file} under "
+                f"{_asked(other)}; expected the same. Sample both again."
+            )
+        for number, (first, second) in enumerate(zip(example.responses, other.responses, strict=True)):
+            identifier = example.constitution_ids[first.constitution]
+            if example.query_id not in queries or identifier not in constitutions:
+                raise UserError(
+                    f"{where}: the query or the constitution '{identifier}' is not in the files of --queries and "
+                    "--constitutions, which are of another run. Make the responses again."
+                )
+            pairs.append(
+                Pair(
+                    queries[example.query_id],
+                    example.set_id,
+                    constitutions[identifier],
+                    number,
+                    example.policy,
+                    other.policy,
+                    first.text,
+                    second.text,
+                )
+            )
+    return pairs
+
+
+def _asked(example: Example) -> str:
+    return ", ".join(example.constitution_ids[label] for label in example.labels)
+
+
+def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details) -> Verdict:
+    """What a judge's answers about one pair add up to: the mean preference, and on which side of one half it lies.
+
+    Args:
+        margin: a preference that is no further from one half is a tie.
+        details: further fields of the record.
+    """
+    preference = sum(answer.preference for answer in answers) / len(answers)
+    return Verdict(
+        query_id=pair.query.id,
+        set_id=pair.set_id,
+        constitution_id=pair.constitution.id,
+        number=pair.number,
+        policy=pair.policy,
+        comparator=pair.comparator,
+        first=pair.first,
+        second=pair.second,
+        judge=judge,
+        choice=choice([answer.choice for answer in answers], preference, margin),
+        preference=preference,
+        answers=list(answers),
+        **details,
+    )
+
+
+def choice(choices: Sequence[str], preference: float, margin: float = 0.0) -> str:
+    """The side of one half on which the preference lies; "invalid" where all choices are."""
+    return "invalid" if all(choice == "invalid" for choice in choices) else side(preference, margin)
+
+
+def side(preference: float, margin: float = 0.0) -> str:
+    """ "first" or "second" where the preference is above or below one half by more than the margin, else "tie"."""
+    if abs(preference - 0.5) <= margin + ROUNDING:
+        return "tie"
+    return "first" if preference > 0.5 else "second"
