@@ -781,6 +781,20 @@ def test_adapters_and_several_processes_exclude_each_other(project):
     assert "'training.lora' trains in one process, but 'engine.processes' is 2" in message(project.load, text)
 
 
+def test_missing_key_of_a_judge(project, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    loaded = project.load(experiment("evaluation: {judges: [checks, panel]}"))
+    check(loaded, ["quickstart"])
+    with pytest.raises(
+        UserError, match="config/judges/gpt-4o.yaml: the environment variable OPENAI_API_KEY is not set"
+    ):
+        check(loaded, ["quickstart"], judged=True)
+    for t in (1, 2, 3):
+        for name in ("gpt-4o", "gpt-4o-letter"):
+            project.write(f"results/quickstart/iteration-{t}/eval/verdicts-{name}-vs-base.jsonl", "")
+    check(loaded, ["quickstart"], judged=True)
+
+
 def test_missing_package_of_a_setting(project):
     loaded = project.load(experiment("engine: {trackers: [wandb]}"))
     told = message(check, loaded, ["quickstart"])

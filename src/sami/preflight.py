@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sami import queries
+from sami import imported, queries
+from sami.chat import read_key
 from sami.configuration import Configuration, known, local_model
 from sami.constitutions import build
 from sami.errors import UserError
 from sami.messages import plain
 from sami.principles import from_people
 from sami.settings import (
+    BASE,
     Experiment,
     Model,
     Root,
@@ -31,8 +33,13 @@ CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def check(configuration: Configuration, experiment_names: Sequence[str]) -> None:
+def check(configuration: Configuration, experiment_names: Sequence[str], judged: bool = False) -> None:
     """Finds what would stop the given experiments later: missing files and packages, too few queries, a full disk.
+
+    Args:
+        configuration: the checked configuration.
+        experiment_names: what is to be built.
+        judged: whether their responses are to be judged, so that keys of endpoints must be there.
 
     Raises:
         UserError: the first obstacle found.
@@ -43,22 +50,28 @@ def check(configuration: Configuration, experiment_names: Sequence[str]) -> None
         if name in configuration.unusable:
             raise configuration.unusable[name]
     experiments = {name: configuration.experiments[name] for name in experiment_names}
+    trained = {name: experiment for name, experiment in experiments.items() if not experiment.imported}
     for key in ("results", "resources"):
         _check_folder(Path(getattr(root, key)), configuration.sources.where((key,)))
     _check_format(configuration)
-    models = {}
     for name, experiment in experiments.items():
         _check_writer(configuration, name)
         _check_constitutions(configuration, name)
+        if experiment.imported:
+            _check_imported(configuration, name)
+        if judged:
+            _check_keys(configuration, name)
+    models = {}
+    for name, experiment in trained.items():
         _check_counts(configuration, name)
         _check_packages(configuration, name)
         writer = configuration.writers[experiment.constitutions.writer]
         models |= {model: configuration.models[model] for model in [experiment.model, *local_model(writer)]}
     for name, model in models.items():
         _check_model(f"{root.models}: {name}", model, _prepared(root, name))
-    for name in dict.fromkeys(experiment.task for experiment in experiments.values()):
+    for name in dict.fromkeys(experiment.task for experiment in trained.values()):
         _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
-    _check_space(configuration, experiments, models)
+    _check_space(configuration, trained, models)
 
 
 def _prepared(root: Root, model: str) -> bool:
@@ -117,6 +130,49 @@ def _check_constitutions(configuration: Configuration, experiment: str) -> None:
     if file.pairs:
         with _within(f"{configuration.root.constitutions}/{settings.principles}.yaml"):
             build(from_people(file, settings.writer), settings, configuration.experiments[experiment].seed)
+
+
+def _check_imported(configuration: Configuration, name: str) -> None:
+    """The files of responses are there, about the same queries, and under constitutions that the principles make.
+
+    Reading them takes no time, so the whole import is tried.
+    """
+    experiment = configuration.experiments[name]
+    released, constitutions = experiment.imported, experiment.constitutions
+    kind = configuration.writers[constitutions.writer].kind
+    if kind != "human":
+        raise UserError(
+            f"{configuration.where(name, 'constitutions', 'writer')}: found '{constitutions.writer}', a writer of kind "
+            f"{kind}, expected one of kind human, since the principles of imported responses are written already. "
+            "Set it to human."
+        )
+    if not Path(released.folder).is_dir():
+        raise UserError(
+            f"{configuration.where(name, 'imported', 'folder')}: found {plain(released.folder)}, but there is no such "
+            f"folder; expected one with the files {', '.join(released.policies.values())}. Those that the SAMI "
+            "authors released are in github.com/janphilippfranken/sami, folders experiments/*/results: copy them, or "
+            "set the key to where they are."
+        )
+    principles = from_people(configuration.principle_files[constitutions.principles], constitutions.writer)
+    built = build(principles, constitutions, experiment.seed)
+    with _within(configuration.where(name, "imported", "policies", BASE)):
+        held_out = imported.queries(imported.file_of(released, BASE), experiment.task, experiment.queries.eval)
+    for policy in released.policies:
+        with _within(configuration.where(name, "imported", "policies", policy)):
+            imported.examples(imported.file_of(released, policy), held_out, built, policy)
+
+
+def _check_keys(configuration: Configuration, name: str) -> None:
+    """Judges that still have verdicts to give find their key; hours of training must not end at its absence."""
+    experiment = configuration.experiments[name]
+    for policy, judge_name, comparator in experiment.comparisons():
+        judge = configuration.judges[judge_name]
+        for member in judge.members if judge.kind == "panel" else [judge_name]:
+            settings = configuration.judges[member]
+            verdicts = Path(configuration.root.results, name, policy, "eval", f"verdicts-{member}-vs-{comparator}.jsonl")
+            if settings.kind == "openai" and settings.serve is None and not verdicts.exists():
+                with _within(f"{configuration.root.judges}/{member}.yaml"):
+                    read_key(settings.key_variable, settings.base_url)
 
 
 def _check_packages(configuration: Configuration, name: str) -> None:

@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from sami import configuration, preflight, provenance, summary
 from sami.errors import UserError
 from sami.provenance import code_digest
+from sami.settings import BASE, Limits, policy_name
 
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
@@ -31,12 +33,19 @@ def requested(settings):
     return by_name or settings.root.run
 
 
+def judged(settings):
+    """Whether the targets on the command line need verdicts, for which a key may be missing."""
+    paths = [word for word in sys.argv[1:] if any(name in Path(word).parts[:-1] for name in settings.experiments)]
+    late = ("verdicts-", "tables", "figures", "report")
+    return not workflow.dryrun and (not paths or any(part in path for path in paths for part in late))
+
+
 def load_settings():
     """The checked configuration. Whatever can be wrong with it is said here, before anything runs."""
     try:
         settings = configuration.load(config, configuration_files())
         if MAIN_PROCESS:
-            preflight.check(settings, requested(settings))
+            preflight.check(settings, requested(settings), judged=judged(settings))
         return settings
     except UserError as error:
         raise WorkflowError(str(error))
@@ -57,9 +66,23 @@ RESULTS, RESOURCES = SETTINGS.root.results, SETTINGS.root.resources
 HEAVY_THREADS = min(8, workflow.resource_settings.cores or 2)  # for rules that run a model
 
 
+def one_of(names):
+    """Pattern of a wildcard that is one of some names; matches nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+TRAINED, IMPORTED = (
+    one_of(name for name, e in SETTINGS.experiments.items() if bool(e.imported) == imported)
+    for imported in (False, True)
+)
+POLICIES = sorted({name for e in SETTINGS.experiments.values() for name in e.policies()})
+
+
 wildcard_constraints:
-    experiment="|".join(map(re.escape, SETTINGS.experiments)),
+    experiment=one_of(SETTINGS.experiments),
     iteration=r"\d+",
+    policy=rf"iteration-\d+|{one_of(POLICIES)}",
+    comparator=rf"base|iteration-\d+|{one_of(POLICIES)}",
 
 
 def settings_of(wildcards):
@@ -100,11 +123,24 @@ def in_experiment(path):
     return f"{RESULTS}/{{experiment}}/{path}"
 
 
+def prepared(model):
+    """Folder of a model of the models file."""
+    return f"{RESOURCES}/models/{model}"
+
+
 def policy(experiment, iteration):
     """Model folder of policy 0 (the base model), 1, ..., T."""
-    if iteration == 0:
-        return f"{RESOURCES}/models/{SETTINGS.experiments[experiment].model}"
-    return f"{RESULTS}/{experiment}/iteration-{iteration}/model"
+    return policy_model(experiment, f"iteration-{iteration}")
+
+
+def policy_model(experiment, name):
+    """Model folder of a policy: the base model, a trained one, or another that is judged beside them."""
+    settings = SETTINGS.experiments[experiment]
+    if name == BASE:
+        return prepared(settings.model)
+    if name in settings.evaluation.policies:
+        return prepared(settings.evaluation.policies[name])
+    return f"{RESULTS}/{experiment}/{name}/model"
 
 
 def of_every_policy(path, first=0):
@@ -115,6 +151,13 @@ def of_every_policy(path, first=0):
         return [f"{RESULTS}/{wildcards.experiment}/iteration-{t}/{path}" for t in range(first, last + 1)]
 
     return files
+
+
+def of_policies(path):
+    """Input function: one file of each policy that answers the held-out queries."""
+    return lambda wildcards: [
+        f"{RESULTS}/{wildcards.experiment}/{name}/{path}" for name in settings_of(wildcards).policies()
+    ]
 
 
 def local_files(task):
@@ -130,7 +173,28 @@ def writer_of(wildcards):
 def writer_model(wildcards):
     """The model folder of a writer that runs on this machine."""
     writer = writer_of(wildcards)
-    return f"{RESOURCES}/models/{writer.model}" if writer.kind == "local" else []
+    return prepared(writer.model) if writer.kind == "local" else []
+
+
+def judge_of(wildcards):
+    return SETTINGS.judges[wildcards.judge]
+
+
+def judge_model(wildcards):
+    """The model folder of a judge that reads probabilities on this machine."""
+    judge = judge_of(wildcards)
+    return prepared(judge.model) if judge.kind == "likelihood" else []
+
+
+def judge_server(wildcards):
+    """The server of a judge that the workflow serves itself; each job has its own."""
+    name = f"judge-{wildcards.judge}-{wildcards.policy}-vs-{wildcards.comparator}"
+    return in_experiment(f"servers/{name}.json").format(**wildcards) if getattr(judge_of(wildcards), "serve", None) else []
+
+
+def flag(name, value):
+    """An optional argument of a stage, left out where there is no value."""
+    return f"--{name} {shlex.quote(str(value))}" if value else ""
 
 
 def train_slice(wildcards):
@@ -149,14 +213,27 @@ def start_of(wildcards):
     return policy(wildcards.experiment, int(wildcards.iteration) - 1 if previous else 0)
 
 
+def verdicts_file(experiment, policy, judge, comparator):
+    return f"{RESULTS}/{experiment}/{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"
+
+
 def verdicts_of(wildcards):
-    judge = settings_of(wildcards).evaluation.judge
-    return of_every_policy(f"eval/verdicts-{judge}-vs-base.jsonl", first=1)(wildcards)
+    """The verdicts on every policy, by every judge, against every comparator."""
+    return [verdicts_file(wildcards.experiment, *names) for names in settings_of(wildcards).comparisons()]
+
+
+def member_verdicts(wildcards):
+    """The verdicts of the members of a panel."""
+    return [
+        verdicts_file(wildcards.experiment, wildcards.policy, member, wildcards.comparator)
+        for member in judge_of(wildcards).members
+    ]
 
 
 def finished(experiment):
     """What a whole experiment leaves for people to read."""
-    return [f"{RESULTS}/{experiment}/{path}" for path in ("report.html", "tables/summary.csv", *FIGURES)]
+    pages = [f"{RESULTS}/{experiment}/{path}" for path in ("report.html", "tables/summary.csv")]
+    return pages + figures_of(experiment)
 
 
 def stage(name):
