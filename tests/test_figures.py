@@ -1,26 +1,22 @@
-"""Figures and the report of a made-up experiment: complete, deterministic, safe, and sound at the edges."""
-
-import json
-import re
+"""Figures of a made-up experiment: complete, deterministic, and sound at the edges."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_tables import SCRIPT, command, constitutions, write_experiment, write_tables
+from test_tables import command, write_experiment, write_tables
 
-from sami import plotting, records
+from sami import plotting
 from sami.errors import UserError
-from sami.records import Example, Query, Verdict
-from sami.stages import build_report, plot_figures
+from sami.stages import plot_figures
 
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    """Folder of an experiment with tables, figures and report, and its flags."""
+    """Folder of an experiment with tables and figures, and its flags."""
     folder = tmp_path_factory.mktemp("experiment")
     flags = write_experiment(folder)
-    for done in (write_tables(flags, folder / "tables"), draw(folder, "figures"), report(folder, flags, "report.html")):
+    for done in (write_tables(flags, folder / "tables"), draw(folder, "figures")):
         assert done.returncode == 0, done.stderr
     return folder, flags
 
@@ -28,12 +24,6 @@ def experiment(tmp_path_factory):
 def draw(folder, output, hash_seed="0"):
     flags = {"tables": [str(folder / "tables")], "title": ["made-up"], "output": [str(folder / output)]}
     return command("plot_figures", flags, hash_seed)
-
-
-def report(folder, flags, output, **more):
-    given = {name: flags[name] for name in ("constitutions", "queries", "responses", "verdicts")}
-    given |= {"tables": [str(folder / "tables")], "figures": [str(folder / "figures")], "title": [f"made-up {SCRIPT}"]}
-    return command("build_report", given | more | {"output": [str(folder / output)]})
 
 
 def test_every_figure_is_a_pdf_and_a_png_of_print_size(experiment):
@@ -69,16 +59,83 @@ def points(axes) -> list[tuple[float, float]]:
     ]
 
 
-def test_the_win_rate_figure_shows_the_table(experiment):
+def read(experiment, *names) -> list[pd.DataFrame]:
     folder, _ = experiment
-    table = plot_figures.read_table(folder / "tables", "summary")
-    axes = plotting.win_rate(table, "made-up").axes[0]
-    shown = points(axes)
-    assert all((t, table.loc[t, "win_rate"]) in shown for t in (1, 2, 3))
-    assert (0.0, 0.5) in shown
-    low, high = axes.get_ylim()
-    assert low < table["win_low"].min()
-    assert high > table["win_high"].max()
+    return [plot_figures.read_table(folder / "tables", name) for name in names]
+
+
+def tick_labels(axes) -> list[str]:
+    return [label.get_text() for label in axes.get_xticklabels()]
+
+
+def test_the_win_rate_figure_shows_every_row_of_the_table_once(experiment):
+    (table,) = read(experiment, "win_rates")
+    panels = plotting.win_rate(table, "made-up").axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["against the base model", "against instruct"]
+    for axes, (comparator, rows) in zip(panels, table.groupby("comparator", sort=False), strict=True):
+        shown = points(axes)
+        assert sorted(y for _, y in shown) == sorted([*rows["win_rate"], 0.5])  # the comparator itself at one half
+        assert min(axes.get_ylim()) < table["win_low"].min()
+        assert max(axes.get_ylim()) > table["win_high"].max()
+        assert tick_labels(axes) == ["0 (base)", "1", "2", "3", "instruct"]
+        place = axes.get_xticks()[-1 if comparator == "instruct" else 0]
+        assert (place, 0.5) in shown
+        # A line joins the iterations of each judge; it does not go on to the other model.
+        joined = [
+            line for line in axes.get_lines() if len(line.get_xdata()) > 2 and line.get_marker() not in ("_", "|")
+        ]
+        assert len(joined) == table["judge"].nunique()
+        assert all(max(line.get_xdata()) < 3.5 for line in joined)
+    styles = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in joined}
+    assert len(styles) == len({colour for colour, _, _ in styles}) == table["judge"].nunique()
+
+
+def test_one_judge_and_one_comparator_need_one_column(experiment):
+    (table,) = read(experiment, "win_rates")
+    one = table[(table["judge"] == "model") & (table["comparator"] == "iteration-0")]
+    figure = plotting.win_rate(one)
+    assert figure.get_figwidth() == plotting.ONE_COLUMN
+    assert not figure.legends
+    assert figure.axes[0].get_ylabel() == "Win rate against the base model"
+
+
+def test_the_length_figure_shows_bins_fit_and_both_rates(experiment):
+    bins, rates = read(experiment, "length_bias", "win_rates")
+    left, right = plotting.length_bias(bins, rates).axes
+    names = {"policy": "iteration-3", "judge": "checks", "comparator": "iteration-0"}
+    shown = bins[(bins[list(names)] == pd.Series(names)).all(axis=1)]
+    expected = list(zip(shown["standardised"], shown["preference"], strict=True))
+    assert points(left) == expected
+    (curve,) = (line for line in left.get_lines() if len(line.get_xdata()) > 100)
+    row = shown.iloc[0]
+    odds = row["intercept"] + row["coefficient"] * np.tanh(curve.get_xdata())
+    assert np.log(curve.get_ydata() / (1 - curve.get_ydata())) == pytest.approx(odds)
+    first = rates[(rates["judge"] == "checks") & (rates["comparator"] == "iteration-0")]
+    assert sorted(y for _, y in points(right)) == sorted([*first["win_rate"], *first["lc_win_rate"]])
+
+
+def test_the_principles_figure_shows_the_last_trained_policy(experiment):
+    (table,) = read(experiment, "win_rates_by_principle")
+    (axes,) = plotting.win_rate_by_principle(table).axes
+    names = {"policy": "iteration-3", "judge": "checks", "comparator": "iteration-0"}
+    shown = table[(table[list(names)] == pd.Series(names)).all(axis=1)]
+    assert sorted(x for x, _ in points(axes)) == sorted(shown["win_rate"])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["short", "excited", "polite"]
+    wanted_only = table[table["polarity"] == "wanted"]
+    (legend,) = plotting.win_rate_by_principle(wanted_only).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["wanted"]
+
+
+def test_figures_of_policies_that_were_neither_trained_nor_scored(experiment):
+    """Imported responses: words in place of tokens, no panel of log-probabilities."""
+    lengths, degeneration = read(experiment, "lengths", "degeneration")
+    unknown = lengths.assign(**{name: np.nan for name in lengths if "_tokens" in name})
+    (axes,) = plotting.length(unknown).axes
+    assert axes.get_ylabel() == "Mean response length (words)"
+    assert sorted(y for _, y in points(axes)) == sorted(lengths["mean_words"])
+    unscored = degeneration.assign(own_log_probability=np.nan, base_log_probability=np.nan)
+    assert len(plotting.degeneration(unscored).axes) == 1
+    assert len(plotting.degeneration(degeneration).axes) == 2
 
 
 def test_the_bound_figure_shows_both_sources_and_their_limit(experiment):
@@ -102,11 +159,22 @@ def test_callers_style_is_neither_used_nor_changed(experiment):
     assert axes.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
 
 
+def test_only_the_figures_asked_for_are_drawn(experiment, tmp_path):
+    folder, _ = experiment
+    flags = {"tables": [str(folder / "tables")], "title": ["made-up"], "figures": ["length", "win_rate"]}
+    done = command("plot_figures", flags | {"output": [str(tmp_path / "figures")]})
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == {"length", "win_rate"}
+
+
 def test_figures_without_values(tmp_path):
-    empty = pd.DataFrame(columns=["iteration", "principle", "polarity", "degree", "degree_low", "degree_high"])
+    empty = pd.DataFrame(
+        columns=["policy", "iteration", "principle", "polarity", "degree", "degree_low", "degree_high"]
+    )
     figure = plotting.adherence(empty)
     assert "programmatic check" in figure.axes[0].texts[0].get_text()
-    bare = pd.DataFrame({"iteration": [0, 1], "win_rate": [np.nan, 1.0], "win_low": np.nan, "win_high": np.nan})
+    names = {"policy": ["iteration-1"], "comparator": "iteration-0", "judge": "checks"}
+    bare = pd.DataFrame({**names, "win_rate": 1.0, "win_low": np.nan, "win_high": np.nan})
     plotting.save(plotting.win_rate(bare), tmp_path, "win_rate")
     assert (tmp_path / "win_rate.pdf").stat().st_size > 1000
 
@@ -121,99 +189,3 @@ def test_divergence_is_shown_where_there_is_one(kl, panels):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"summary\.csv: no such file"):
         plot_figures.read_table(str(tmp_path), "summary")
-
-
-# --- report -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_report_is_one_file_that_runs_nothing_and_loads_nothing(experiment):
-    folder, _ = experiment
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in page.lower()
-    assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") >= 6  # title, query and one response a policy
-    loaded = re.findall(r"(?:src|srcset|data|action)=\"(.{0,30})", page)
-    assert loaded
-    assert all(value.startswith("data:image/png;base64,") for value in loaded)
-    assert "<link" not in page
-    assert "url(" not in page
-    assert "default-src 'none'" in page
-    assert len(page.encode()) < 2_000_000
-
-
-def test_the_report_holds_every_response_with_its_verdict(experiment):
-    folder, flags = experiment
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    for file in flags["responses"]:
-        for example in records.read(Example, file):
-            assert all(re.split(r"[<&']", response.text)[0] in page for response in example.responses)
-    assert page.count('<article class="response">') == 12 * 2 * 4
-    won = sum(verdict.choice == "first" for file in flags["verdicts"] for verdict in records.read(Verdict, file))
-    assert page.count('<span class="win">win</span>') == won
-    assert "95% bootstrap intervals" in page
-    assert "seed 1" in page
-    assert "All 12 held-out queries." in page
-
-
-def test_the_report_is_deterministic_and_names_the_given_provenance(experiment, tmp_path):
-    folder, flags = experiment
-    assert report(folder, flags, "again.html").returncode == 0
-    assert (folder / "again.html").read_bytes() == (folder / "report.html").read_bytes()
-    record = {"stage": "train", "arguments": {"seed": 9, "training": {"optimizer": "rmsprop"}}, "git_commit": "abc123"}
-    (tmp_path / "train.json").write_text(json.dumps({**record, "packages": {"torch": "2.13.0"}}))
-    provenance = [str(folder / "tables"), str(tmp_path / "train.json")]
-    assert report(folder, flags, "trained.html", provenance=provenance).returncode == 0
-    page = (folder / "trained.html").read_text(encoding="utf-8")
-    for text in ("seed 1, 9", "torch 2.13.0", "abc123", "Settings of train", "Settings of tabulate", "rmsprop"):
-        assert text in page, text
-
-
-def entries_of(flags):
-    return build_report.comparisons(
-        [records.read(Example, file) for file in flags["responses"]],
-        [records.read(Verdict, file) for file in flags["verdicts"]],
-        {constitution.id: constitution for constitution in constitutions()},
-        {query.id: query for query in records.read(Query, flags["queries"][0])},
-    )
-
-
-def test_comparisons_group_by_query_and_constitution(experiment):
-    _, flags = experiment
-    entries = entries_of(flags)
-    assert len(entries) == 12
-    group = entries[3]["groups"][1]
-    example = records.read(Example, flags["responses"][2])[3]
-    verdict = next(
-        v
-        for v in records.read(Verdict, flags["verdicts"][1])
-        if (v.query_id, v.constitution_id) == (example.query_id, example.constitution_ids[1])
-    )
-    assert group["constitution"].id == example.constitution_ids[1]
-    assert group["responses"][2]["texts"] == [example.responses[1].text]
-    assert group["responses"][2]["result"] == build_report.RESULTS[verdict.choice]
-    assert group["responses"][0]["result"] is None
-
-
-def test_a_large_experiment_is_cut_and_the_page_says_so(experiment):
-    _, flags = experiment
-    entries = entries_of(flags)
-    shown = build_report.within_limit(entries, 20_000)
-    assert 1 <= len(shown) < len(entries)
-    assert len(build_report.within_limit(entries, 1)) == 1
-    empty = {"origin": {}, "settings": [], "confidence": "", "summary": [["a"]], "details": {}}
-    figures = dict.fromkeys(build_report.FIGURES, "")
-    page = build_report.render(title="t", entries=shown, total=len(entries), figures=figures, **empty)
-    assert f"The first {len(shown)} of 12 held-out queries" in page
-    frame = build_report.render(title="t", entries=[], total=12, figures=figures, **empty)
-    assert len(page.encode()) - len(frame.encode()) < 20_000 * 1.2
-
-
-def test_the_report_names_what_is_missing(experiment, tmp_path):
-    folder, flags = experiment
-    with pytest.raises(UserError, match=r"win_rate\.png: no such file"):
-        build_report.read_figures(str(tmp_path))
-    with pytest.raises(UserError, match="expected a provenance record"):
-        build_report.read_provenance([str(tmp_path)])
-    done = report(folder, {**flags, "constitutions": flags["queries"]}, "wrong.html")
-    assert done.returncode == 2
-    assert "queries.jsonl, line 1" in done.stderr
-    assert not (folder / "wrong.html").exists()

@@ -1,18 +1,25 @@
-"""Information, intervals, win rates and repetition against hand-computed, slow and published values."""
+"""Information, intervals, win rates, length control, agreement and repetition against hand-computed and slow values."""
 
-import csv
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest, permutation_test
 
 from sami import statistics
-from sami.statistics import bootstrap, bootstrap_difference, information, is_degenerate, repeated_ngram_share, win_rate
+from sami.statistics import (
+    Judged,
+    bootstrap,
+    bootstrap_difference,
+    information,
+    is_degenerate,
+    length_controlled,
+    repeated_ngram_share,
+    win_rate,
+)
 
-PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "alpaca_eval"
 DRAWS = {"samples": 2000, "confidence": 0.95, "seed": 1}
 
 
@@ -236,22 +243,71 @@ def test_what_cannot_be_resampled_is_refused():
 
 
 def test_win_rate_by_hand():
-    choices = {
-        "q1": ["first", "first"],
-        "q2": ["first", "second"],
-        "q3": ["tie", "invalid"],
-        "q4": ["first", "first"],
-        "q5": ["second", "first"],
+    verdicts = {
+        "q1": [("first", 1.0), ("first", 1.0)],
+        "q2": [("first", 0.9), ("second", 0.1)],
+        "q3": [("tie", 0.5), ("invalid", 0.5)],
+        "q4": [("first", 1.0), ("first", 1.0)],
+        "q5": [("second", 0.0), ("first", 1.0)],
     }
-    found = win_rate(choices, **DRAWS)
+    found = win_rate(verdicts, **DRAWS)
     assert (found.wins, found.ties, found.losses, found.invalid) == (6, 1, 2, 1)
     assert (found.n_queries, found.n_verdicts) == (5, 10)
     assert found.rate.estimate == pytest.approx(0.7)
+    assert found.rate_without_invalid == pytest.approx(6.5 / 9)
     assert 0.5 <= found.rate.low < 0.7 < found.rate.high <= 1.0
+    # Sums of residuals from 0.7, by query: 0.6, -0.4, -0.4, 0.6, -0.4; their squares sum to 1.2.
+    assert found.standard_error == pytest.approx(math.sqrt(5 / 4 * 1.2) / 10)
     # 6 of 8 decided verdicts: (1 + 8 + 28) of 256 on each side.
     assert found.sign_test_p == pytest.approx(2 * 37 / 256)
     # z = 1.959964: centre (0.7 + z^2/20) / (1 + z^2/10) = 0.64450, half width 0.24731
     assert (found.wilson_low, found.wilson_high) == pytest.approx((0.39677, 0.89221), abs=1e-4)
+
+
+def test_invalid_verdicts_alone_have_no_rate_without_them():
+    found = win_rate({"q1": [("invalid", 0.5)], "q2": [("invalid", 0.5)]}, **DRAWS)
+    assert found.rate == (0.5, 0.5, 0.5)
+    assert math.isnan(found.rate_without_invalid)
+    assert found.sign_test_p == 1.0
+
+
+def test_the_standard_error_is_that_of_independent_values_and_of_the_bootstrap():
+    random = np.random.default_rng(3)
+    single = {f"q{n}": [value] for n, value in enumerate(random.random(30))}
+    flat = [value for (value,) in single.values()]
+    assert statistics.standard_error(single) == pytest.approx(np.std(flat, ddof=1) / math.sqrt(30))
+    copied = {query_id: values * 4 for query_id, values in single.items()}
+    assert statistics.standard_error(copied) == pytest.approx(statistics.standard_error(single))
+    uneven = {f"q{n}": list(random.random() + random.random(1 + n % 4)) for n in range(120)}
+    one_error = bootstrap(uneven, samples=4000, confidence=math.erf(math.sqrt(0.5)), seed=1)
+    assert statistics.standard_error(uneven) == pytest.approx((one_error.high - one_error.low) / 2, rel=0.06)
+    assert math.isnan(statistics.standard_error({"q": [1.0, 0.0]}))
+
+
+def test_as_many_queries_as_needed_give_the_wanted_width():
+    random = np.random.default_rng(8)
+    draw = lambda count: {f"q{n}": [float(random.random() < 0.7)] * 2 for n in range(count)}  # noqa: E731
+    needed = statistics.queries_needed(draw(3000), 0.1, 0.95)
+    # A share of 0.7: variance 0.21, (2 * 1.96 / 0.1)^2 * 0.21 = 323
+    assert needed == pytest.approx(323, rel=0.05)
+    found = bootstrap(draw(needed), samples=2000, confidence=0.95, seed=1)
+    assert found.high - found.low == pytest.approx(0.1, abs=0.012)
+    assert statistics.queries_needed({"q": [1.0]}, 0.1, 0.95) is None
+    assert statistics.queries_needed({"q": [1.0], "r": [1.0]}, 0.1, 0.95) == 2
+
+
+@given(st.dictionaries(st.text(max_size=3), st.lists(st.floats(0, 1), min_size=1, max_size=3), min_size=2, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_a_rate_and_its_interval_lie_between_the_extremes_and_mirror_each_other(preferences):
+    draws = {"samples": 200, "confidence": 0.9, "seed": 1}
+    side = lambda p: "first" if p > 0.5 else "second" if p < 0.5 else "tie"  # noqa: E731
+    found = win_rate({q: [(side(p), p) for p in of] for q, of in preferences.items()}, **draws)
+    other = win_rate({q: [(side(1 - p), 1 - p) for p in of] for q, of in preferences.items()}, **draws)
+    lowest, highest = min(map(min, preferences.values())), max(map(max, preferences.values()))
+    assert lowest - 1e-9 <= found.rate.low <= found.rate.high <= highest + 1e-9
+    assert found.rate.estimate + other.rate.estimate == pytest.approx(1)
+    assert found.rate.low + other.rate.high == pytest.approx(1)
+    assert found.standard_error == pytest.approx(other.standard_error, abs=1e-9)
 
 
 @pytest.mark.parametrize(("wins", "count"), [(0, 7), (3, 10), (60, 96), (20, 20)])
@@ -265,32 +321,193 @@ def test_sign_test_without_decided_verdicts():
     assert statistics.sign_test(10, 0) == pytest.approx(2 / 1024)
 
 
-def test_unknown_choices_are_refused():
+def test_wrong_verdicts_are_refused():
     with pytest.raises(ValueError, match="'A'"):
-        win_rate({"q1": ["first", "A"]}, **DRAWS)
+        win_rate({"q1": [("first", 1.0), ("A", 0.5)]}, **DRAWS)
+    with pytest.raises(ValueError, match=r"preference 1\.5"):
+        win_rate({"q1": [("first", 1.5)]}, **DRAWS)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the AlpacaEval annotations, which are not in the repository")
-@pytest.mark.parametrize("model", ["FuseChat-Qwen-2.5-7B-Instruct", "FuseChat-Llama-3.2-1B-Instruct"])
-def test_published_win_rates(model):
-    with open(PUBLISHED / "published.csv", newline="") as file:
-        published = next(row for row in csv.DictReader(file) if row[""] == model)
-    lines = (PUBLISHED / f"annotations-{model}.jsonl").read_text(encoding="utf-8").splitlines()
-    preferences = [json.loads(line)["preference"] for line in lines]  # 2.0: the model is better than the baseline
-    graded = {f"q{n}": [100 * (preference - 1)] for n, preference in enumerate(preferences)}
-    one_error = bootstrap(graded, samples=10_000, confidence=math.erf(math.sqrt(0.5)), seed=1)
-    assert one_error.estimate == pytest.approx(float(published["win_rate"]), abs=0.05)
-    exact = np.std(list(graded.values()), ddof=1) / math.sqrt(len(graded))
-    assert exact == pytest.approx(float(published["standard_error"]), abs=0.05)
-    assert (one_error.high - one_error.low) / 2 == pytest.approx(float(published["standard_error"]), abs=0.05)
-    choices = {
-        f"q{n}": ["first" if preference > 1.5 else "second" if preference < 1.5 else "tie"]
-        for n, preference in enumerate(preferences)
+def test_holm_by_hand():
+    # Sorted 0.01, 0.02, 0.03, 0.5: times 4, 3, 2, 1, never below the one before, at most 1.
+    assert statistics.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p_values):
+    adjusted = statistics.holm(p_values)
+    assert all(p <= q <= min(1, len(p_values) * p) for p, q in zip(p_values, adjusted, strict=True))
+    in_order = [adjusted[i] for i in sorted(range(len(p_values)), key=lambda i: p_values[i])]
+    assert in_order == sorted(adjusted)
+
+
+def test_the_sign_flip_test_agrees_with_scipy():
+    random = np.random.default_rng(1)
+    small, large = random.normal(0.5, size=9), random.normal(0.25, size=60)
+    exact = permutation_test((small,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert statistics.sign_flip_test(small, 600, seed=1) == pytest.approx(exact)
+    drawn = permutation_test((large,), np.sum, permutation_type="samples", n_resamples=20_000, rng=1).pvalue
+    assert statistics.sign_flip_test(large, 20_000, seed=1) == pytest.approx(drawn, abs=0.02)
+    assert statistics.sign_flip_test([0.0, 0.0], 100, seed=1) == 1.0
+    assert statistics.sign_flip_test([1.0] * 3, 100, seed=1) == 2 / 8
+    assert statistics.sign_flip_test([1.0] * 60, 999, seed=1) == 1 / 1000  # the pattern found counts as drawn
+
+
+def test_a_paired_difference_of_policies():
+    base = {f"q{n}": [0.0, 0.5] for n in range(30)}
+    better = {query_id: [0.5, 1.0] for query_id in base}
+    found = statistics.paired_difference(better, base, **DRAWS)
+    assert found.interval == pytest.approx((0.5, 0.5, 0.5))
+    assert found.p < 0.001
+    assert statistics.paired_difference(base, base, **DRAWS).p == 1.0
+    with pytest.raises(ValueError, match="as many values on both sides"):
+        statistics.paired_difference(better, {**base, "q3": [0.0]}, **DRAWS)
+
+
+# --- length control ---------------------------------------------------------------------------------------------------
+
+
+def made_up_verdicts(count: int, seed: int = 0):
+    """Preferences that grow with length and fall with difficulty, of a policy that is better at equal length."""
+    random = np.random.default_rng(seed)
+    differences = random.normal(150, 300, size=count).round()
+    difficulty = random.normal(size=count)
+    odds = 0.4 + 1.2 * np.tanh(differences / differences.std()) + 0.8 * difficulty
+    preferences = np.clip((random.random(count) < 1 / (1 + np.exp(-odds))) + random.normal(0, 0.1, count), 0, 1)
+    return preferences, differences, difficulty
+
+
+def test_the_fit_is_that_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    preferences, differences, difficulty = made_up_verdicts(150)
+    features = np.column_stack([np.ones(150), np.tanh(differences / differences.std()), difficulty])
+    weights = np.random.default_rng(1).integers(4, size=(3, 150)).astype(float)
+    found = statistics.logistic_fit(features, preferences, weights, np.zeros(3), np.full(3, 0.01))
+    for row, fit in zip(weights, found, strict=True):
+        # scikit-learn knows no fractional targets: every row stands once as a win and once as a loss.
+        model = linear_model.LogisticRegression(C=100, fit_intercept=False, tol=1e-10, max_iter=1000)
+        twice = np.concatenate([row * preferences, row * (1 - preferences)])
+        model.fit(np.vstack([features, features]), np.repeat([1, 0], 150), sample_weight=twice)
+        assert fit == pytest.approx(model.coef_[0], abs=1e-5)
+
+
+def judged(preferences, differences, difficulty):
+    rows = zip(preferences, differences, difficulty, strict=True)
+    return {f"q{n}": [Judged(*map(float, row))] for n, row in enumerate(rows)}
+
+
+def test_length_control_finds_the_rate_at_equal_length():
+    preferences, differences, difficulty = made_up_verdicts(4000)
+    found = length_controlled(judged(preferences, differences, difficulty), samples=100, confidence=0.95, seed=1)
+    truth = (1 / (1 + np.exp(-(0.4 + 0.8 * difficulty)))).mean()
+    assert found.rate.low < truth < found.rate.high
+    assert found.rate.high - found.rate.low < 0.06
+    assert preferences.mean() > truth + 0.05  # what length has added
+    assert found.scale == pytest.approx(differences.std())
+    assert found.coefficient > 0.8
+
+
+def test_resamples_of_the_fit_are_fits_of_the_resamples(monkeypatch):
+    verdicts = judged(*made_up_verdicts(12))
+    counts = np.array([[3, 0, 1, 2, 0, 0, 1, 1, 2, 0, 1, 1]], dtype=float)
+    rows = np.array([row for (_, (row,)) in sorted(verdicts.items())])
+    repeated = np.repeat(rows, counts[0].astype(int), axis=0)
+    options = {"scale": 200.0, "prior": statistics.NO_PRIOR}
+    assert statistics._length_controlled_rate(rows, counts, **options) == pytest.approx(
+        statistics._length_controlled_rate(repeated, np.ones((1, 12)), **options)
+    )
+    whole = length_controlled(verdicts, **DRAWS)
+    monkeypatch.setattr(statistics, "_CHUNK", 700)
+    assert length_controlled(verdicts, **DRAWS).rate == pytest.approx(whole.rate)
+
+
+@pytest.mark.parametrize(
+    ("preferences", "differences", "low", "high"),
+    [
+        ([1.0] * 10, range(10), 0.9, 1.0),  # one side wins everything
+        ([0.0] * 10, [500] * 9 + [-500], 0.0, 0.1),
+        ([0.0] * 5 + [1.0] * 5, range(-50, 50, 10), 0.2, 0.95),  # length tells all
+        ([0.2, 0.4, 0.6], [7, 7, 7], 0.398, 0.402),  # the same difference everywhere: nothing to control for
+        ([0.2, 0.4, 0.6], [0, 0, 0], 0.398, 0.402),
+    ],
+)
+def test_length_control_of_data_without_a_unique_fit(preferences, differences, low, high):
+    found = length_controlled(judged(preferences, differences, [0.0] * len(preferences)), **DRAWS)
+    assert low <= found.rate.estimate <= high
+    assert 0 <= found.rate.low <= found.rate.estimate <= found.rate.high <= 1
+    assert abs(found.coefficient) < 30
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(-10_000, 10_000), st.floats(-4, 4)), min_size=2, max_size=12),
+    st.lists(st.integers(0, 3), min_size=12, max_size=12),
+)
+@settings(max_examples=60, deadline=None)
+def test_newton_reaches_the_minimum_whatever_the_data(rows, counts):
+    preferences, differences, difficulty = np.array(rows, dtype=float).T
+    features = np.column_stack([np.ones(len(rows)), np.tanh(differences / 100), difficulty])
+    weights = np.array([counts[: len(rows)]], dtype=float)
+    (fit,) = statistics.logistic_fit(features, preferences, weights, np.zeros(3), np.full(3, 0.01))
+    predicted = 1 / (1 + np.exp(-features @ fit))
+    gradient = (weights[0] * (preferences - predicted)) @ features - 0.01 * fit
+    assert np.abs(gradient).max() < 1e-6
+
+
+def test_difficulty_is_finite_and_follows_the_verdicts():
+    assert statistics.difficulty([1.0, 1.0]) == pytest.approx(math.log(2.5 / 0.5))
+    assert statistics.difficulty([0.0]) == pytest.approx(math.log(0.5 / 1.5))
+    assert statistics.difficulty([0.5, 0.5]) == 0.0
+
+
+# --- agreement --------------------------------------------------------------------------------------------------------
+
+
+def test_fleiss_kappa_of_a_published_table():
+    # Ten subjects, fourteen raters, five categories: kappa 0.210.
+    table = [
+        [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
+    ]  # fmt: skip
+    labels = np.array([np.repeat(range(5), counts) for counts in table])
+    (kappa,) = statistics.fleiss_kappa(labels, np.ones((1, 10)))
+    assert kappa == pytest.approx(0.210, abs=5e-4)
+
+
+def test_cohen_kappa_agrees_with_scikit_learn_resample_by_resample():
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(6)
+    first = random.integers(3, size=80)
+    second = np.where(random.random(80) < 0.6, first, random.integers(3, size=80))
+    weights = random.integers(3, size=(5, 80)).astype(float)
+    found = statistics.cohen_kappa(np.column_stack([first, second]), weights)
+    expected = [metrics.cohen_kappa_score(first, second, sample_weight=row) for row in weights]
+    assert found == pytest.approx(expected)
+
+
+def test_agreement_leaves_invalid_verdicts_out():
+    labels = {
+        "q1": [("first", "first"), ("first", "second")],
+        "q2": [("second", "second"), ("invalid", "first")],
+        "q3": [("tie", "invalid")],
     }
-    found = win_rate(choices, **DRAWS)
-    counts = {"wins": "n_wins", "losses": "n_wins_base", "ties": "n_draws", "n_verdicts": "n_total"}
-    assert all(getattr(found, ours) == int(published[theirs]) for ours, theirs in counts.items())
-    assert 100 * found.rate.estimate == pytest.approx(float(published["discrete_win_rate"]), abs=0.05)
+    found = statistics.agreement(labels, **DRAWS)
+    assert (found.n_queries, found.n_verdicts) == (2, 3)
+    assert found.share == pytest.approx(2 / 3)
+    assert found.kappa.estimate == pytest.approx((2 / 3 - 4 / 9) / (1 - 4 / 9))  # chance: 2/3 * 1/3 + 1/3 * 2/3
+    three = {q: [(*choices, choices[0]) for choices in of] for q, of in labels.items()}
+    assert statistics.agreement(three, **DRAWS).share == pytest.approx((1 + 1 / 3 + 1) / 3)
+
+
+def test_agreement_without_anything_to_agree_on():
+    alike = statistics.agreement({"q1": [("tie", "tie")], "q2": [("tie", "tie")]}, **DRAWS)
+    assert alike.share == 1.0
+    assert all(map(math.isnan, alike.kappa))
+    nothing = statistics.agreement({"q1": [("invalid", "tie")]}, **DRAWS)
+    assert (nothing.n_verdicts, math.isnan(nothing.share)) == (0, True)
+    with pytest.raises(ValueError, match="'A'"):
+        statistics.agreement({"q1": [("A", "tie")]}, **DRAWS)
 
 
 # --- degeneration -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Tables and the terminal summary, from record files of a made-up experiment."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -15,22 +16,29 @@ import pytest
 
 from sami import records, settings, statistics, summary, tables
 from sami.errors import UserError
-from sami.records import Check, Constitution, Example, Query, Response, Scores, Statement, Verdict
+from sami.judging import checks, panel
+from sami.judging.pairs import POINTS, Pair, read_pairs, verdict
+from sami.judging.prompts import ORDERS
+from sami.records import Answer, Check, Constitution, Example, Query, Response, Scores, Statement, Verdict
 from sami.stages import tabulate
 
-JUDGE = "checks"
+JUDGES = ["checks", "model", "strict", "panel"]
 EVALUATION = {
     "sampling": {"temperature": 0.7, "max_new_tokens": 48, "batch_size": 96},
-    "judge": JUDGE,
+    "judges": JUDGES,
+    "comparators": ["base", "instruct"],
+    "policies": {"instruct": "some-model"},
     "degeneration": {"ngram": 3, "max_repeated": 0.3},
     "bootstrap_samples": 400,
     "confidence": 0.95,
+    "wanted_width": 0.1,
 }
 SUMMARY_COLUMNS = (
-    "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
-    "response_tokens,degenerate_share,n_queries"
+    "iteration,policy,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
+    "lc_win_rate,response_tokens,degenerate_share,n_queries"
 )
-TABLES = ["summary", "information", "win_rates", "adherence", "lengths", "degeneration", "training", "samples"]
+TABLES = ["summary", "win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement",
+          "length_bias", "information", "adherence", "lengths", "degeneration", "training", "samples"]  # fmt: skip
 SCRIPT = "<script>alert('x')</script>"
 SHORT = Check(measure="words", best=10, worst=40)
 LONG = Check(measure="words", best=40, worst=10)
@@ -68,14 +76,19 @@ def answer(draw: random.Random, positive: bool, t: int) -> str:
     """A made-up response that follows its constitution more closely with each iteration."""
     count = max(3, round(draw.gauss(34 - 8 * t if positive else 38 + 4 * t, 6)))
     words = [draw.choice(WORDS) for _ in range(count)]
-    if t == 3 and draw.random() < 0.15:
+    if t == 3 and draw.random() < 0.3:
         words = ["very", "very"] * (count // 2) + ["much"]
     mark = "!" if positive and draw.random() < 0.1 + 0.25 * t else "."
     return " ".join([*words[: count // 2], "so" + mark, *words[count // 2 :]]) + mark
 
 
-def write_experiment(folder: Path, queries: int = 12, iterations: int = 3) -> dict[str, list[str]]:
-    """Writes the record files of an experiment and returns the input flags of `tabulate` with their files."""
+def write_experiment(
+    folder: Path, queries: int = 12, iterations: int = 3, others: tuple[str, ...] = ("instruct",), judges=JUDGES
+) -> dict[str, list[str]]:
+    """Writes the record files of an experiment and returns the input flags of `tabulate` with their files.
+
+    Each of `others` is a model that was not trained. Verdicts are those of `judges` against every comparator.
+    """
     draw = random.Random(f"experiment-{queries}-{iterations}")
     known = constitutions()
     ids = [f"q{n:03d}" for n in range(queries)]
@@ -84,34 +97,37 @@ def write_experiment(folder: Path, queries: int = 12, iterations: int = 3) -> di
     folder.mkdir(parents=True, exist_ok=True)
     records.write(known, folder / "constitutions.jsonl")
     text = f"Why does {SCRIPT} & a “river” meander?\nExplain."
-    questions = [Query(id=i, task="everyday", text=text if i == "q000" else f"What about {i}?") for i in ids]
+    questions = [
+        Query(id=i, task="everyday", text=text if i == "q000" else f"What about {i}{' so' * (n % 5)}?")
+        for n, i in enumerate(ids)
+    ]
     records.write(questions, folder / "queries.jsonl")
+    names = [*(f"iteration-{t}" for t in range(iterations + 1)), *others]
     flags = {"constitutions": [str(folder / "constitutions.jsonl")], "queries": [str(folder / "queries.jsonl")]}
-    flags |= {"responses": [], "information": [], "verdicts": [], "training": []}
-    base: dict[str, Example] = {}
-    for t in range(iterations + 1):
-        target = folder / f"iteration-{t}"
+    flags |= {"policies": names, "responses": [], "information": [], "verdicts": [], "training": []}
+    examples: dict[str, dict[str, Example]] = {name: {} for name in names}
+    for name in names:
+        target = folder / name
         target.mkdir()
-        examples, scores, verdicts = [], [], []
+        t = int(name.removeprefix("iteration-")) if name.startswith("iteration-") else None
+        scores = []
         for query_id in ids:
             members = sets[set_of[query_id]]
-            texts = [answer(draw, constitution.positive, t) for constitution in members]
+            texts = [answer(draw, constitution.positive, 2 if t is None else t) for constitution in members]
             if query_id == "q000":
                 texts[0] += " " + SCRIPT
-            examples.append(
-                Example(
-                    query_id=query_id,
-                    set_id=set_of[query_id],
-                    constitution_ids=[constitution.id for constitution in members],
-                    order=[0, 1],
-                    responses=[
-                        Response(text=text, constitution=j, tokens=round(1.3 * len(text.split())), finish="end")
-                        for j, text in enumerate(texts)
-                    ],
-                    policy=f"iteration-{t}",
-                )
+            examples[name][query_id] = Example(
+                query_id=query_id,
+                set_id=set_of[query_id],
+                constitution_ids=[constitution.id for constitution in members],
+                order=[0, 1],
+                responses=[
+                    Response(text=text, constitution=j, tokens=round(1.3 * len(text.split())), finish="end")
+                    for j, text in enumerate(texts)
+                ],
+                policy=name,
             )
-            for scorer, answered in dict.fromkeys([(t, t), (t, 0), (0, t)]):
+            for scorer, answered in dict.fromkeys([(t, t), (t, 0), (0, t)]) if t is not None else ():
                 gap = 0.25 + 0.35 * math.sqrt(scorer) + 0.1 * answered
                 matrix = [
                     [round(-1.6 - 0.1 * answered - gap * (i != j) + draw.gauss(0, 0.3), 3) for j in (0, 1)]
@@ -129,45 +145,62 @@ def write_experiment(folder: Path, queries: int = 12, iterations: int = 3) -> di
                         tokens=[20, 20],
                     )
                 )
-            if not t:
-                base[query_id] = examples[-1]
-                continue
-            for j, constitution in enumerate(members):
-                odds = [0.42 + 0.06 * t, 0.4 - 0.06 * t, 0.15, 0.03]
-                verdicts.append(
-                    Verdict(
-                        query_id=query_id,
-                        set_id=set_of[query_id],
-                        constitution_id=constitution.id,
-                        policy=f"iteration-{t}",
-                        comparator="iteration-0",
-                        first=texts[j],
-                        second=base[query_id].responses[j].text,
-                        order=draw.choice(["policy-first", "comparator-first"]),
-                        choice=draw.choices(["first", "second", "tie", "invalid"], odds)[0],
-                        judge=JUDGE,
-                    )
-                )
-        records.write(examples, target / "responses.jsonl")
-        records.write(scores, target / "information.jsonl")
+        records.write(examples[name].values(), target / "responses.jsonl")
         flags["responses"].append(str(target / "responses.jsonl"))
-        flags["information"].append(str(target / "information.jsonl"))
-        if not t:
-            continue
-        records.write(verdicts, target / "verdicts.jsonl")
-        steps = []
-        for n in range(1, 9):
-            loss = 0.66 * math.exp(-0.06 * t * n) + draw.gauss(0, 0.02)
-            right = min(1.0, 0.6 + 0.04 * n + draw.gauss(0, 0.03))
-            steps.append({
-                "step": n, "loss": loss, "bound": math.log(2) - loss, "row_accuracy": right,
-                "column_accuracy": right - 0.05, "kl": 0.0004 * n, "gradient_norm": 3 + draw.gauss(0, 0.5),
-                "learning_rate": 5e-6, "queries": 8, "tokens_per_second": 210.4,
-            })  # fmt: skip
-        (target / "training.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
-        flags["verdicts"].append(str(target / "verdicts.jsonl"))
-        flags["training"].append(str(target / "training.jsonl"))
+        if t is not None:
+            records.write(scores, target / "information.jsonl")
+            flags["information"].append(str(target / "information.jsonl"))
+        if t:
+            steps = [training_step(draw, t, n) for n in range(1, 9)]
+            (target / "training.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+            flags["training"].append(str(target / "training.jsonl"))
+    by_id = {constitution.id: constitution for constitution in known}
+    asked = {question.id: question for question in questions}
+    for comparator in ("iteration-0", *others):
+        for name in names:
+            if name == comparator:
+                continue
+            pairs = read_pairs(name, comparator, list(examples[name].values()), list(examples[comparator].values()),
+                               asked, by_id)  # fmt: skip
+            said = {judge: judgements(draw, pairs, judge) for judge in judges if judge != "panel"}
+            if "panel" in judges:
+                said["panel"] = panel.majority(list(said.values()), list(said), "panel")
+            for judge, verdicts in said.items():
+                file = folder / name / f"verdicts-{judge}-vs-{comparator}.jsonl"
+                records.write(verdicts, file)
+                flags["verdicts"].append(str(file))
     return flags
+
+
+def training_step(draw: random.Random, t: int, n: int) -> dict[str, float]:
+    loss = 0.66 * math.exp(-0.06 * t * n) + draw.gauss(0, 0.02)
+    right = min(1.0, 0.6 + 0.04 * n + draw.gauss(0, 0.03))
+    return {
+        "step": n, "loss": loss, "bound": math.log(2) - loss, "row_accuracy": right,
+        "column_accuracy": right - 0.05, "kl": 0.0004 * n, "gradient_norm": 3 + draw.gauss(0, 0.5),
+        "learning_rate": 5e-6, "queries": 8, "tokens_per_second": 210.4,
+    }  # fmt: skip
+
+
+def judgements(draw: random.Random, pairs: list[Pair], judge: str) -> list[Verdict]:
+    """Verdicts of a judge who likes long responses, in both orders; of "checks" by the programmatic checks."""
+    verdicts = []
+    for pair in pairs:
+        if judge == "checks":
+            degrees = [checks.degrees(text, pair.constitution) for text in (pair.first, pair.second)]
+            said = checks.choose(*degrees, 0.0)
+            answers = [Answer(order="policy-first", choice=said, preference=POINTS[said])]
+        else:
+            edge = 0.5 + 0.01 * (len(pair.first) - len(pair.second)) / 6
+            answers = []
+            for order in ORDERS:
+                bias = 0.08 if order == "policy-first" else -0.08
+                odds = [max(0.05, edge + bias), max(0.05, 1 - edge - bias), 0.1, 0.05]
+                said = draw.choices(["first", "second", "tie", "invalid"], odds)[0]
+                tokens = {"input_tokens": 100, "output_tokens": 3, "cost": 0.001 if judge == "model" else None}
+                answers.append(Answer(order=order, choice=said, preference=POINTS[said], raw="A", **tokens))
+        verdicts.append(verdict(pair, judge, answers))
+    return verdicts
 
 
 def command(stage: str, flags: dict[str, list[str]], hash_seed: str = "0") -> subprocess.CompletedProcess:
@@ -182,7 +215,7 @@ def command(stage: str, flags: dict[str, list[str]], hash_seed: str = "0") -> su
 
 
 def write_tables(flags: dict[str, list[str]], output: Path, hash_seed: str = "0") -> subprocess.CompletedProcess:
-    more = {"judge": [JUDGE], "evaluation": [json.dumps(EVALUATION)], "seed": ["1"], "output": [str(output)]}
+    more = {"evaluation": [json.dumps(EVALUATION)], "seed": ["1"], "output": [str(output)]}
     return command("tabulate", flags | more, hash_seed)
 
 
@@ -199,6 +232,11 @@ def read_all(kind, files: list[str]) -> list[list]:
     return [records.read(kind, file) for file in files]
 
 
+def verdicts_of(flags, policy: str, judge: str, comparator: str) -> list[Verdict]:
+    end = f"/{policy}/verdicts-{judge}-vs-{comparator}.jsonl"
+    return records.read(Verdict, next(file for file in flags["verdicts"] if file.endswith(end)))
+
+
 def test_all_tables_are_written(experiment):
     _, folder = experiment
     assert sorted(path.name for path in folder.iterdir()) == sorted([*(f"{t}.csv" for t in TABLES), "provenance.json"])
@@ -211,21 +249,22 @@ def test_the_same_inputs_give_the_same_bytes(experiment, tmp_path):
         assert (tmp_path / "again" / f"{name}.csv").read_bytes() == (folder / f"{name}.csv").read_bytes(), name
 
 
-def test_summary_has_the_agreed_columns_and_one_row_an_iteration(experiment):
+def test_summary_has_the_agreed_columns_and_one_row_a_policy(experiment):
     _, folder = experiment
     lines = (folder / "summary.csv").read_text().splitlines()
     assert lines[0] == SUMMARY_COLUMNS
-    assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2", "3"]
-    assert lines[1].split(",")[6:9] == ["", "", ""]
+    names = ["0,iteration-0", "1,iteration-1", "2,iteration-2", "3,iteration-3", ",instruct"]
+    assert [",".join(line.split(",")[:2]) for line in lines[1:]] == names
+    assert lines[1].split(",")[7:11] == ["", "", "", ""]
+    assert lines[5].split(",")[2:7] == ["", "", "", "", ""]
     assert {line.split(",")[-1] for line in lines[1:]} == {"12"}
 
 
 def test_summary_agrees_with_a_slow_computation(experiment):
     flags, folder = experiment
     table = pd.read_csv(folder / "summary.csv")
-    for t, (examples, scores) in enumerate(
-        zip(read_all(Example, flags["responses"]), read_all(Scores, flags["information"]), strict=True)
-    ):
+    for t, scores in enumerate(read_all(Scores, flags["information"])):
+        examples = records.read(Example, flags["responses"][t])
         own = [s.mean for s in scores if s.scorer == s.responses_of == f"iteration-{t}"]
         bounds, rows, columns = [], [], []
         for (a, b), (c, d) in own:
@@ -239,7 +278,7 @@ def test_summary_agrees_with_a_slow_computation(experiment):
             assert table.loc[t, name] == pytest.approx(sum(values) / len(values), abs=6e-5), (t, name)
         assert table.loc[t, "bound_low"] < table.loc[t, "bound_nats"] < table.loc[t, "bound_high"]
         if t:
-            choices = [v.choice for v in records.read(Verdict, flags["verdicts"][t - 1])]
+            choices = [v.choice for v in verdicts_of(flags, f"iteration-{t}", "checks", "iteration-0")]
             won = choices.count("first") + 0.5 * (choices.count("tie") + choices.count("invalid"))
             assert table.loc[t, "win_rate"] == pytest.approx(won / len(choices), abs=6e-5)
             assert table.loc[t, "win_low"] <= table.loc[t, "win_rate"] <= table.loc[t, "win_high"]
@@ -264,16 +303,154 @@ def test_information_has_the_paired_difference_to_the_base_model(experiment):
     assert table.loc[4, "bound_nats"] == pytest.approx(np.mean(on_base), abs=6e-5)
 
 
-def test_win_rates_count_every_verdict(experiment):
+def row_of(table: pd.DataFrame, **names) -> pd.Series:
+    (row,) = table[(table[list(names)] == pd.Series(names)).all(axis=1)].itertuples(index=False)
+    return pd.Series(row._asdict())
+
+
+def test_win_rates_of_every_policy_comparator_and_judge(experiment):
+    _, folder = experiment
+    table = pd.read_csv(folder / "win_rates.csv")
+    trained = ["iteration-1", "iteration-2", "iteration-3"]
+    expected = [("iteration-0", judge, policy) for judge in JUDGES for policy in [*trained, "instruct"]]
+    expected += [("instruct", judge, policy) for judge in JUDGES for policy in ["iteration-0", *trained]]
+    assert list(zip(table["comparator"], table["judge"], table["policy"], strict=True)) == expected
+    assert (table[["wins", "ties", "losses", "invalid"]].sum(axis=1) == 24).all()
+    assert (table["sign_test_p_holm"] >= table["sign_test_p"]).all()
+    assert table["sign_test_p_holm"].min() == pytest.approx(32 * table["sign_test_p"].min(), rel=0.01)
+
+
+def test_a_win_rate_with_everything_beside_it_by_hand(experiment):
     flags, folder = experiment
     table = pd.read_csv(folder / "win_rates.csv")
-    assert table["policy"].tolist() == ["iteration-1", "iteration-2", "iteration-3"]
-    assert set(table["comparator"]) == {"iteration-0"}
-    assert set(table["judge"]) == {JUDGE}
-    counted = table[["wins", "ties", "losses", "invalid"]].sum(axis=1)
-    assert counted.tolist() == table["n_verdicts"].tolist() == [24, 24, 24]
-    first = [v.choice for v in records.read(Verdict, flags["verdicts"][0])].count("first")
-    assert table.loc[0, "wins"] == first
+    row = row_of(table, policy="iteration-2", judge="model", comparator="instruct")
+    verdicts = verdicts_of(flags, "iteration-2", "model", "instruct")
+    answers = [answer for verdict in verdicts for answer in verdict.answers]
+    assert row["win_rate"] == pytest.approx(np.mean([POINTS[answer.choice] for answer in answers]), abs=6e-5)
+    assert row["win_low"] < row["win_rate"] < row["win_high"]
+    alike = [
+        first.choice == second.choice
+        for first, second in (verdict.answers for verdict in verdicts)
+        if "invalid" not in (first.choice, second.choice)
+    ]
+    assert 0 < np.mean(alike) < 1
+    assert row["position_consistency"] == pytest.approx(np.mean(alike), abs=6e-5)
+    shown = {"policy-first": {"first": 1, "second": 0}, "comparator-first": {"first": 0, "second": 1}}
+    won = [shown[a.order].get(a.choice, 0.5) for a in answers if a.choice != "invalid"]
+    assert row["first_shown_share"] == pytest.approx(np.mean(won), abs=6e-5)
+    assert row["mean_words"] == pytest.approx(np.mean([len(v.first.split()) for v in verdicts]), abs=6e-5)
+    assert row["invalid_answers"] == sum(answer.choice == "invalid" for answer in answers)
+    assert (row["input_tokens"], row["output_tokens"], row["cost"]) == (4800, 144, 0.048)
+    panel_row = row_of(table, policy="iteration-2", judge="panel", comparator="instruct")
+    assert panel_row["input_tokens"] == 2 * 4800  # of both members that are models
+    assert pd.isna(panel_row["first_shown_share"])  # its answers are votes, not orders
+    checked = row_of(table, policy="iteration-2", judge="checks", comparator="instruct")
+    assert pd.isna(checked["position_consistency"])
+    assert pd.isna(checked["cost"])
+
+
+def judged_on(hard: list[int], name: str, preferences: list[float]) -> tables.Comparison:
+    """A policy whose responses are longer on the queries that are not hard."""
+    verdicts = [
+        Verdict(
+            query_id=f"q{n}", set_id="s", constitution_id="c", number=0, policy=name, comparator="base", judge="j",
+            first="x" * (12 - 4 * h + n % 3), second="y" * 10, choice="tie", preference=preference,
+        )
+        for n, (h, preference) in enumerate(zip(hard, preferences, strict=True))
+    ]  # fmt: skip
+    return tables.Comparison(tables.Policy(name, None, []), "base", "j", verdicts)
+
+
+def test_difficulty_is_what_two_others_say_at_least_and_never_the_policy_itself():
+    estimator = tables.Estimator(100, 0.95, 1)
+    hard = [n % 2 for n in range(40)]
+    a, b, c = (judged_on(hard, name, [0.8 - 0.6 * h for h in hard]) for name in "abc")
+    flat = [judged_on(hard, name, [0.4] * 40) for name in "de"]
+    alone, pair, three, beside_flat = (
+        tables.length_control(rows, estimator)[0] for rows in ([a], [a, b], [a, b, c], [a, *flat])
+    )
+    assert alone == pair
+    # Length goes with difficulty here: alone it gets all the credit, beside the others' verdicts little of it.
+    assert alone.coefficient > 1.2
+    assert three.coefficient < 0.6 * alone.coefficient
+    # Others that are alike on every query tell nothing of difficulty, however much the policy's own verdicts differ.
+    assert beside_flat.rate == pytest.approx(alone.rate, abs=1e-6)
+
+
+def test_win_rates_by_principle_and_by_query_length(experiment):
+    flags, folder = experiment
+    table = pd.read_csv(folder / "win_rates_by_principle.csv")
+    verdicts = verdicts_of(flags, "iteration-3", "model", "iteration-0")
+    names = {"policy": "iteration-3", "judge": "model", "comparator": "iteration-0"}
+    for principle, polarity, mark in (("short", "wanted", "short"), ("excited", "opposite", "-excited")):
+        chosen = [v.preference for v in verdicts if mark in v.constitution_id.split("+")]
+        row = row_of(table, **names, principle=principle, polarity=polarity)
+        assert row["win_rate"] == pytest.approx(np.mean(chosen), abs=6e-5)
+        assert row["n_verdicts"] == len(chosen) in (6, 12)
+    thirds = pd.read_csv(folder / "win_rates_by_length.csv")
+    thirds = thirds[(thirds["policy"] == "iteration-3") & (thirds["judge"] == "model")].iloc[:3]
+    assert thirds["third"].tolist() == ["short", "medium", "long"]
+    assert thirds["n_queries"].sum() == 12
+    assert (thirds["words_high"].to_numpy()[:-1] < thirds["words_low"].to_numpy()[1:]).all()
+    size = {query.id: len(query.text.split()) for query in records.read(Query, flags["queries"][0])}
+    row = thirds.iloc[0]
+    chosen = [v.preference for v in verdicts if row["words_low"] <= size[v.query_id] <= row["words_high"]]
+    assert row["win_rate"] == pytest.approx(np.mean(chosen), abs=6e-5)
+
+
+def test_policies_are_compared_in_pairs(experiment):
+    _, folder = experiment
+    table = pd.read_csv(folder / "comparisons.csv")
+    assert len(table) == 2 * len(JUDGES) * math.comb(4, 2)
+    rates = pd.read_csv(folder / "win_rates.csv")
+    names = {"judge": "model", "comparator": "iteration-0"}
+    row = row_of(table, policy="iteration-3", other_policy="iteration-1", **names)
+    later, earlier = (row_of(rates, policy=f"iteration-{t}", **names)["win_rate"] for t in (3, 1))
+    assert row["difference"] == pytest.approx(later - earlier, abs=2e-4)
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+    assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_judges_agree_with_each_other_more_or_less(experiment):
+    flags, folder = experiment
+    table = pd.read_csv(folder / "agreement.csv")
+    assert len(table) == (8 + 1) * (math.comb(4, 2) + 1)  # each comparison and all: every two judges, and all together
+    pooled = table[table["policy"] == "all policies"]
+    row = row_of(pooled, judge="checks", other_judge="model")
+    said = {
+        judge: [v.choice for p, c in comparisons_of() for v in verdicts_of(flags, p, judge, c)]
+        for judge in ("checks", "model", "strict")
+    }
+    valid = [pair for pair in zip(said["checks"], said["model"], strict=True) if "invalid" not in pair]
+    assert row["n_verdicts"] == len(valid)
+    assert row["agreement"] == pytest.approx(np.mean([a == b for a, b in valid]), abs=6e-5)
+    assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
+    together = row_of(pooled, measure="fleiss")
+    triples = [t for t in zip(*said.values(), strict=True) if "invalid" not in t]
+    assert together["n_verdicts"] == len(triples)  # the panel is not among them
+    shares = [sum(a == b for a, b in itertools.combinations(t, 2)) / 3 for t in triples]
+    assert together["agreement"] == pytest.approx(np.mean(shares), abs=6e-5)
+
+
+def comparisons_of() -> list[tuple[str, str]]:
+    names = ["iteration-1", "iteration-2", "iteration-3"]
+    pairs = [(name, "iteration-0") for name in [*names, "instruct"]]
+    return pairs + [(name, "instruct") for name in ["iteration-0", *names]]
+
+
+def test_length_bias_holds_every_verdict_once(experiment):
+    flags, folder = experiment
+    table = pd.read_csv(folder / "length_bias.csv")
+    names = {"policy": "iteration-1", "judge": "strict", "comparator": "iteration-0"}
+    bins = table[(table[list(names)] == pd.Series(names)).all(axis=1)]
+    verdicts = verdicts_of(flags, "iteration-1", "strict", "iteration-0")
+    assert bins["n_verdicts"].sum() == len(verdicts)
+    assert (bins["difference_high"].to_numpy()[:-1] < bins["difference_low"].to_numpy()[1:]).all()
+    differences = [len(v.first) - len(v.second) for v in verdicts]
+    assert bins["scale"].iloc[0] == pytest.approx(np.std(differences), abs=6e-5)
+    last = bins.iloc[-1]
+    chosen = [v.preference for v, d in zip(verdicts, differences, strict=True) if d >= last["difference_low"]]
+    assert last["preference"] == pytest.approx(np.mean(chosen), abs=6e-5)
 
 
 def test_adherence_is_by_statement_of_the_own_constitution(experiment):
@@ -332,17 +509,30 @@ def test_training_has_every_step_and_keeps_small_numbers(experiment):
 def test_samples_hold_one_text_a_policy(experiment):
     flags, folder = experiment
     table = pd.read_csv(folder / "samples.csv")
-    texts = ["base", "iteration_1", "iteration_2", "iteration_3"]
+    texts = [f"response_{name}" for name in flags["policies"]]
     assert list(table) == ["query_id", "constitution_id", "query", "constitution", *texts]
     assert len(table) == 2 * tabulate.SAMPLED_QUERIES
     row = table.iloc[1]
     example = next(e for e in records.read(Example, flags["responses"][2]) if e.query_id == row["query_id"])
-    assert row["iteration_2"] == example.responses[1].text
+    assert row["response_iteration-2"] == example.responses[1].text
     assert row["constitution_id"] == example.constitution_ids[1]
 
 
+def load(flags, **changes):
+    evaluation = settings.Evaluation.model_validate(EVALUATION | changes)
+    policies = tabulate.load_policies(*(flags[name] for name in ("policies", "responses", "information", "training")))
+    return policies, tabulate.load_comparisons(flags["verdicts"], policies, evaluation), evaluation
+
+
+def tables_of(flags) -> dict[str, pd.DataFrame]:
+    known = {c.id: c for c in constitutions()}
+    queries = {query.id: query for query in records.read(Query, flags["queries"][0])}
+    policies, comparisons, evaluation = load(flags)
+    return tabulate.tabulate(policies, comparisons, known, queries, evaluation, seed=1)
+
+
 def test_examples_with_an_empty_response_have_no_scores_but_are_counted(tmp_path):
-    flags = write_experiment(tmp_path, queries=6, iterations=1)
+    flags = write_experiment(tmp_path, queries=6, iterations=1, others=())
     examples = records.read(Example, flags["responses"][1])
     silent = examples[0].responses[0].model_copy(update={"text": "", "tokens": 0})
     examples[0] = examples[0].model_copy(update={"responses": [silent, examples[0].responses[1]]})
@@ -350,11 +540,11 @@ def test_examples_with_an_empty_response_have_no_scores_but_are_counted(tmp_path
     scores = records.read(Scores, flags["information"][1])
     kept = [s for s in scores if s.query_id != "q000" or s.responses_of == "iteration-0"]
     records.write(kept, flags["information"][1])
-    policies = tabulate.load(*(flags[f] for f in ("responses", "information", "verdicts", "training")), JUDGE)
-    evaluation = settings.Evaluation.model_validate(EVALUATION)
-    known = {c.id: c for c in constitutions()}
-    queries = {query.id: query for query in records.read(Query, flags["queries"][0])}
-    frames = tabulate.tabulate(policies, known, queries, evaluation, seed=1)
+    (judged,) = (file for file in flags["verdicts"] if file.endswith("/verdicts-checks-vs-iteration-0.jsonl"))
+    verdicts = records.read(Verdict, judged)
+    records.write([verdicts[0].model_copy(update={"first": ""}), *verdicts[1:]], judged)
+    flags["verdicts"] = [judged]
+    frames = tables_of(flags)
     assert frames["information"]["n_queries"].tolist() == [6, 5, 6]
     assert frames["information"]["difference"].notna().tolist() == [False, True, True]
     assert frames["summary"]["n_queries"].tolist() == [6, 6]
@@ -367,7 +557,31 @@ def test_without_checks_adherence_is_an_empty_table_with_its_header():
     }
     frame = tables.adherence([], unchecked, tables.Estimator(100, 0.95, 1))
     assert len(frame) == 0
-    assert list(frame)[:4] == ["iteration", "principle", "polarity", "degree"]
+    assert list(frame)[:5] == ["policy", "iteration", "principle", "polarity", "degree"]
+
+
+def test_policies_that_were_not_trained_or_scored_have_empty_cells(tmp_path):
+    """Imported responses: no log-probabilities, no training, no token counts, other models among them, one judge."""
+    flags = write_experiment(tmp_path, queries=6, iterations=2, judges=["checks"])
+    for file in flags["responses"]:
+        unknown = [
+            e.model_copy(update={"responses": [r.model_copy(update={"tokens": None}) for r in e.responses]})
+            for e in records.read(Example, file)
+        ]
+        records.write(unknown, file)
+    bare = flags | {"information": [], "training": []}
+    assert write_tables(bare, tmp_path / "tables").returncode == 0
+    summary_table = pd.read_csv(tmp_path / "tables" / "summary.csv")
+    assert summary_table["policy"].tolist() == flags["policies"]
+    assert summary_table[["bound_nats", "row_accuracy", "response_tokens"]].isna().all(axis=None)
+    assert summary_table["win_rate"].notna().tolist() == [False, True, True, True]
+    for name in ("information", "training", "agreement"):
+        frame = pd.read_csv(tmp_path / "tables" / f"{name}.csv")
+        assert len(frame) == 0
+        assert frame.columns[0] == "policy"
+    assert pd.read_csv(tmp_path / "tables" / "lengths.csv")["mean_words"].notna().all()
+    shown = summary.format(str(tmp_path / "tables" / "summary.csv")).splitlines()
+    assert shown[-1].startswith("instruct ")
 
 
 def test_one_query_has_estimates_without_intervals(tmp_path):
@@ -380,23 +594,56 @@ def test_one_query_has_estimates_without_intervals(tmp_path):
     assert "[" not in summary.format(str(tmp_path / "tables" / "summary.csv")).splitlines()[-1]
 
 
+def without_first(lines):
+    return lines[1:]
+
+
+def renamed(old, new):
+    return lambda lines: [line.replace(old, new) for line in lines]
+
+
 @pytest.mark.parametrize(
     ("flag", "change", "message"),
     [
-        ("verdicts", lambda lines: [], "expected those on iteration-1 against one comparator by the judge 'checks'"),
-        ("verdicts", lambda lines: [s.replace('"checks"', '"other"') for s in lines], "by the judge 'checks'"),
-        ("information", lambda lines: lines[1:], "scorer 'iteration-1' and responses_of 'iteration-1', expected one"),
-        ("responses", lambda lines: lines[1:], "expected those of the 3 queries that the base model answered"),
-        ("training", lambda lines: [s.replace('"loss"', '"los"') for s in lines], "line 1: field 'loss': found no"),
+        ("verdicts", lambda lines: [], "found verdicts of .* none, expected those of one policy among iteration-0"),
+        ("verdicts", renamed('"checks"', '"other"'), r"'other'\)\], expected .* one judge among checks"),
+        ("verdicts", lambda lines: [lines[0].replace('"checks"', '"strict"'), *lines[1:]], "'checks'.*'strict'"),
+        ("verdicts", renamed('"policy":"instruct"', '"policy":"nobody"'), "'nobody'"),
+        ("verdicts", without_first, "found 5 verdicts on 5 pairs, expected one on each of the 6 responses of instruct"),
+        ("verdicts", lambda lines: [*lines, lines[0]], "found 7 verdicts on 6 pairs"),
+        ("verdicts", renamed('"first":"', '"first":"x'), "query 'q000', constitution '.*': the verdict is on other"),
+        ("information", without_first, "scorer 'iteration-1' and responses_of 'iteration-1', expected one"),
+        ("information", renamed("iteration-1", "iteration-7"), "found log-probabilities of iteration-0, iteration-7"),
+        ("responses", without_first, "expected those of the 3 queries that the base model answered"),
+        ("responses", renamed('"instruct"', '"iteration-1"'), "'iteration-1', expected those of 'instruct'"),
+        ("training", renamed('"loss"', '"los"'), "line 1: field 'loss': found no"),
     ],
 )
 def test_wrong_files_are_named(tmp_path, flag, change, message):
-    flags = write_experiment(tmp_path, queries=3, iterations=1)
+    flags = write_experiment(tmp_path, queries=3, iterations=1, judges=["checks"])
+    flags["verdicts"].sort(key=lambda file: "/instruct/" in file)
     file = Path(flags[flag][-1])
     file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
     with pytest.raises(UserError, match="(?s)" + message) as caught:
-        tabulate.load(*(flags[f] for f in ("responses", "information", "verdicts", "training")), JUDGE)
+        load(flags)
     assert str(file) in str(caught.value)
+
+
+def test_files_in_any_order_but_none_twice(tmp_path):
+    flags = write_experiment(tmp_path, queries=3, iterations=2, judges=["strict", "checks"])
+    mixed = flags | {"verdicts": flags["verdicts"][::-1], "information": flags["information"][::-1]}
+    policies, comparisons, _ = load(flags)
+    assert load(mixed)[:2] == (policies, comparisons)
+    assert [c.judge for c in comparisons[:2]] == ["checks", "checks"]  # the order of the settings, not of the files
+    (tmp_path / "copy.jsonl").write_text(Path(flags["verdicts"][0]).read_text())
+    with pytest.raises(UserError, match=r"copy\.jsonl: found the verdicts of 'strict' on iteration-1 against"):
+        load(flags | {"verdicts": [*flags["verdicts"], str(tmp_path / "copy.jsonl")]})
+    with pytest.raises(UserError, match="--information"):
+        load(flags | {"information": [*flags["information"], flags["information"][0]]})
+    with pytest.raises(UserError, match="--training: found 1 files, expected 2, one for each of iteration-1"):
+        load(flags | {"training": flags["training"][:1]})
+    with pytest.raises(UserError, match="--policies: found iteration-0, iteration-1, iteration-2, iteration-1"):
+        load(flags | {"policies": ["iteration-0", "iteration-1", "iteration-2", "iteration-1"]})
 
 
 def test_numbers_have_one_form():
@@ -410,14 +657,16 @@ def test_numbers_have_one_form():
 def test_terminal_summary(tmp_path):
     path = tmp_path / "summary.csv"
     path.write_text(
-        SUMMARY_COLUMNS + "\n0,0.0712,0.0500,0.0911,0.7292,0.7083,,,,44.1042,0.0000,48\n"
-        "1,0.2149,0.1511,0.2702,0.8646,0.8438,0.6302,0.5573,0.7031,38.2500,0.0104,48\n"
+        SUMMARY_COLUMNS + "\n0,iteration-0,0.0712,0.0500,0.0911,0.7292,0.7083,,,,,44.1042,0.0000,48\n"
+        "1,iteration-1,0.2149,0.1511,0.2702,0.8646,0.8438,0.6302,0.5573,0.7031,0.6111,38.2500,0.0104,48\n"
+        ",instruct,,,,,,0.5000,0.4000,0.6000,0.5111,40.0000,0.0000,48\n"
     )
     assert summary.format(str(path)).splitlines() == [
         "iteration  bound (nats)       row accuracy  column accuracy  win rate            tokens  degenerate  queries",
         "---------  -----------------  ------------  ---------------  ------------------  ------  ----------  -------",
         "0 (base)   0.07 [0.05, 0.09]  72.9%         70.8%            -                   44.1    0.0%        48",
         "1          0.21 [0.15, 0.27]  86.5%         84.4%            63.0% [55.7, 70.3]  38.2    1.0%        48",
+        "instruct   -                  -             -                50.0% [40.0, 60.0]  40.0    0.0%        48",
     ]
 
 

@@ -1,5 +1,6 @@
 """The whole workflow on a tiny model: what a change replans, what a kill leaves behind, what bad input says."""
 
+import csv
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import time
 import pytest
 import yaml
 from conftest import make_tiny_llama
+from judge_server import judge_server
+from judged import JUDGE
 from workflow_project import TINY, Project
 
 AFTER_POLICY = {"sample_evaluation", "estimate_information", "judge_responses"}
@@ -282,3 +285,27 @@ def test_too_long_query_of_a_later_iteration_is_found_at_once(tmp_path):
     printed = project.run("results/quickstart/iteration-1/responses.jsonl", expect=1)
     assert f"query '{order[11]}': its prompt has" in printed
     assert not (project.folder / "results/quickstart/iteration-1/responses.jsonl").exists()
+
+
+def test_judge_behind_an_endpoint(finished, copy, tmp_path):
+    """Another judge judges what is there; how it may be asked replans nothing, and the key is needed before the run."""
+    judge = {**JUDGE, "orders": "random", "limits": {"concurrency": 4, "price": {"input": 1.0, "output": 2.0}}}
+    with judge_server(tmp_path / "log") as url:
+        (copy.folder / "config/judges/longer.yaml").write_text(yaml.safe_dump({**judge, "base_url": url}))
+        change(copy, "defaults", "evaluation", "judges", to=["checks", "longer"])
+        change(copy, "defaults", "evaluation", "comparators", to=["base", "iteration-1"])
+        expected = {("judge_responses", t) for t in "0123"} | AT_THE_END
+        assert copy.planned() == expected
+        copy.run()
+    with (copy.folder / "results/quickstart/tables/win_rates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [(row["policy"], row["comparator"], row["judge"]) for row in rows]
+    assert len(names) == len(set(names)) == 12
+    assert ("iteration-3", "iteration-1", "longer") in names
+    assert ("iteration-0", "iteration-1", "checks") in names
+    assert all((float(row["cost"] or 0) > 0) == (row["judge"] == "longer") for row in rows)
+    judge["limits"] = {"concurrency": 2, "price": {"input": 3.0, "output": 3.0}, "max_cost": 9.0}
+    (copy.folder / "config/judges/longer.yaml").write_text(yaml.safe_dump({**judge, "base_url": url}))
+    assert copy.planned() == set()
+    # The server is gone, but its answers are kept: the same questions need none.
+    copy.run("--forcerun", "judge_responses")

@@ -1,6 +1,7 @@
 """A copy of the project in a temporary folder, in which tests run the real workflow."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,9 +66,9 @@ class Project:
             if line.startswith(("rule ", "localrule ")):
                 rule, iteration = line.split()[1].rstrip(":"), ""
                 jobs.add((rule, iteration))
-            elif line.strip().startswith("wildcards:") and "iteration=" in line:
+            elif line.strip().startswith("wildcards:") and (found := re.search(r"iteration[=-](\d+)", line)):
                 jobs.discard((rule, ""))
-                jobs.add((rule, line.split("iteration=")[1].split(",")[0].strip()))
+                jobs.add((rule, found[1]))
         return jobs
 
     def results(self) -> dict[str, bytes]:

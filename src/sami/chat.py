@@ -20,7 +20,7 @@ def complete(
     *,
     model: str,
     base_url: str | None,
-    key_variable: str,
+    key_variable: str | None,
     temperature: float,
     max_tokens: int,
     seed: int | None,
@@ -34,7 +34,7 @@ def complete(
         model: its name at the endpoint.
         base_url: URL of the endpoint, usually ending in /v1; None for the client's default, the OpenAI service.
         key_variable: environment variable that holds the key. It may be unset where `base_url` is given: a server of
-            one's own seldom asks for a key.
+            one's own seldom asks for a key. None sends none, whatever the environment holds.
         temperature: of sampling; 0 asks for the most likely answer.
         max_tokens: most tokens of the answer.
         seed: of sampling, as far as the endpoint heeds it; None for no seed.
@@ -85,12 +85,14 @@ def complete(
     return text.encode("utf-8", "replace").decode("utf-8")  # JSON can hold half surrogate pairs, a UTF-8 file cannot
 
 
-def read_key(variable: str, base_url: str | None) -> str:
+def read_key(variable: str | None, base_url: str | None) -> str:
     """The key in an environment variable; "none" for a server of one's own that needs none.
 
     Raises:
         UserError: there is none for the OpenAI service, or it cannot be one.
     """
+    if variable is None:
+        return "none"
     key = os.environ.get(variable, "").strip()
     if not key and base_url is None:
         raise UserError(
@@ -138,7 +140,7 @@ def cleaned(text: str, key: str) -> str:
     return text if len(text) <= 300 else text[:300] + "..."
 
 
-def remedy(status: int, key_variable: str) -> str:
+def remedy(status: int, key_variable: str | None) -> str:
     """What to mend after an HTTP status."""
     if status in (401, 403):
         return f"Set the environment variable {key_variable} to a key that this endpoint accepts for this model."

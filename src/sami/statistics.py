@@ -1,19 +1,21 @@
-"""Numbers and their uncertainty: the information in a matrix, intervals over queries, win rates, repetition.
+"""Numbers and their uncertainty: information, intervals over queries, win rates, length control, agreement, repetition.
 
 numpy and scipy only. Functions take plain values; they know nothing of files, iterations or policies. Everything that
 belongs to one query (its responses, its constitutions, its verdicts) depends on that query, so intervals come from
-resampling queries, not responses.
+resampling queries, not responses. What each number means, with its limits, is told in docs/statistics.md.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax, ndtri
+from scipy.special import expit, log_softmax, logit, ndtri
 
-POINTS = {"first": 1.0, "tie": 0.5, "invalid": 0.5, "second": 0.0}
+from sami.judging.pairs import POINTS
+
 _CHUNK = 4_000_000  # elements of a chunk of bootstrap weights: 32 MB
 
 
@@ -120,8 +122,11 @@ def median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (values[order][lower] + values[order][upper]) / 2
 
 
+Values = Mapping[str, Sequence[float] | Sequence[Sequence[float]]]  # query id -> its values, or rows of values
+
+
 def bootstrap(
-    values_by_query: Mapping[str, Sequence[float]],
+    values_by_query: Values,
     *,
     samples: int,
     confidence: float,
@@ -134,11 +139,13 @@ def bootstrap(
     depend on each other in any way. The same queries, samples and seed give the same draws.
 
     Args:
-        values_by_query: query id -> its values (responses, verdicts, ...), at least one each.
+        values_by_query: query id -> its values (responses, verdicts, ...), at least one each; rows of values where
+            the statistic takes such.
         samples: number of resamples B.
         confidence: probability that the interval should cover, between 0 and 1.
         seed: of the draws.
-        statistic: of all values, given how often each is counted; `mean` or `median`.
+        statistic: of all values, (N,) or (N, K), given how often each is counted, (B, N): (B,). Resamples for which
+            it is not defined (NaN) are left out of the interval.
 
     Raises:
         ValueError: there is no query, or a query has no values.
@@ -148,8 +155,8 @@ def bootstrap(
 
 
 def bootstrap_difference(
-    first_by_query: Mapping[str, Sequence[float]],
-    second_by_query: Mapping[str, Sequence[float]],
+    first_by_query: Values,
+    second_by_query: Values,
     *,
     samples: int,
     confidence: float,
@@ -171,9 +178,7 @@ def bootstrap_difference(
     return _percentiles(first - second, first_resampled - second_resampled, len(first_by_query), confidence)
 
 
-def _resample(
-    values_by_query: Mapping[str, Sequence[float]], samples: int, seed: int, statistic: Statistic
-) -> tuple[float, np.ndarray]:
+def _resample(values_by_query: Values, samples: int, seed: int, statistic: Statistic) -> tuple[float, np.ndarray]:
     """The statistic of the values as they are, and of `samples` resamples of their queries."""
     if not values_by_query:
         raise ValueError("cannot resample: there is no query")
@@ -200,9 +205,10 @@ def _draws(queries: int, samples: int, seed: int, at_once: int) -> Iterator[np.n
 
 
 def _percentiles(estimate: float, resampled: np.ndarray, queries: int, confidence: float) -> Interval:
-    if queries < 2:  # resampling one query always gives that query: no information about its uncertainty
+    # Resampling one query always gives that query: no information about its uncertainty.
+    if queries < 2 or math.isnan(estimate):
         return Interval(estimate, math.nan, math.nan)
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(resampled[~np.isnan(resampled)], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(estimate, float(low), float(high))
 
 
@@ -211,13 +217,20 @@ def _percentiles(estimate: float, resampled: np.ndarray, queries: int, confidenc
 
 @dataclass(frozen=True)
 class WinRate:
-    """Share of verdicts for the first side. `rate` has the interval to use; the rest treats verdicts as independent."""
+    """Mean preference for the first side, and what belongs beside it.
+
+    `rate` has the interval to use. `rate_without_invalid` leaves invalid verdicts out, where `rate` counts them half;
+    NaN where all are. The Wilson interval and the sign test treat verdicts as independent, which several verdicts on
+    one query are not.
+    """
 
     wins: int
     ties: int
     losses: int
     invalid: int
     rate: Interval
+    standard_error: float
+    rate_without_invalid: float
     wilson_low: float
     wilson_high: float
     sign_test_p: float
@@ -225,40 +238,75 @@ class WinRate:
     n_verdicts: int
 
 
-def win_rate(choices_by_query: Mapping[str, Sequence[str]], *, samples: int, confidence: float, seed: int) -> WinRate:
-    """Win rate of the first side, a tie or an invalid verdict counting half.
+def win_rate(
+    verdicts_by_query: Mapping[str, Sequence[tuple[str, float]]], *, samples: int, confidence: float, seed: int
+) -> WinRate:
+    """Win rate of the first side: the mean preference for it, in which a tie or an invalid verdict counts half.
 
     Args:
-        choices_by_query: query id -> its verdicts, each "first", "second", "tie" or "invalid".
+        verdicts_by_query: query id -> its verdicts: a choice ("first", "second", "tie" or "invalid") and the
+            preference for the first side, from 0 to 1.
         samples, confidence, seed: of the bootstrap over queries.
 
-    Returns:
-        Counts, rate with bootstrap interval, Wilson interval (Wilson 1927) and the exact two-sided sign test of wins
-        against losses (1.0 where there are neither).
-
     Raises:
-        ValueError: there is no query, a query has no verdict, or a choice is unknown.
+        ValueError: there is no query, a query has no verdict, a choice is unknown or a preference is out of range.
     """
-    choices = [choice for of_query in choices_by_query.values() for choice in of_query]
+    verdicts = [verdict for of_query in verdicts_by_query.values() for verdict in of_query]
+    choices = [choice for choice, _ in verdicts]
     unknown = set(choices) - POINTS.keys()
     if unknown:
         raise ValueError(f"unknown choices {sorted(unknown)}; expected {', '.join(POINTS)}")
-    points = {query_id: [POINTS[choice] for choice in of_query] for query_id, of_query in choices_by_query.items()}
-    rate = bootstrap(points, samples=samples, confidence=confidence, seed=seed)
+    apart = [preference for _, preference in verdicts if not 0 <= preference <= 1]
+    if apart:
+        raise ValueError(f"found the preference {apart[0]}, expected numbers from 0 to 1")
+    preferences = {query_id: [preference for _, preference in of] for query_id, of in verdicts_by_query.items()}
+    rate = bootstrap(preferences, samples=samples, confidence=confidence, seed=seed)
     wilson_low, wilson_high = wilson(rate.estimate, len(choices), confidence)
     wins, losses = choices.count("first"), choices.count("second")
+    valid = [preference for choice, preference in verdicts if choice != "invalid"]
     return WinRate(
         wins=wins,
         ties=choices.count("tie"),
         losses=losses,
         invalid=choices.count("invalid"),
         rate=rate,
+        standard_error=standard_error(preferences),
+        rate_without_invalid=float(np.mean(valid)) if valid else math.nan,
         wilson_low=wilson_low,
         wilson_high=wilson_high,
         sign_test_p=sign_test(wins, losses),
-        n_queries=len(choices_by_query),
+        n_queries=len(verdicts_by_query),
         n_verdicts=len(choices),
     )
+
+
+def standard_error(values_by_query: Mapping[str, Sequence[float]]) -> float:
+    """Standard error of the mean of all values, the values of a query being one cluster (Liang and Zeger 1986).
+
+    With one value a query it is std(ddof=1) / sqrt(n). NaN where there is a single query.
+    """
+    queries = len(values_by_query)
+    if queries < 2:
+        return math.nan
+    count = sum(len(values) for values in values_by_query.values())
+    centre = sum(sum(values) for values in values_by_query.values()) / count
+    residuals = np.array([sum(values) - centre * len(values) for values in values_by_query.values()])  # (Q,)
+    return math.sqrt(queries / (queries - 1) * float(residuals @ residuals)) / count
+
+
+def queries_needed(
+    values_by_query: Mapping[str, Sequence[float]], wanted_width: float, confidence: float
+) -> int | None:
+    """How many queries like these bring the interval of their mean down to a full width, by its normal approximation.
+
+    None where a single query tells nothing of how queries differ. Two at least: without two there is no interval.
+    """
+    error = standard_error(values_by_query)
+    if math.isnan(error):
+        return None
+    variance = error**2 * len(values_by_query)  # of one query's contribution
+    z = float(ndtri((1 + confidence) / 2))
+    return max(2, math.ceil((2 * z / wanted_width) ** 2 * variance))
 
 
 def wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
@@ -270,10 +318,285 @@ def wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Exact two-sided sign test: probability of so uneven a split where each side wins half of the time."""
+    """Exact two-sided sign test: probability of so uneven a split where each side wins half of the time.
+
+    1.0 where there are neither wins nor losses.
+    """
     from scipy.stats import binomtest  # takes half a second to import
 
     return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979): rejecting those below a level keeps the chance of even one wrong
+    rejection below that level, however the tests depend on each other."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart two policies are on the same queries, and the p-value of no difference."""
+
+    interval: Interval
+    p: float
+
+
+def paired_difference(
+    first_by_query: Mapping[str, Sequence[float]],
+    second_by_query: Mapping[str, Sequence[float]],
+    *,
+    samples: int,
+    confidence: float,
+    seed: int,
+) -> Difference:
+    """Difference of two means over the same pairs: bootstrap interval, and a two-sided sign-flip permutation test.
+
+    Were the two alike, each query's difference would be as likely with the other sign. The p-value is the share of
+    sign patterns whose mean is at least as far from zero as the one found: of all patterns where there are no more
+    than `samples`, else of `samples` drawn ones and the one found (Phipson and Smyth 2010).
+
+    Raises:
+        ValueError: the two have other queries, or another number of values on one, or as for `bootstrap`.
+    """
+    interval = bootstrap_difference(first_by_query, second_by_query, samples=samples, confidence=confidence, seed=seed)
+    uneven = [query_id for query_id, values in first_by_query.items() if len(values) != len(second_by_query[query_id])]
+    if uneven:
+        raise ValueError(f"a paired difference needs as many values on both sides; query '{uneven[0]}' has not")
+    sums = [sum(first_by_query[query_id]) - sum(second_by_query[query_id]) for query_id in sorted(first_by_query)]
+    return Difference(interval, sign_flip_test(sums, samples, seed))
+
+
+def sign_flip_test(differences: Sequence[float], samples: int, seed: int) -> float:
+    """P-value of (N,) differences being symmetric about zero; see `paired_difference`."""
+    values = np.array([difference for difference in differences if difference])  # (N,); zeros have no sign
+    if values.size == 0:
+        return 1.0
+    found = abs(values.sum()) * (1 - 1e-12)  # patterns that sum to the same must count, however they are rounded
+    if 2**values.size <= samples:
+        patterns = np.arange(2**values.size)[:, None] >> np.arange(values.size) & 1
+        return float((np.abs((1 - 2 * patterns) @ values) >= found).mean())
+    random = np.random.default_rng(seed)
+    extreme = 0
+    for start in range(0, samples, at_once := max(1, _CHUNK // values.size)):
+        patterns = random.integers(2, size=(min(at_once, samples - start), values.size), dtype=np.int8)
+        extreme += int((np.abs((1.0 - 2.0 * patterns) @ values) >= found).sum())
+    return (extreme + 1) / (samples + 1)
+
+
+# --- length control ---------------------------------------------------------------------------------------------------
+
+
+class Judged(NamedTuple):
+    """A verdict with what it is controlled for.
+
+    `preference` for the first response, 0 to 1; `length_difference`, first minus second, in characters; `difficulty`
+    of the query, in log odds, 0.0 where it is not known.
+    """
+
+    preference: float
+    length_difference: float
+    difficulty: float = 0.0
+
+
+class Prior(NamedTuple):
+    """Normal prior of a coefficient: what is known of it before any verdict."""
+
+    mean: float
+    precision: float
+
+
+NO_PRIOR = Prior(0.0, 0.01)  # next to nothing: keeps a coefficient finite where verdicts are all alike
+
+
+@dataclass(frozen=True)
+class LengthControl:
+    """The length-controlled win rate, and the fit behind it for a query of difficulty zero.
+
+    The log odds of a win are intercept + coefficient * tanh(d / scale), d being the length difference in characters.
+    The scale is infinite where all differences are the same: then length explains nothing.
+    """
+
+    rate: Interval
+    intercept: float
+    coefficient: float
+    scale: float
+
+
+def length_controlled(
+    judged_by_query: Mapping[str, Sequence[Judged]],
+    *,
+    samples: int,
+    confidence: float,
+    seed: int,
+    prior: Prior = NO_PRIOR,
+) -> LengthControl:
+    """The win rate had both responses been equally long (Dubois et al. 2024, arXiv 2404.04475).
+
+    A logistic regression explains the preference by tanh of the length difference in units of its standard deviation,
+    and by the query's difficulty; its predictions at no difference are averaged over the verdicts.
+
+    Args:
+        judged_by_query: query id -> its verdicts.
+        samples, confidence, seed: of the bootstrap over queries, which fits every resample anew. Unit of length and
+            difficulty stay those of all verdicts.
+        prior: of the length coefficient: what is known of the judge from elsewhere.
+
+    Raises:
+        ValueError: there is no query, or a query has no verdict.
+    """
+    everything = np.array([judged for of_query in judged_by_query.values() for judged in of_query])  # (N, 3)
+    scale = float(everything[:, 1].std()) or math.inf if len(everything) else math.inf
+    fit = functools.partial(_length_controlled_rate, scale=scale, prior=prior)
+    rate = bootstrap(judged_by_query, samples=samples, confidence=confidence, seed=seed, statistic=fit)
+    ((intercept, coefficient, _),) = _length_fit(everything, np.ones((1, len(everything))), scale, prior)
+    return LengthControl(rate, float(intercept), float(coefficient), scale)
+
+
+def _length_fit(judged: np.ndarray, weights: np.ndarray, scale: float, prior: Prior) -> np.ndarray:
+    """(B, 3) intercept, length coefficient and difficulty coefficient of (N, 3) `Judged`, counted (B, N) times."""
+    preference, difference, difficulty = judged.T
+    features = np.column_stack([np.ones_like(preference), np.tanh(difference / scale), difficulty])  # (N, 3)
+    means, precisions = np.array([NO_PRIOR, prior, NO_PRIOR]).T
+    return logistic_fit(features, preference, weights, means, precisions)
+
+
+def _length_controlled_rate(judged: np.ndarray, weights: np.ndarray, *, scale: float, prior: Prior) -> np.ndarray:
+    """(B,) mean prediction at equal length."""
+    fit = _length_fit(judged, weights, scale, prior)
+    predicted = expit(fit[:, [0]] + fit[:, [2]] * judged[:, 2])  # (B, N)
+    return (weights * predicted).sum(axis=1) / weights.sum(axis=1)
+
+
+def logistic_fit(
+    features: np.ndarray, targets: np.ndarray, weights: np.ndarray, means: np.ndarray, precisions: np.ndarray
+) -> np.ndarray:
+    """Logistic regression of fractional targets, fitted once for each row of weights by Newton's method.
+
+    Minimises sum_n weights[b, n] * cross-entropy(targets[n], p[b, n]) + sum_k precisions[k] / 2 * (coefficients[b, k] -
+    means[k])^2, which has one minimum whatever the data.
+
+    Args:
+        features: (N, K), with a column of ones for an intercept.
+        targets: (N,) from 0 to 1.
+        weights: (B, N), how often each is counted.
+        means, precisions: (K,), of the normal prior of each coefficient; precisions above 0.
+
+    Returns:
+        (B, K) coefficients.
+    """
+    count, width = features.shape
+    products = (features[:, :, None] * features[:, None, :]).reshape(count, width * width)
+    coefficients = np.tile(means, (len(weights), 1))
+    for _ in range(60):
+        predicted = expit(coefficients @ features.T)  # (B, N)
+        gradient = (weights * (targets - predicted)) @ features - precisions * (coefficients - means)
+        curvature = ((weights * predicted * (1 - predicted)) @ products).reshape(-1, width, width)
+        step = np.linalg.solve(curvature + np.diag(precisions), gradient[:, :, None])[:, :, 0]
+        # A full step can overshoot where predictions are nearly certain and the curvature is all but gone.
+        step /= np.maximum(1.0, np.linalg.norm(step, axis=1, keepdims=True) / 2)
+        coefficients += step
+        if np.abs(step).max() < 1e-9:
+            break
+    return coefficients
+
+
+def difficulty(preferences: Sequence[float]) -> float:
+    """Log odds that other policies win on a query, from their verdicts on it; shrunk as by one more verdict, a tie."""
+    return float(logit((sum(preferences) + 0.5) / (len(preferences) + 1)))
+
+
+# --- agreement of judges ----------------------------------------------------------------------------------------------
+
+LABELS = ("first", "second", "tie")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far judges agree beyond chance, on the verdicts that are valid for all of them.
+
+    `share` is the share of agreeing pairs of judges; all is NaN where there is no such verdict, `kappa` also where
+    chance alone makes them agree (all say one thing).
+    """
+
+    share: float
+    kappa: Interval
+    n_queries: int
+    n_verdicts: int
+
+
+def agreement(
+    labels_by_query: Mapping[str, Sequence[Sequence[str]]], *, samples: int, confidence: float, seed: int
+) -> Agreement:
+    """Cohen's kappa of two judges (Cohen 1960), Fleiss' kappa of more (Fleiss 1971), over first, second and tie.
+
+    Args:
+        labels_by_query: query id -> its verdicts: for each the choices of all judges, in one order. A verdict that is
+            "invalid" for any of them is left out.
+        samples, confidence, seed: of the bootstrap over queries.
+
+    Raises:
+        ValueError: a choice is unknown, or verdicts have different numbers of judges.
+    """
+    unknown = {c for of in labels_by_query.values() for choices in of for c in choices} - {*LABELS, "invalid"}
+    if unknown:
+        raise ValueError(f"unknown choices {sorted(unknown)}; expected {', '.join(LABELS)} or invalid")
+    valid = {
+        query_id: [[LABELS.index(choice) for choice in choices] for choices in of if "invalid" not in choices]
+        for query_id, of in labels_by_query.items()
+    }
+    valid = {query_id: labels for query_id, labels in valid.items() if labels}
+    if not valid:
+        return Agreement(math.nan, Interval(math.nan, math.nan, math.nan), 0, 0)
+    labels = np.array([choices for of in valid.values() for choices in of])  # (N, J)
+    kappa = cohen_kappa if labels.shape[1] == 2 else fleiss_kappa
+    return Agreement(
+        share=float(_agreeing(_counts(labels)).mean()),
+        kappa=bootstrap(valid, samples=samples, confidence=confidence, seed=seed, statistic=kappa),
+        n_queries=len(valid),
+        n_verdicts=len(labels),
+    )
+
+
+def cohen_kappa(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cohen's kappa of (N, 2) labels of two judges, each row counted (B, N) times: (B,).
+
+    Chance is what judges with their own habits would agree on.
+    """
+    first, second = (labels[:, [judge]] == np.arange(labels.max() + 1) for judge in (0, 1))  # (N, L)
+    total = weights.sum(axis=1)
+    observed = weights @ (first & second).any(axis=1) / total
+    return _beyond_chance(observed, ((weights @ first) * (weights @ second)).sum(axis=1) / total**2)
+
+
+def fleiss_kappa(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Fleiss' kappa of (N, J) labels of J judges, each row counted (B, N) times: (B,).
+
+    Chance is what judges with one common habit would agree on.
+    """
+    counts = _counts(labels)
+    shares = weights @ counts / (weights.sum(axis=1, keepdims=True) * labels.shape[1])  # (B, L)
+    return _beyond_chance(mean(_agreeing(counts), weights), (shares**2).sum(axis=1))
+
+
+def _counts(labels: np.ndarray) -> np.ndarray:
+    """(N, L) how many of J judges give each label, of (N, J) labels."""
+    return (labels[:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
+
+
+def _agreeing(counts: np.ndarray) -> np.ndarray:
+    """(N,) share of the pairs of judges that agree, of (N, L) counts."""
+    judges = counts.sum(axis=1)
+    return ((counts**2).sum(axis=1) - judges) / (judges * (judges - 1))
+
+
+def _beyond_chance(observed: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    certain = chance > 1 - 1e-12
+    return np.where(certain, np.nan, (observed - chance) / np.where(certain, 1.0, 1 - chance))
 
 
 # --- degeneration -----------------------------------------------------------------------------------------------------

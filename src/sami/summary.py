@@ -3,7 +3,8 @@
     python -m sami.summary results/quickstart/tables/summary.csv
 
 It starts in milliseconds: the standard library only. Shares are in percent, [low, high] is the interval of the
-estimate before it, and "-" marks what does not exist (the base model's win rate against itself).
+estimate before it, and "-" marks what does not exist (a comparator's win rate against itself). A model that was not
+trained here stands under its name.
 """
 
 import csv
@@ -35,7 +36,7 @@ def _interval(name: str, stem: str, scale: int, digits: int, unit: str) -> Calla
 
 
 COLUMNS: dict[str, Callable[[dict[str, str]], str]] = {
-    "iteration": lambda row: "0 (base)" if row["iteration"] == "0" else row["iteration"],
+    "iteration": lambda row: "0 (base)" if row["iteration"] == "0" else row["iteration"] or row["policy"],
     "bound (nats)": _interval("bound_nats", "bound", 1, 2, ""),
     "row accuracy": _share("row_accuracy"),
     "column accuracy": _share("column_accuracy"),

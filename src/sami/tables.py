@@ -1,11 +1,13 @@
 """The tables of an experiment as data frames: what the records of its policies say, with intervals over queries.
 
-Reads and writes no files; `sami.stages.tabulate` does. Each function takes the policies of iterations 0..T in order,
-and an `Estimator` that makes every interval with the same draws, so that policies are compared on the same resamples.
+Reads and writes no files; `sami.stages.tabulate` does. Each function takes the policies, or the comparisons that judges
+made of them, in the order of the rows, and an `Estimator` that makes every interval with the same draws, so that
+policies are compared on the same resamples. What the columns mean is told in docs/statistics.md.
 """
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,33 +16,56 @@ import pandas as pd
 
 from sami import records, settings, statistics
 from sami.judging import checks
-from sami.statistics import Interval
+from sami.judging.pairs import POINTS
+from sami.statistics import Interval, Judged
 
 TRAINING_FIELDS = ["step", "loss", "bound", "row_accuracy", "column_accuracy", "kl", "gradient_norm", "learning_rate",
                    "queries", "tokens_per_second"]  # fmt: skip
 NOTHING = Interval(math.nan, math.nan, math.nan)  # no values to estimate from: empty cells
+LENGTH_BINS = 5
+THIRDS = ("short", "medium", "long")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the files say of the policy of one iteration; iteration 0 is the base model.
+    """What the files say of one policy: a trained one, `iteration` 0 being the base model, or another model.
 
     `own`: its scores of its own responses. `on_base`: its scores of the base model's responses. `by_base`: the base
     model's scores of its responses. For the base model all three are the same. Scores exist for the examples whose
-    responses are all non-empty.
+    responses are all non-empty, and for policies that were scored at all; a training log for those trained here.
     """
 
-    iteration: int
+    name: str
+    iteration: int | None
     examples: list[records.Example]
-    own: list[records.Scores]
-    on_base: list[records.Scores]
-    by_base: list[records.Scores]
-    verdicts: list[records.Verdict]
-    training: list[dict[str, Any]]
+    own: Sequence[records.Scores] = ()
+    on_base: Sequence[records.Scores] = ()
+    by_base: Sequence[records.Scores] = ()
+    training: Sequence[dict[str, Any]] = ()
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """First cells of a row about this policy."""
+        return {"policy": self.name, "iteration": self.iteration}
 
     @property
     def responses(self) -> list[tuple[records.Example, records.Response]]:
         return [(example, response) for example in self.examples for response in example.responses]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdicts of one judge on a policy's responses against those of a comparator."""
+
+    policy: Policy
+    comparator: str
+    judge: str
+    verdicts: list[records.Verdict]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """First cells of a row about this comparison."""
+        return self.policy.names | {"comparator": self.comparator, "judge": self.judge}
 
 
 @dataclass(frozen=True)
@@ -61,9 +86,8 @@ class Estimator:
         first, second = ({query: side[query] for query in shared} for side in (first, second))
         return statistics.bootstrap_difference(first, second, **asdict(self)) if shared else NOTHING
 
-    def win_rate(self, choices: dict[str, list[str]]) -> statistics.WinRate:
-        """Win rate of query id -> choices."""
-        return statistics.win_rate(choices, **asdict(self))
+    def win_rate(self, verdicts: Iterable[records.Verdict]) -> statistics.WinRate:
+        return statistics.win_rate(by_query((v.query_id, (v.choice, v.preference)) for v in verdicts), **asdict(self))
 
 
 def by_query(pairs: Iterable[tuple[str, Any]]) -> dict[str, list]:
@@ -74,10 +98,37 @@ def by_query(pairs: Iterable[tuple[str, Any]]) -> dict[str, list]:
     return grouped
 
 
+def span(name: str, stem: str | None = None) -> list[str]:
+    """Columns of an estimate with its interval, {stem}_low and {stem}_high (default: the name)."""
+    return [name, f"{stem or name}_low", f"{stem or name}_high"]
+
+
 def columns(name: str, interval: Interval, stem: str | None = None) -> dict[str, float]:
-    """Three cells: the estimate under `name`, its interval under {stem}_low and {stem}_high (default: the name)."""
-    stem = stem or name
-    return {name: interval.estimate, f"{stem}_low": interval.low, f"{stem}_high": interval.high}
+    """Three cells: the estimate and its interval, under the columns of `span`."""
+    return dict(zip(span(name, stem), interval, strict=True))
+
+
+def frame(rows: list[dict[str, Any]], header: list[str]) -> pd.DataFrame:
+    """Rows as a table, with its header even where there are none; whole numbers stay whole beside empty cells."""
+    table = pd.DataFrame(rows, columns=header)
+    whole = [name for name in ("iteration", "queries_needed") if name in header]
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def with_holm(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Rows with the column {name}_holm: the p-values in `name`, adjusted for their number."""
+    adjusted = statistics.holm([row[name] for row in rows])
+    return [row | {f"{name}_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def groups(values: Sequence[float], count: int) -> np.ndarray:
+    """(N,) group 0, 1, ... of each value: about equally many in each, equal values together, so some can be empty."""
+    edges = np.quantile(values, np.arange(1, count) / count)
+    return np.searchsorted(edges, values, side="left")
+
+
+def words(text: str) -> int:
+    return len(text.split())
 
 
 def constitution_of(
@@ -87,44 +138,39 @@ def constitution_of(
     return constitutions[example.constitution_ids[response.constitution]]
 
 
-# --- one function a table ---------------------------------------------------------------------------------------------
+# --- tables of policies -----------------------------------------------------------------------------------------------
 
 
 def information(policies: list[Policy], estimator: Estimator) -> pd.DataFrame:
-    """Bound, losses and accuracies of each policy on its own responses and, from iteration 1, on the base model's.
+    """Bound, losses and accuracies of each scored policy on its own and, if trained, on the base model's responses.
 
     `max_bound` is log C; `difference` is the paired difference to the base model's bound on its own responses.
     """
+    details = ("row_loss", "column_loss", "row_accuracy", "column_accuracy")
+    header = ["policy", "iteration", "responses", *span("bound_nats", "bound"), "max_bound"]
+    header += [column for name in (*details, "difference") for column in span(name)] + ["n_queries", "n_matrices"]
+    base = by_query(
+        (record.query_id, statistics.information(record.mean, record.labels).bound)
+        for policy in policies
+        if policy.iteration == 0
+        for record in policy.own
+    )
     rows = []
-    base = None
     for policy in policies:
         sources = {"own": policy.own} | ({"base": policy.on_base} if policy.iteration else {})
         for source, scores in sources.items():
+            if not scores:
+                continue
             matrices = [(record.query_id, statistics.information(record.mean, record.labels)) for record in scores]
             bounds = by_query((query_id, matrix.bound) for query_id, matrix in matrices)
-            base = bounds if base is None else base  # the first one: iteration 0
-            row = {"iteration": policy.iteration, "responses": source}
+            row = policy.names | {"responses": source}
             row |= columns("bound_nats", estimator.of(bounds), "bound")
             row["max_bound"] = float(np.mean([math.log(len(e.constitution_ids)) for e in policy.examples]))
-            for name in ("row_loss", "column_loss", "row_accuracy", "column_accuracy"):
+            for name in details:
                 row |= columns(name, estimator.of(by_query((q, getattr(matrix, name)) for q, matrix in matrices)))
             row |= columns("difference", estimator.difference(bounds, base) if policy.iteration else NOTHING)
             rows.append(row | {"n_queries": len(bounds), "n_matrices": len(matrices)})
-    return pd.DataFrame(rows)
-
-
-def win_rates(policies: list[Policy], estimator: Estimator) -> pd.DataFrame:
-    """Wins, ties, losses and win rate of each trained policy against its comparator."""
-    rows = []
-    for policy in policies[1:]:
-        verdict = policy.verdicts[0]
-        result = estimator.win_rate(by_query((verdict.query_id, verdict.choice) for verdict in policy.verdicts))
-        row = {"policy": verdict.policy, "comparator": verdict.comparator, "judge": verdict.judge}
-        row |= {name: getattr(result, name) for name in ("wins", "ties", "losses", "invalid")}
-        row |= columns("win_rate", result.rate, "win")
-        names = ("wilson_low", "wilson_high", "sign_test_p", "n_queries", "n_verdicts")
-        rows.append(row | {name: getattr(result, name) for name in names})
-    return pd.DataFrame(rows)
+    return frame(rows, header)
 
 
 def adherence(
@@ -142,33 +188,41 @@ def adherence(
             for statement, degree in degrees.items():
                 found[names[statement]].append((example.query_id, degree))
         for (principle, wanted), values in found.items():
-            row = {"iteration": policy.iteration, "principle": principle}
-            row["polarity"] = "wanted" if wanted else "opposite"
+            row = policy.names | {"principle": principle, "polarity": polarity(wanted)}
             row |= columns("degree", estimator.of(by_query(values)))
             rows += [row | {"n_responses": len(values)}] if values else []
-    header = ["iteration", "principle", "polarity", "degree", "degree_low", "degree_high", "n_responses"]
-    return pd.DataFrame(rows, columns=header)  # without checks: no rows, but a header
+    return frame(rows, ["policy", "iteration", "principle", "polarity", *span("degree"), "n_responses"])
+
+
+def polarity(wanted: bool) -> str:
+    return "wanted" if wanted else "opposite"
 
 
 def lengths(
     policies: list[Policy], constitutions: dict[str, records.Constitution], estimator: Estimator
 ) -> pd.DataFrame:
     """Tokens and words of responses under the constitutions that want every principle, and under the others."""
+    units: dict[str, Callable[[records.Response], int | None]] = {
+        "tokens": lambda response: response.tokens,
+        "words": lambda response: words(response.text),
+    }
+    header = ["policy", "iteration", "polarity"]
+    header += [c for unit in units for name in ("mean", "median") for c in span(f"{name}_{unit}")] + ["n_responses"]
     rows = []
     for policy in policies:
-        for polarity in ("positive", "other"):
+        for kind in ("positive", "other"):
             chosen = [
                 (example.query_id, response)
                 for example, response in policy.responses
-                if constitution_of(example, response, constitutions).positive == (polarity == "positive")
+                if constitution_of(example, response, constitutions).positive == (kind == "positive")
             ]
-            row = {"iteration": policy.iteration, "polarity": polarity}
-            for unit, length in (("tokens", lambda r: r.tokens), ("words", lambda r: len(r.text.split()))):
-                values = by_query((query_id, length(response)) for query_id, response in chosen)
+            row = policy.names | {"polarity": kind}
+            for unit, length in units.items():
+                values = by_query((q, length(response)) for q, response in chosen if length(response) is not None)
                 row |= columns(f"mean_{unit}", estimator.of(values))
                 row |= columns(f"median_{unit}", estimator.of(values, statistics.median))
             rows += [row | {"n_responses": len(chosen)}] if chosen else []
-    return pd.DataFrame(rows)
+    return frame(rows, header)
 
 
 def degeneration(policies: list[Policy], rule: settings.Degeneration, estimator: Estimator) -> pd.DataFrame:
@@ -177,29 +231,32 @@ def degeneration(policies: list[Policy], rule: settings.Degeneration, estimator:
     Log-probabilities are means per token under the constitution a response was written for, in nats. Responses that
     become unlikely to the base model, while the policy finds them likely, have left what the base model can say.
     """
+    names = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
     rows = []
     for policy in policies:
         texts = [(example.query_id, response.text) for example, response in policy.responses]
-        degenerate = by_query((q, statistics.is_degenerate(text, rule.ngram, rule.max_repeated)) for q, text in texts)
-        repeated = by_query((q, statistics.repeated_ngram_share(text, rule.ngram)) for q, text in texts)
-        row = {"iteration": policy.iteration}
-        row |= columns("degenerate_share", estimator.of(degenerate))
-        row |= columns("repeated_share", estimator.of(repeated))
-        row |= columns("base_log_probability", estimator.of(_of_own_constitution(policy.by_base)))
-        row |= columns("own_log_probability", estimator.of(_of_own_constitution(policy.own)))
-        rows.append(row | {"n_responses": len(policy.responses)})
-    return pd.DataFrame(rows)
+        values = (
+            by_query((q, statistics.is_degenerate(text, rule.ngram, rule.max_repeated)) for q, text in texts),
+            by_query((q, statistics.repeated_ngram_share(text, rule.ngram)) for q, text in texts),
+            _of_own_constitution(policy.by_base),
+            _of_own_constitution(policy.own),
+        )
+        row = policy.names
+        for name, found in zip(names, values, strict=True):
+            row |= columns(name, estimator.of(found))
+        rows.append(row | {"n_responses": len(texts)})
+    return frame(rows, ["policy", "iteration", *(c for name in names for c in span(name)), "n_responses"])
 
 
-def _of_own_constitution(scores: list[records.Scores]) -> dict[str, list[float]]:
+def _of_own_constitution(scores: Sequence[records.Scores]) -> dict[str, list[float]]:
     """Query id -> entry of each response j at the row of the constitution it was written for."""
     return by_query((s.query_id, s.mean[label][j]) for s in scores for j, label in enumerate(s.labels))
 
 
 def training(policies: list[Policy]) -> pd.DataFrame:
     """All optimiser steps of all iterations."""
-    rows = [{"iteration": policy.iteration, **step} for policy in policies for step in policy.training]
-    return pd.DataFrame(rows, columns=["iteration", *TRAINING_FIELDS])
+    rows = [policy.names | step for policy in policies for step in policy.training]
+    return frame(rows, ["policy", "iteration", *TRAINING_FIELDS])
 
 
 def samples(
@@ -215,7 +272,6 @@ def samples(
     chosen = {answered[i] for i in drawn}
     rows: dict[tuple, dict] = {}
     for policy in policies:
-        name = f"iteration_{policy.iteration}" if policy.iteration else "base"
         for example, response in policy.responses:
             if example.query_id in chosen:
                 constitution = constitution_of(example, response, constitutions)
@@ -225,24 +281,251 @@ def samples(
                     "query": queries[example.query_id].text,
                     "constitution": "\n".join(statement.text for statement in constitution.statements),
                 })  # fmt: skip
-                row.setdefault(name, response.text)
+                row.setdefault(f"response_{policy.name}", response.text)
     return pd.DataFrame(list(rows.values()))
+
+
+# --- tables of verdicts -----------------------------------------------------------------------------------------------
+
+
+def length_control(comparisons: list[Comparison], estimator: Estimator) -> list[statistics.LengthControl]:
+    """The length-controlled win rate of each comparison, and the fit behind it.
+
+    A query's difficulty is what the other policies' verdicts on it say, by the same judge against the same comparator;
+    it is used where there are at least two others, and centred, so that zero is the average query.
+    """
+    fits = []
+    for comparison in comparisons:
+        others = [
+            other
+            for other in comparisons
+            if other.policy is not comparison.policy
+            and (other.comparator, other.judge) == (comparison.comparator, comparison.judge)
+        ]
+        hard = _difficulties(others) if len(others) >= 2 else {}
+        centre = float(np.mean([hard.get(v.query_id, 0.0) for v in comparison.verdicts]))
+        judged = by_query(
+            (v.query_id, Judged(v.preference, len(v.first) - len(v.second), hard.get(v.query_id, centre) - centre))
+            for v in comparison.verdicts
+        )
+        fits.append(statistics.length_controlled(judged, **asdict(estimator)))
+    return fits
+
+
+def _difficulties(comparisons: list[Comparison]) -> dict[str, float]:
+    """Query id -> its difficulty, from all verdicts on it."""
+    preferences = by_query((v.query_id, v.preference) for comparison in comparisons for v in comparison.verdicts)
+    return {query_id: statistics.difficulty(values) for query_id, values in preferences.items()}
+
+
+def win_rates(
+    comparisons: list[Comparison],
+    length_controlled: list[statistics.LengthControl],
+    evaluation: settings.Evaluation,
+    estimator: Estimator,
+) -> pd.DataFrame:
+    """Win rate of each policy against each comparator by each judge, and what tells how far to trust it."""
+    counts = ["wins", "ties", "losses", "invalid"]
+    details = ["standard_error", "wilson_low", "wilson_high", "sign_test_p", "n_queries", "n_verdicts"]
+    rows = []
+    for comparison, control in zip(comparisons, length_controlled, strict=True):
+        verdicts = comparison.verdicts
+        result = estimator.win_rate(verdicts)
+        preferences = by_query((v.query_id, v.preference) for v in verdicts)
+        answers = [answer for verdict in verdicts for answer in verdict.answers]
+        row = comparison.names | {name: getattr(result, name) for name in counts}
+        row |= columns("win_rate", result.rate, "win")
+        row |= {name: getattr(result, name) for name in details}
+        row["win_rate_without_invalid"] = result.rate_without_invalid
+        row |= columns("lc_win_rate", control.rate, "lc")
+        row["position_consistency"] = position_consistency(verdicts)
+        row["first_shown_share"] = first_shown_share(answers)
+        row["mean_words"] = float(np.mean([words(verdict.first) for verdict in verdicts]))
+        row["comparator_mean_words"] = float(np.mean([words(verdict.second) for verdict in verdicts]))
+        row["queries_needed"] = statistics.queries_needed(preferences, evaluation.wanted_width, evaluation.confidence)
+        row["invalid_answers"] = sum(answer.choice == "invalid" for answer in answers)
+        row["input_tokens"] = sum(answer.input_tokens for answer in answers)
+        row["output_tokens"] = sum(answer.output_tokens for answer in answers)
+        costs = [answer.cost for answer in answers if answer.cost is not None]
+        rows.append(row | {"cost": sum(costs) if costs else math.nan})
+    header = ["policy", "iteration", "comparator", "judge", *counts, *span("win_rate", "win"), "standard_error"]
+    header += ["win_rate_without_invalid", "wilson_low", "wilson_high", *span("lc_win_rate", "lc")]
+    header += ["position_consistency", "first_shown_share", "mean_words", "comparator_mean_words", "sign_test_p"]
+    header += ["sign_test_p_holm", "queries_needed", "invalid_answers", "input_tokens", "output_tokens", "cost"]
+    return frame(with_holm(rows, "sign_test_p"), [*header, "n_queries", "n_verdicts"])
+
+
+def position_consistency(verdicts: Iterable[records.Verdict]) -> float:
+    """Share of pairs whose two answers, one an order and both valid, say the same; NaN without such pairs."""
+    alike = []
+    for verdict in verdicts:
+        said = {answer.order: answer.choice for answer in verdict.answers if answer.choice != "invalid"}
+        if len(said) == 2:
+            alike.append(len(set(said.values())) == 1)
+    return float(np.mean(alike)) if alike else math.nan
+
+
+def first_shown_share(answers: Iterable[records.Answer]) -> float:
+    """Share of valid answers that the response shown first wins, a tie counting half.
+
+    NaN where pairs are shown in one order only: there the first response is always the same policy's.
+    """
+    valid = [answer for answer in answers if answer.choice != "invalid"]
+    if len({answer.order for answer in valid}) < 2:
+        return math.nan
+    points = [POINTS[a.choice] if a.order == "policy-first" else 1 - POINTS[a.choice] for a in valid]
+    return float(np.mean(points))
+
+
+def win_rates_by_principle(
+    comparisons: list[Comparison], constitutions: dict[str, records.Constitution], estimator: Estimator
+) -> pd.DataFrame:
+    """Win rates under the constitutions that hold each statement; one of several statements counts for each."""
+    pairs = dict.fromkeys(
+        (s.principle, wanted) for c in constitutions.values() for s in c.statements for wanted in (True, False)
+    )
+    held = {c.id: {(s.principle, s.wanted) for s in c.statements} for c in constitutions.values()}
+    rows = []
+    for comparison in comparisons:
+        for principle, wanted in pairs:
+            chosen = [v for v in comparison.verdicts if (principle, wanted) in held[v.constitution_id]]
+            if chosen:
+                row = comparison.names | {"principle": principle, "polarity": polarity(wanted)}
+                rows.append(row | _rate(chosen, estimator))
+    header = ["policy", "iteration", "comparator", "judge", "principle", "polarity", *span("win_rate", "win")]
+    header += ["sign_test_p", "sign_test_p_holm", "n_queries", "n_verdicts"]
+    return frame(with_holm(rows, "sign_test_p"), header)
+
+
+def win_rates_by_length(
+    comparisons: list[Comparison], queries: dict[str, records.Query], estimator: Estimator
+) -> pd.DataFrame:
+    """Win rates on the shortest, middle and longest third of the queries; `words_low` to `words_high` bound a third."""
+    rows = []
+    for comparison in comparisons:
+        judged = list(dict.fromkeys(verdict.query_id for verdict in comparison.verdicts))
+        size = {query_id: words(queries[query_id].text) for query_id in judged}
+        third = dict(zip(judged, groups([size[q] for q in judged], len(THIRDS)), strict=True))
+        for number, name in enumerate(THIRDS):
+            chosen = [verdict for verdict in comparison.verdicts if third[verdict.query_id] == number]
+            if chosen:
+                found = [size[verdict.query_id] for verdict in chosen]
+                row = comparison.names | {"third": name, "words_low": min(found), "words_high": max(found)}
+                rows.append(row | _rate(chosen, estimator))
+    header = ["policy", "iteration", "comparator", "judge", "third", "words_low", "words_high"]
+    return frame(rows, [*header, *span("win_rate", "win"), "n_queries", "n_verdicts"])
+
+
+def _rate(verdicts: list[records.Verdict], estimator: Estimator) -> dict[str, Any]:
+    """Cells of a win rate over some of the verdicts."""
+    result = estimator.win_rate(verdicts)
+    names = ("sign_test_p", "n_queries", "n_verdicts")
+    return columns("win_rate", result.rate, "win") | {name: getattr(result, name) for name in names}
+
+
+def comparisons_of_policies(comparisons: list[Comparison], estimator: Estimator) -> pd.DataFrame:
+    """Paired difference in win rate, `policy` minus `other_policy`, on the pairs that both were judged on."""
+    rows = []
+    for earlier, later in itertools.combinations(comparisons, 2):
+        if (earlier.comparator, earlier.judge) != (later.comparator, later.judge):
+            continue
+        first, second = ({v.key: v.preference for v in side.verdicts} for side in (later, earlier))
+        shared = [key for key in first if key in second]
+        if not shared:
+            continue
+        values = (by_query((key[0], side[key]) for key in shared) for side in (first, second))
+        found = statistics.paired_difference(*values, **asdict(estimator))
+        row = {"policy": later.policy.name, "other_policy": earlier.policy.name}
+        row |= {"comparator": later.comparator, "judge": later.judge}
+        row |= columns("difference", found.interval) | {"p": found.p}
+        rows.append(row | {"n_queries": len({key[0] for key in shared}), "n_verdicts": len(shared)})
+    header = ["policy", "other_policy", "comparator", "judge", *span("difference"), "p", "p_holm"]
+    return frame(with_holm(rows, "p"), [*header, "n_queries", "n_verdicts"])
+
+
+def agreement(comparisons: list[Comparison], estimator: Estimator) -> pd.DataFrame:
+    """How far every two judges agree, and all together where there are three, on each comparison and on all.
+
+    A panel is made of the verdicts of other judges, so it is left out of all together. No rows with a single judge.
+    """
+    said: dict[str, dict[tuple, str]] = {}  # judge -> (policy, comparator, key of the pair) -> choice
+    for comparison in comparisons:
+        for v in comparison.verdicts:
+            said.setdefault(comparison.judge, {})[comparison.policy.name, comparison.comparator, v.key] = v.choice
+    panels = {c.judge for c in comparisons if _is_panel(c, said.keys())}
+    teams = [(*pair, "cohen") for pair in itertools.combinations(said, 2)]
+    members = tuple(judge for judge in said if judge not in panels)
+    teams += [(*members, "fleiss")] if len(members) > 2 else []
+    rows = []
+    for policy, comparator in [*dict.fromkeys((c.policy.name, c.comparator) for c in comparisons), (None, None)]:
+        for *judges, measure in teams:
+            pairs = [key for key in said[judges[0]] if policy is None or key[:2] == (policy, comparator)]
+            pairs = [key for key in pairs if all(key in said[judge] for judge in judges)]
+            labels = by_query((key[2][0], [said[judge][key] for judge in judges]) for key in pairs)
+            found = statistics.agreement(labels, **asdict(estimator))
+            # Names of policies and judges hold no space.
+            row = {"policy": policy or "all policies", "comparator": comparator or "all comparators"}
+            row |= {"judge": judges[0], "other_judge": judges[1]} if measure == "cohen" else {"judge": "all judges"}
+            row |= {"measure": measure, "agreement": found.share, **columns("kappa", found.kappa)}
+            if pairs:
+                rows.append(row | {"n_queries": found.n_queries, "n_verdicts": found.n_verdicts})
+    header = ["policy", "comparator", "judge", "other_judge", "measure", "agreement", *span("kappa")]
+    return frame(rows, [*header, "n_queries", "n_verdicts"])
+
+
+def _is_panel(comparison: Comparison, judges: Iterable[str]) -> bool:
+    """True where the answers name other judges: a panel keeps its members' verdicts as answers."""
+    named = {answer.raw for verdict in comparison.verdicts for answer in verdict.answers}
+    return len(named) > 1 and named <= set(judges) - {comparison.judge}
+
+
+def length_bias(
+    comparisons: list[Comparison], length_controlled: list[statistics.LengthControl], estimator: Estimator
+) -> pd.DataFrame:
+    """Mean preference by how much longer the policy's response is, in bins of equal size, with the fit of all of them.
+
+    Lengths are in characters, `standardised` in units of `scale`, the standard deviation of the differences. The fit is
+    the log odds intercept + coefficient * tanh(standardised) of a query of average difficulty.
+    """
+    rows = []
+    for comparison, control in zip(comparisons, length_controlled, strict=True):
+        differences = [len(verdict.first) - len(verdict.second) for verdict in comparison.verdicts]
+        bins = groups(differences, LENGTH_BINS)
+        for number in np.unique(bins):
+            chosen = [(v, d) for v, d, b in zip(comparison.verdicts, differences, bins, strict=True) if b == number]
+            within = [difference for _, difference in chosen]
+            row = comparison.names | {"bin": int(number) + 1}
+            row |= {"difference_low": min(within), "difference_high": max(within)}
+            row["standardised"] = float(np.mean(within)) / control.scale
+            row |= columns("preference", estimator.of(by_query((v.query_id, v.preference) for v, _ in chosen)))
+            row |= {"intercept": control.intercept, "coefficient": control.coefficient, "scale": control.scale}
+            rows.append(row | {"n_verdicts": len(chosen)})
+    header = ["policy", "iteration", "comparator", "judge", "bin", "difference_low", "difference_high", "standardised"]
+    return frame(rows, [*header, *span("preference"), "intercept", "coefficient", "scale", "n_verdicts"])
+
+
+# --- the short table --------------------------------------------------------------------------------------------------
 
 
 def summary(
     policies: list[Policy], information: pd.DataFrame, win_rates: pd.DataFrame, degeneration: pd.DataFrame
 ) -> pd.DataFrame:
-    """One row an iteration, of the other tables. The base model has no win rate: it would be judged against itself."""
-    own = information[information["responses"] == "own"].set_index("iteration")
-    shares = degeneration.set_index("iteration")["degenerate_share"]
-    wins = ["win_rate", "win_low", "win_high"]
+    """One row a policy, of the other tables; the win rate is that by the first judge against the first comparator.
+
+    The comparator has no win rate: it would be judged against itself.
+    """
+    bounds = [*span("bound_nats", "bound"), "row_accuracy", "column_accuracy"]
+    wins = [*span("win_rate", "win"), "lc_win_rate"]
+    own = information[information["responses"] == "own"]
+    first = win_rates[(win_rates[["comparator", "judge"]] == win_rates.iloc[0][["comparator", "judge"]]).all(axis=1)]
     rows = []
     for policy in policies:
-        t = policy.iteration
-        row = {"iteration": t}
-        row |= own.loc[t, ["bound_nats", "bound_low", "bound_high", "row_accuracy", "column_accuracy"]].to_dict()
-        row |= win_rates.iloc[t - 1][wins].to_dict() if t else dict.fromkeys(wins, math.nan)
-        row["response_tokens"] = float(np.mean([response.tokens for _, response in policy.responses]))
-        row["degenerate_share"] = shares[t]
+        row = {"iteration": policy.iteration, "policy": policy.name}
+        for table, names in ((own, bounds), (first, wins), (degeneration, ["degenerate_share"])):
+            of_policy = table[table["policy"] == policy.name]
+            row |= of_policy.iloc[0][names].to_dict() if len(of_policy) else dict.fromkeys(names, math.nan)
+        tokens = [response.tokens for _, response in policy.responses if response.tokens is not None]
+        row["response_tokens"] = float(np.mean(tokens)) if tokens else math.nan
         rows.append(row | {"n_queries": len({example.query_id for example in policy.examples})})
-    return pd.DataFrame(rows)
+    header = ["iteration", "policy", *bounds, *wins, "response_tokens", "degenerate_share", "n_queries"]
+    return frame(rows, header)

@@ -176,6 +176,11 @@ def writer_model(wildcards):
     return prepared(writer.model) if writer.kind == "local" else []
 
 
+def writer_server(wildcards):
+    """The server of a writer that the workflow serves itself."""
+    return in_experiment("servers/writer.json").format(**wildcards) if writer_of(wildcards).serve else []
+
+
 def judge_of(wildcards):
     return SETTINGS.judges[wildcards.judge]
 
@@ -189,7 +194,9 @@ def judge_model(wildcards):
 def judge_server(wildcards):
     """The server of a judge that the workflow serves itself; each job has its own."""
     name = f"judge-{wildcards.judge}-{wildcards.policy}-vs-{wildcards.comparator}"
-    return in_experiment(f"servers/{name}.json").format(**wildcards) if getattr(judge_of(wildcards), "serve", None) else []
+    return (
+        in_experiment(f"servers/{name}.json").format(**wildcards) if getattr(judge_of(wildcards), "serve", None) else []
+    )
 
 
 def flag(name, value):

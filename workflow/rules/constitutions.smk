@@ -5,6 +5,7 @@ rule write_principles:
     input:
         principles=lambda w: f"{SETTINGS.root.constitutions}/{settings_of(w).constitutions.principles}.yaml",
         model=writer_model,
+        server=writer_server,
     output:
         in_experiment("principles.jsonl"),
     log:
@@ -20,11 +21,12 @@ rule write_principles:
         code=code_digest("write_principles"),
         writer=lambda wildcards: as_json(writer_of(wildcards)),
         name=lambda wildcards: settings_of(wildcards).constitutions.writer,
-        model=lambda wildcards, input: f"--model {input.model}" if input.model else "",
+        model=lambda wildcards, input: flag("model", input.model),
+        server=lambda wildcards, input: flag("server", input.server),
         seed=seed_of,
     shell:
         stage("write_principles") + "--principles {input.principles:q} --writer {params.writer:q} "
-        "--writer-name {params.name:q} {params.model} --seed {params.seed} --output {output:q}"
+        "--writer-name {params.name:q} {params.model} {params.server} --seed {params.seed} --output {output:q}"
 
 
 rule build_constitutions:

@@ -1,13 +1,15 @@
 """Tables, figures and the report of an experiment."""
 
-FIGURES = [
-    f"figures/{name}.{suffix}"
-    for name in ("win_rate", "bound", "adherence", "length", "degeneration", "training")
-    for suffix in ("pdf", "png")
-]
+FIGURES = ["win_rate", "win_rate_by_principle", "length_bias", "length", "degeneration", "adherence"]
+TRAINING_FIGURES = ["bound", "training"]  # of experiments that train
 TABLES = [
-    "information",
     "win_rates",
+    "win_rates_by_principle",
+    "win_rates_by_length",
+    "comparisons",
+    "agreement",
+    "length_bias",
+    "information",
     "adherence",
     "lengths",
     "degeneration",
@@ -16,14 +18,38 @@ TABLES = [
 ]
 
 
+def figures_of(experiment):
+    """The files of all figures of an experiment."""
+    imported = SETTINGS.experiments[experiment].imported
+    names = FIGURES if imported else FIGURES + TRAINING_FIGURES
+    return [f"{RESULTS}/{experiment}/figures/{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
+
+
+def drawn(names):
+    """Output of a rule that draws figures: each for print, and for the screen and the workflow's report."""
+    for name in names:
+        yield in_experiment(f"figures/{name}.pdf")
+        yield report(
+            in_experiment(f"figures/{name}.png"),
+            caption=f"../report/{name}.rst",
+            category="{experiment}",
+            labels={"shows": name.replace("_", " "), "kind": "figure"},
+        )
+
+
+def where_trained(files):
+    """Input function: nothing where responses are imported, for there was no training and no model to score them."""
+    return lambda wildcards: [] if settings_of(wildcards).imported else files(wildcards)
+
+
 rule tabulate:
     input:
         constitutions=in_experiment("constitutions.jsonl"),
         queries=in_experiment("queries/eval.jsonl"),
-        responses=of_every_policy("eval/responses.jsonl"),
-        information=of_every_policy("eval/information.jsonl"),
+        responses=of_policies("eval/responses.jsonl"),
+        information=where_trained(of_every_policy("eval/information.jsonl")),
         verdicts=verdicts_of,
-        training=of_every_policy("training.jsonl", first=1),
+        training=where_trained(of_every_policy("training.jsonl", first=1)),
     output:
         summary=report(
             in_experiment("tables/summary.csv"),
@@ -42,14 +68,14 @@ rule tabulate:
         mem_mb=1000,
     params:
         code=code_digest("tabulate"),
-        judge=lambda wildcards: settings_of(wildcards).evaluation.judge,
+        policies=lambda wildcards: settings_of(wildcards).policies(),
         evaluation=slice_of("evaluation"),
         seed=seed_of,
         folder=lambda wildcards, output: os.path.dirname(output.summary),
     shell:
         stage("tabulate") + "--constitutions {input.constitutions:q} --queries {input.queries:q} "
         "--responses {input.responses:q} --information {input.information:q} --verdicts {input.verdicts:q} "
-        "--training {input.training:q} --judge {params.judge} --evaluation {params.evaluation:q} "
+        "--training {input.training:q} --policies {params.policies:q} --evaluation {params.evaluation:q} "
         "--seed {params.seed} --output {params.folder:q}"
 
 
@@ -58,26 +84,13 @@ rule plot_figures:
         summary=rules.tabulate.output.summary,
         others=rules.tabulate.output.others,
     output:
-        [
-            (
-                report(
-                    in_experiment(path),
-                    caption=f"../report/{Path(path).stem}.rst",
-                    category="{experiment}",
-                    labels={
-                        "shows": Path(path).stem.replace("_", " "),
-                        "kind": "figure",
-                    },
-                )
-                if path.endswith(".png")
-                else in_experiment(path)
-            )
-            for path in FIGURES
-        ],
+        list(drawn(FIGURES + TRAINING_FIGURES)),
     log:
         in_experiment("logs/plot_figures.log"),
     benchmark:
         in_experiment("benchmarks/plot_figures.tsv")
+    wildcard_constraints:
+        experiment=TRAINED,
     conda:
         "../../envs/sami.yaml"
     resources:
@@ -85,20 +98,29 @@ rule plot_figures:
     params:
         code=code_digest("plot_figures"),
         tables=lambda wildcards, input: os.path.dirname(input.summary),
+        figures=lambda wildcards, output: list(dict.fromkeys(Path(path).stem for path in output)),
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        stage("plot_figures") + "--tables {params.tables:q} --title {wildcards.experiment} --output {params.folder:q}"
+        stage("plot_figures") + "--tables {params.tables:q} --figures {params.figures:q} "
+        "--title {wildcards.experiment} --output {params.folder:q}"
+
+
+use rule plot_figures as plot_imported_figures with:
+    output:
+        list(drawn(FIGURES)),
+    wildcard_constraints:
+        experiment=IMPORTED,
 
 
 rule build_report:
     input:
         summary=rules.tabulate.output.summary,
-        figures=rules.plot_figures.output,
+        figures=lambda wildcards: figures_of(wildcards.experiment),
         constitutions=in_experiment("constitutions.jsonl"),
         queries=in_experiment("queries/eval.jsonl"),
-        responses=of_every_policy("eval/responses.jsonl"),
+        responses=of_policies("eval/responses.jsonl"),
         verdicts=verdicts_of,
-        template=os.path.relpath(provenance.SOURCE / "report.html.j2"),
+        page=[os.path.relpath(provenance.SOURCE / "report" / name) for name in ("page.html.j2", "page.css", "page.js")],
     output:
         report(
             in_experiment("report.html"),
@@ -118,12 +140,14 @@ rule build_report:
         code=code_digest("build_report"),
         tables=lambda wildcards, input: os.path.dirname(input.summary),
         figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
+        policies=lambda wildcards: settings_of(wildcards).policies(),
+        evaluation=slice_of("evaluation"),
         provenance=lambda wildcards: [
             f"{RESULTS}/{wildcards.experiment}/tables",
-            *of_every_policy("model", first=1)(wildcards),
+            *([] if settings_of(wildcards).imported else of_every_policy("model", first=1)(wildcards)),
         ],
     shell:
         stage("build_report") + "--tables {params.tables:q} --figures {params.figures:q} "
-        "--constitutions {input.constitutions:q} --queries {input.queries:q} --responses {input.responses:q} "
-        "--verdicts {input.verdicts:q} --provenance {params.provenance:q} --title {wildcards.experiment} "
-        "--output {output:q}"
+        "--constitutions {input.constitutions:q} --queries {input.queries:q} --policies {params.policies:q} "
+        "--responses {input.responses:q} --verdicts {input.verdicts:q} --evaluation {params.evaluation:q} "
+        "--provenance {params.provenance:q} --title {wildcards.experiment} --output {output:q}"

@@ -11,6 +11,8 @@ rule build_queries:
         in_experiment("logs/build_queries.log"),
     benchmark:
         in_experiment("benchmarks/build_queries.tsv")
+    wildcard_constraints:
+        experiment=TRAINED,
     conda:
         "../../envs/sami.yaml"
     resources:

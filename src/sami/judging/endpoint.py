@@ -128,7 +128,7 @@ def judge(
         from sami import serving
 
         base_url, model = serving.wait(Path(server))
-        address = Address(model, base_url, None, judge.key_variable)
+        address = Address(model, base_url, None, None)
     questions = [[Question(judge, address.model, pair, order) for order in orders(pair, judge, seed)] for pair in pairs]
     with Answers(answers) as kept:
         purchase = Purchase([q for of_pair in questions for q in of_pair], kept, limits, account)

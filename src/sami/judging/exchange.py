@@ -57,7 +57,7 @@ class Address:
     model: str
     base_url: str | None
     api_version: str | None
-    key_variable: str
+    key_variable: str | None  # None for a server of our own, which no key is sent to
 
 
 class Asker(Protocol):

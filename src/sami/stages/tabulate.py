@@ -1,14 +1,14 @@
 """Turns the records of all policies of an experiment into tables; every estimate comes with its interval over queries.
 
-Reads   constitutions (Constitution), held-out queries (Query); for each iteration 0..T responses (Example) and
-        log-probabilities (Scores); for each iteration 1..T verdicts (Verdict) and the training log
-Writes  a folder of CSV files: summary, information, win_rates, adherence, lengths, degeneration, training, samples
+Reads   constitutions (Constitution), held-out queries (Query); the responses (Example) of every policy; verdicts
+        (Verdict) on them; and of the policies that have them, log-probabilities (Scores) and training logs
+Writes  a folder of CSV files: summary, win_rates, win_rates_by_principle, win_rates_by_length, comparisons, agreement,
+        length_bias, information, adherence, lengths, degeneration, training, samples
 
     python -m sami.stages.tabulate --help
 """
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,88 +17,178 @@ import pandas as pd
 
 from sami import records, settings, tables
 from sami.errors import UserError
+from sami.policies import iteration_of
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 
 SAMPLED_QUERIES = 6
-FORMATS = {"learning_rate": ".3e", "kl": ".3e", "sign_test_p": ".3g"}  # all other numbers: four decimals
+P_VALUES = ("sign_test_p", "sign_test_p_holm", "p", "p_holm")
+FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
 
 
-def load(
-    responses: list[str], information: list[str], verdicts: list[str], training: list[str], judge: str
+def load_policies(
+    names: list[str], responses: list[Path], information: list[Path], training: list[Path]
 ) -> list[tables.Policy]:
-    """Reads the files of the policies 0..T, in order. Raises UserError where files or records are missing."""
-    last = len(responses) - 1
-    for flag, files, expected in (
-        ("--information", information, last + 1),
-        ("--verdicts", verdicts, last),
-        ("--training", training, last),
-    ):
-        if len(files) != expected:
-            raise UserError(
-                f"{flag}: found {len(files)} files, expected {expected} to go with {last + 1} files of --responses "
-                "(--responses and --information: one for each iteration 0..T; --verdicts and --training: 1..T)."
-            )
-    policies, base = [], None
-    for t, file in enumerate(responses):
-        examples = records.read(records.Example, file)
-        base = base or examples
-        check_same_questions(examples, base, t, file)
-        own, on_base, by_base = scores_of(information[t], t, examples, base)
-        judged = verdicts_of(verdicts[t - 1], t, judge) if t else []
-        trained = training_of(training[t - 1]) if t else []
-        policies.append(tables.Policy(t, examples, own, on_base, by_base, judged, trained))
-    return policies
+    """Reads what there is of each policy.
+
+    Args:
+        names, responses: the policies and their files, in one order; the base model is iteration-0.
+        information: of the policies that were scored, in any order.
+        training: of iterations 1, 2, ... as they come in `names`, or none at all.
+
+    Raises:
+        UserError: files or records are missing, or do not belong to these policies.
+    """
+    if len(names) != len(responses) or len(set(names)) < len(names) or settings.BASE not in names:
+        raise UserError(
+            f"--policies: found {', '.join(names)}, expected one name of its own for each of the {len(responses)} "
+            f"files of --responses, {settings.BASE} (the base model) among them."
+        )
+    trained = [name for name in names if iteration_of(name)]
+    if training and len(training) != len(trained):
+        raise UserError(
+            f"--training: found {len(training)} files, expected {len(trained)}, one for each of "
+            f"{', '.join(trained) or 'no trained policy'}, in this order, or none."
+        )
+    examples = {name: records.read(records.Example, file) for name, file in zip(names, responses, strict=True)}
+    for name, file in zip(names, responses, strict=True):
+        check_examples(name, examples[name], examples[settings.BASE], file)
+    scores = scores_by_policy(information, [settings.BASE, *trained])
+    logs = dict(zip(trained, map(training_of, training), strict=False))
+    return [
+        tables.Policy(
+            name,
+            iteration_of(name),
+            examples[name],
+            *(scores_of(name, *scores[name], examples) if name in scores else ()),
+            training=logs.get(name, ()),
+        )
+        for name in names
+    ]
 
 
-def check_same_questions(examples: list[records.Example], base: list[records.Example], t: int, file: str) -> None:
-    """Raises UserError where there are no examples, or policies answer other queries than the base model."""
+def check_examples(name: str, examples: list[records.Example], base: list[records.Example], file: Path) -> None:
+    """Raises UserError where a file is of another policy, or of other queries than the base model's."""
+    others = sorted({example.policy for example in examples} - {name})
+    if others:
+        raise UserError(
+            f"{file}: found responses of the policy '{others[0]}', expected those of '{name}' by the order of "
+            "--policies. Name the files of --responses in that order."
+        )
     apart = sorted({example.key for example in base} ^ {example.key for example in examples})
     if not examples or apart:
         first = f"; first: query '{apart[0][0]}', set '{apart[0][1]}'" if apart else ""
         raise UserError(
             f"{file}: found {len(examples)} examples, expected those of the {len(base)} queries that the base model "
-            f"answered ({len(apart)} differ{first}). Make the held-out responses of iteration 0 and {t} again."
+            f"answered ({len(apart)} differ{first}). Make the held-out responses of {settings.BASE} and {name} again."
         )
 
 
+def scores_by_policy(files: list[Path], iterations: list[str]) -> dict[str, tuple[Path, list[records.Scores]]]:
+    """Policy -> the file of its log-probabilities and what is in it; the base model's holds nothing of another policy.
+
+    Raises:
+        UserError: a file is not of one of the iterations, or is the second of one.
+    """
+    found: dict[str, tuple[Path, list[records.Scores]]] = {}
+    for file in files:
+        scores = records.read(records.Scores, file)
+        named = {name for record in scores for name in (record.scorer, record.responses_of)}
+        (name, *others) = sorted(named - {settings.BASE}) or [settings.BASE]
+        if not scores or others or name not in iterations or name in found:
+            raise UserError(
+                f"{file}: found log-probabilities of {', '.join(sorted(named)) or 'nothing'}"
+                f"{f', which {found[name][0]} holds too' if name in found else ''}; expected those of one of "
+                f"{', '.join(iterations)} and the base model, and one file for each. Check --information."
+            )
+        found[name] = file, scores
+    return found
+
+
 def scores_of(
-    file: str, t: int, examples: list[records.Example], base: list[records.Example]
+    name: str, file: Path, scores: list[records.Scores], examples: dict[str, list[records.Example]]
 ) -> list[list[records.Scores]]:
-    """The three groups of scores of iteration t: of its responses, of the base model's, and of its own by the base.
+    """The three groups of scores of a policy: of its responses, of the base model's, and of its own by the base.
 
     An example with an empty response has no scores.
     """
-    scores = records.read(records.Scores, file)
     groups = []
-    for scorer, answered, scored in ((t, t, examples), (t, 0, base), (0, t, examples)):
-        names = f"iteration-{scorer}", f"iteration-{answered}"
-        group = [record for record in scores if (record.scorer, record.responses_of) == names]
-        expected = sorted(e.key for e in scored if all(response.text for response in e.responses))
+    for scorer, answered in ((name, name), (name, settings.BASE), (settings.BASE, name)):
+        group = [record for record in scores if (record.scorer, record.responses_of) == (scorer, answered)]
+        expected = sorted(e.key for e in examples[answered] if all(response.text for response in e.responses))
         if sorted((record.query_id, record.set_id) for record in group) != expected:
             raise UserError(
-                f"{file}: found {len(group)} records with scorer '{names[0]}' and responses_of '{names[1]}', expected "
+                f"{file}: found {len(group)} records with scorer '{scorer}' and responses_of '{answered}', expected "
                 f"one for each of the {len(expected)} examples without an empty response. Estimate the information of "
-                f"iteration {t} again."
+                f"{name} again."
             )
         groups.append(group)
     return groups
 
 
-def verdicts_of(file: str, t: int, judge: str) -> list[records.Verdict]:
-    """The verdicts of one judge on the policy of iteration t against one comparator."""
-    verdicts = records.read(records.Verdict, file)
-    kinds = {(verdict.policy, verdict.comparator, verdict.judge) for verdict in verdicts}
-    if len(kinds) != 1 or (verdicts[0].policy, verdicts[0].judge) != (f"iteration-{t}", judge):
+def load_comparisons(
+    files: list[Path], policies: list[tables.Policy], evaluation: settings.Evaluation
+) -> list[tables.Comparison]:
+    """Reads verdicts, and orders them by comparator and judge as in the settings, and by policy.
+
+    Raises:
+        UserError: a file is not what one judge says of one policy's responses against one comparator's, all of them, or
+            is the second of its kind.
+    """
+    by_name = {policy.name: policy for policy in policies}
+    comparators = [name for name in map(settings.policy_name, evaluation.comparators) if name in by_name]
+    found: dict[tuple[int, int, int], tuple[Path, tables.Comparison]] = {}
+    for file in files:
+        verdicts = records.read(records.Verdict, file)
+        kinds = sorted({(verdict.policy, verdict.comparator, verdict.judge) for verdict in verdicts})
+        policy, comparator, judge = kinds[0] if len(kinds) == 1 else (None, None, None)
+        if policy not in by_name or comparator not in comparators or judge not in evaluation.judges:
+            raise UserError(
+                f"{file}: found verdicts of (policy, comparator, judge) {kinds or 'none'}, expected those of one "
+                f"policy among {', '.join(by_name)}, one comparator among {', '.join(comparators)} and one judge among "
+                f"{', '.join(evaluation.judges)}. Check --verdicts, or judge these responses again."
+            )
+        check_verdicts(file, verdicts, by_name[policy], by_name[comparator])
+        order = comparators.index(comparator), evaluation.judges.index(judge), list(by_name).index(policy)
+        if order in found:
+            raise UserError(
+                f"{file}: found the verdicts of '{judge}' on {policy} against {comparator}, which {found[order][0]} "
+                "holds too; expected one file of each. Check --verdicts."
+            )
+        found[order] = file, tables.Comparison(by_name[policy], comparator, judge, verdicts)
+    return [comparison for _, (_, comparison) in sorted(found.items(), key=lambda item: item[0])]
+
+
+def check_verdicts(
+    file: Path, verdicts: list[records.Verdict], policy: tables.Policy, comparator: tables.Policy
+) -> None:
+    """Raises UserError where verdicts are not on the responses of these policies, each pair once."""
+    first, second = texts_of(policy), texts_of(comparator)
+    judged = {verdict.key: verdict for verdict in verdicts}
+    if len(judged) < len(verdicts) or judged.keys() != first.keys():
         raise UserError(
-            f"{file}: found verdicts of (policy, comparator, judge) {sorted(kinds) or 'none'}, expected those on "
-            f"iteration-{t} against one comparator by the judge '{judge}'. Judge these responses again."
+            f"{file}: found {len(verdicts)} verdicts on {len(judged)} pairs, expected one on each of the {len(first)} "
+            f"responses of {policy.name}. Judge these responses again."
         )
-    return verdicts
+    for key, verdict in judged.items():
+        if (verdict.first, verdict.second) != (first[key], second.get(key)):
+            raise UserError(
+                f"{file}: query '{key[0]}', constitution '{key[2]}': the verdict is on other texts than the responses "
+                f"of {policy.name} and {comparator.name} in --responses. Judge these responses again."
+            )
 
 
-def training_of(file: str) -> list[dict[str, Any]]:
+def texts_of(policy: tables.Policy) -> dict[tuple[str, str, str, int], str]:
+    """Key of the pair -> response."""
+    return {
+        (*example.key, example.constitution_ids[response.constitution], number): response.text
+        for example in policy.examples
+        for number, response in enumerate(example.responses)
+    }
+
+
+def training_of(file: Path) -> list[dict[str, Any]]:
     """The steps of one training log, in the order of `tables.TRAINING_FIELDS`."""
     steps = []
     for number, step in records.read_json_lines(file):
@@ -113,7 +203,7 @@ def training_of(file: str) -> list[dict[str, Any]]:
     return steps
 
 
-def check_references(policies: list[tables.Policy], constitutions: dict, queries: dict, files: list[str]) -> None:
+def check_references(policies: list[tables.Policy], constitutions: dict, queries: dict, files: list[Path]) -> None:
     """Raises UserError where responses name a query or a constitution that is not known."""
     for policy, file in zip(policies, files, strict=True):
         for example in policy.examples:
@@ -127,6 +217,7 @@ def check_references(policies: list[tables.Policy], constitutions: dict, queries
 
 def tabulate(
     policies: list[tables.Policy],
+    comparisons: list[tables.Comparison],
     constitutions: dict[str, records.Constitution],
     queries: dict[str, records.Query],
     evaluation: settings.Evaluation,
@@ -135,12 +226,18 @@ def tabulate(
     """All tables by name."""
     estimator = tables.Estimator(evaluation.bootstrap_samples, evaluation.confidence, seed)
     information = tables.information(policies, estimator)
-    win_rates = tables.win_rates(policies, estimator)
+    controlled = tables.length_control(comparisons, estimator)
+    win_rates = tables.win_rates(comparisons, controlled, evaluation, estimator)
     degeneration = tables.degeneration(policies, evaluation.degeneration, estimator)
     return {
         "summary": tables.summary(policies, information, win_rates, degeneration),
-        "information": information,
         "win_rates": win_rates,
+        "win_rates_by_principle": tables.win_rates_by_principle(comparisons, constitutions, estimator),
+        "win_rates_by_length": tables.win_rates_by_length(comparisons, queries, estimator),
+        "comparisons": tables.comparisons_of_policies(comparisons, estimator),
+        "agreement": tables.agreement(comparisons, estimator),
+        "length_bias": tables.length_bias(comparisons, controlled, estimator),
+        "information": information,
         "adherence": tables.adherence(policies, constitutions, estimator),
         "lengths": tables.lengths(policies, constitutions, estimator),
         "degeneration": degeneration,
@@ -151,10 +248,10 @@ def tabulate(
 
 def cell(value: Any, column: str) -> Any:
     """Text of a cell: the same bytes for the same number on every machine; empty for a missing number."""
+    if pd.isna(value):
+        return ""
     if not isinstance(value, float | np.floating):
         return value
-    if math.isnan(value):
-        return ""
     text = format(value, FORMATS.get(column, ".4f"))
     return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0000"
 
@@ -170,9 +267,10 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> None:
 def main(arguments) -> None:
     constitutions = {c.id: c for c in records.read(records.Constitution, arguments.constitutions)}
     queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
-    policies = load(arguments.responses, arguments.information, arguments.verdicts, arguments.training, arguments.judge)
+    policies = load_policies(arguments.policies, arguments.responses, arguments.information, arguments.training)
     check_references(policies, constitutions, queries, arguments.responses)
-    frames = tabulate(policies, constitutions, queries, arguments.evaluation, arguments.seed)
+    comparisons = load_comparisons(arguments.verdicts, policies, arguments.evaluation)
+    frames = tabulate(policies, comparisons, constitutions, queries, arguments.evaluation, arguments.seed)
     write(frames, arguments.output)
     log.info("%d policies on %d held-out queries: %d tables", len(policies), len(queries), len(frames))
 
@@ -181,11 +279,11 @@ if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--constitutions", "constitutions, one record a line")
     stage.input("--queries", "held-out queries, one record a line")
-    stage.input("--responses", "examples of iteration 0, 1, ..., T, in order", nargs="+")
-    stage.input("--information", "log-probabilities of iteration 0, 1, ..., T, in order", nargs="+")
-    stage.input("--verdicts", "verdicts on iteration 1, ..., T, in order", nargs="+")
-    stage.input("--training", "training logs of iteration 1, ..., T, in order", nargs="+")
-    stage.setting("--judge", "name of the judge of the verdicts")
+    stage.setting("--policies", "names of the policies, iteration-0 (the base model) among them", nargs="+")
+    stage.input("--responses", "their examples, in the same order", nargs="+")
+    stage.input("--verdicts", "verdicts, one file for each policy, comparator and judge, in any order", nargs="+")
+    stage.input("--information", "log-probabilities of the policies scored", nargs="*", required=False, default=[])
+    stage.input("--training", "training logs of iteration 1, 2, ..., in order", nargs="*", required=False, default=[])
     stage.structured("--evaluation", settings.Evaluation, "how policies are compared")
     stage.setting("--seed", "seed of the bootstrap and of the choice of samples", type=int)
     stage.output("--output", "folder of tables to write")

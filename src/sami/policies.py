@@ -1,0 +1,9 @@
+"""Names of policies: iteration-0 is the base model, iteration-1, ... were trained, others are models beside them."""
+
+import re
+
+
+def iteration_of(policy: str) -> int | None:
+    """Number of the iteration that a policy's name says; None for other models."""
+    number = re.fullmatch(r"iteration-(\d+)", policy)
+    return int(number[1]) if number else None
