@@ -50,7 +50,7 @@ def test_whole_run(finished):
     lines = (folder / "tables/summary.csv").read_text().splitlines()
     assert lines[0] == (
         "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
-        "response_tokens,degenerate_share,n_queries"
+        "response_tokens,degenerate_share,n_queries,policy,lc_win_rate"
     )
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2", "3"]
     for t in (1, 2, 3):
@@ -308,4 +308,7 @@ def test_judge_behind_an_endpoint(finished, copy, tmp_path):
     (copy.folder / "config/judges/longer.yaml").write_text(yaml.safe_dump({**judge, "base_url": url}))
     assert copy.planned() == set()
     # The server is gone, but its answers are kept: the same questions need none.
-    copy.run("--forcerun", "judge_responses")
+    verdicts = "results/quickstart/iteration-2/eval/verdicts-longer-vs-iteration-1.jsonl"
+    before = (copy.folder / verdicts).read_bytes()
+    copy.run(verdicts, "--forcerun", verdicts)
+    assert (copy.folder / verdicts).read_bytes() == before

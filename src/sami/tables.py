@@ -515,17 +515,17 @@ def summary(
     The comparator has no win rate: it would be judged against itself.
     """
     bounds = [*span("bound_nats", "bound"), "row_accuracy", "column_accuracy"]
-    wins = [*span("win_rate", "win"), "lc_win_rate"]
+    wins = span("win_rate", "win")
     own = information[information["responses"] == "own"]
     first = win_rates[(win_rates[["comparator", "judge"]] == win_rates.iloc[0][["comparator", "judge"]]).all(axis=1)]
     rows = []
     for policy in policies:
         row = {"iteration": policy.iteration, "policy": policy.name}
-        for table, names in ((own, bounds), (first, wins), (degeneration, ["degenerate_share"])):
+        for table, names in ((own, bounds), (first, [*wins, "lc_win_rate"]), (degeneration, ["degenerate_share"])):
             of_policy = table[table["policy"] == policy.name]
             row |= of_policy.iloc[0][names].to_dict() if len(of_policy) else dict.fromkeys(names, math.nan)
         tokens = [response.tokens for _, response in policy.responses if response.tokens is not None]
         row["response_tokens"] = float(np.mean(tokens)) if tokens else math.nan
         rows.append(row | {"n_queries": len({example.query_id for example in policy.examples})})
-    header = ["iteration", "policy", *bounds, *wins, "response_tokens", "degenerate_share", "n_queries"]
+    header = ["iteration", *bounds, *wins, "response_tokens", "degenerate_share", "n_queries", "policy", "lc_win_rate"]
     return frame(rows, header)

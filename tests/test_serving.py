@@ -1,0 +1,138 @@
+"""Model servers: the real one with a tiny model, how it ends, and the workflow that starts one for its writer and judge."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from workflow_project import TINY, Project
+
+from sami import chat, serving
+from sami.errors import UserError
+
+pytest.importorskip("uvicorn", reason="needs pip install 'transformers[serving]'")
+
+
+@pytest.fixture(autouse=True)
+def proxy_that_is_none(monkeypatch):
+    """A proxy in the environment must not stand between a job and its server."""
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    chat._client.cache_clear()
+
+
+@contextlib.contextmanager
+def stage(model: Path, folder: Path):
+    """The running stage; it is killed at the end, whatever happens."""
+    command = [sys.executable, "-m", "sami.stages.serve_model", "--threads", "1", "--model", model]
+    command += ["--server", folder / "server.json", "--server-log", folder / "server.log"]
+    (folder / "server.json").touch()  # as the workflow does
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait()
+
+
+def ask(base_url: str, model: str, temperature: float, seed: int) -> str:
+    return chat.complete(
+        [{"role": "user", "content": "How is an egg boiled?"}], model=model, base_url=base_url, seed=seed,
+        key_variable="NO_SUCH_KEY", temperature=temperature, max_tokens=12, timeout_seconds=60,
+    )  # fmt: skip
+
+
+def test_server_answers_samples_and_stops(tiny, tmp_path):
+    with stage(tiny, tmp_path) as running:
+        base_url, model = serving.wait(tmp_path / "server.json")
+        assert re.fullmatch(rf"{tiny.name}-[0-9a-f]{{16}}", model)  # the weights, and no path of this machine
+        likeliest = ask(base_url, model, 0.0, seed=1)
+        assert likeliest == ask(base_url, model, 0.0, seed=2)
+        drawn = [ask(base_url, model, 1.0, seed) for seed in (1, 1, 2, 3)]
+        assert drawn[0] == drawn[1]
+        assert len(set(drawn)) == 3
+        child = psutil.Process(running.pid).children()[0]
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=10) == 0
+    assert not child.is_running()
+    assert not (tmp_path / "server.json").exists()
+    with pytest.raises(UserError, match="server.json: there is no such file, so the model server has been stopped"):
+        serving.wait(tmp_path / "server.json")
+
+
+def test_killed_stage_takes_its_server_with_it(tiny, tmp_path):
+    with stage(tiny, tmp_path) as running:
+        serving.wait(tmp_path / "server.json")
+        child = psutil.Process(running.pid).children()[0]
+        running.kill()
+        running.wait()
+        with pytest.raises(UserError, match=f"the model server has ended. See what it says in {tmp_path}/server.log"):
+            serving.wait(tmp_path / "server.json")
+    _, alive = psutil.wait_procs([child], timeout=10)
+    assert not alive
+
+
+def test_model_that_cannot_be_loaded_leads_to_the_log(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "broken")
+    (tmp_path / "broken/model.safetensors").unlink()
+    (tmp_path / "broken/model.safetensors").write_bytes(b"no weights")
+    with stage(tmp_path / "broken", tmp_path) as running:
+        with pytest.raises(UserError, match="has ended. See what it says in .*server.log"):
+            serving.wait(tmp_path / "server.json")
+        assert running.wait(timeout=10) == 2
+        assert "error: the model server of" in running.stderr.read()
+    assert "safetensors" in (tmp_path / "server.log").read_text()
+
+
+def test_waiting_ends(tmp_path):
+    (tmp_path / "server.json").touch()
+    started = time.monotonic()
+    with pytest.raises(UserError, match="has not answered within 0.5 seconds"):
+        serving.wait(tmp_path / "server.json", seconds=0.5)
+    assert time.monotonic() - started < 5
+
+
+def test_folder_that_holds_no_model(tmp_path):
+    with stage(tmp_path / "nowhere", tmp_path) as running:
+        assert running.wait(timeout=30) == 2
+        assert "expected a prepared model folder" in running.stderr.read()
+
+
+def test_workflow_serves_writer_and_judge(tiny_source, smollm2, tmp_path):
+    """The tiny model is trained; SmolLM2 writes the principles and judges, through a server of its own each time."""
+    experiment = {"model": "tiny", "queries": TINY["defaults"]["queries"]}
+    project = Project(tmp_path / "served", tiny_source, {**TINY, "experiments": {"served": experiment}})
+    prepared = project.folder / "resources/models/smollm2-135m-instruct"
+    shutil.copytree(smollm2, prepared, copy_function=os.symlink)
+    project.run("served")
+    folder = project.folder / "results/served"
+    principles = [json.loads(line) for line in (folder / "principles.jsonl").open()]
+    behaviours = yaml.safe_load((project.folder / "config/constitutions/everyday-behaviours.yaml").read_text())
+    assert [p["id"] for p in principles] == [b["id"] for b in behaviours["behaviours"]]
+    assert {p["writer"] for p in principles} == {"smollm2-served"}
+    judged = {
+        judge: [json.loads(line) for line in (folder / f"iteration-1/eval/verdicts-{judge}-vs-base.jsonl").open()]
+        for judge in ("checks", "smollm2-likelihood", "smollm2-served")
+    }
+    keys = [[(v["query_id"], v["constitution_id"]) for v in verdicts] for verdicts in judged.values()]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(keys[0]) == 8
+    assert any(answer["choice"] != "invalid" for v in judged["smollm2-served"] for answer in v["answers"])
+    assert all(0 < answer["preference"] < 1 for v in judged["smollm2-likelihood"] for answer in v["answers"])
+    logs = list((folder / "servers").glob("*"))
+    assert {log.name for log in logs} == {"writer.log", "judge-smollm2-served-iteration-1-vs-base.log"}
+    for log in logs:
+        assert not psutil.pid_exists(int(re.search(r"Started server process \[(\d+)\]", log.read_text())[1]))
+    assert "Nothing to be done" in project.run("served")
+    refused = project.run("served", "--forcerun", "write_principles", "--cores", "1", "--dry-run", expect=1)
+    assert "is served while another job asks it" in refused
