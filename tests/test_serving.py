@@ -1,4 +1,4 @@
-"""Model servers: the real one with a tiny model, how it ends, and the workflow that starts one for its writer and judge."""
+"""Model servers: a real one with a tiny model, how it ends, and the workflow that starts them for writer and judge."""
 
 import contextlib
 import json
@@ -17,7 +17,11 @@ import yaml
 from workflow_project import TINY, Project
 
 from sami import chat, serving
+from sami.configuration import load
 from sami.errors import UserError
+from sami.preflight import check
+
+ABSENT = {"source": "path", "path": "nowhere"}
 
 pytest.importorskip("uvicorn", reason="needs pip install 'transformers[serving]'")
 
@@ -109,30 +113,60 @@ def test_folder_that_holds_no_model(tmp_path):
 
 
 def test_workflow_serves_writer_and_judge(tiny_source, smollm2, tmp_path):
-    """The tiny model is trained; SmolLM2 writes the principles and judges, through a server of its own each time."""
-    experiment = {"model": "tiny", "queries": TINY["defaults"]["queries"]}
-    project = Project(tmp_path / "served", tiny_source, {**TINY, "experiments": {"served": experiment}})
+    """SmolLM2 writes the principles and judges, through a server each time; nothing need be trained for that."""
+    experiment = {
+        "model": "tiny",
+        "queries": {"train": 4, "eval": 2},
+        "evaluation": {**TINY["defaults"]["evaluation"], "policies": {"smollm2": "smollm2-135m-instruct"}},
+    }
+    project = Project(tmp_path / "served", tiny_source, {"experiments": {"served": experiment}})
     prepared = project.folder / "resources/models/smollm2-135m-instruct"
     shutil.copytree(smollm2, prepared, copy_function=os.symlink)
-    project.run("served")
     folder = project.folder / "results/served"
+    judges = ("checks", "smollm2-likelihood", "smollm2-served")
+    targets = [f"results/served/smollm2/eval/verdicts-{judge}-vs-base.jsonl" for judge in judges]
+    project.run(*targets)
     principles = [json.loads(line) for line in (folder / "principles.jsonl").open()]
+    assert {p["writer"] for p in principles} == {"smollm2-served"}
     behaviours = yaml.safe_load((project.folder / "config/constitutions/everyday-behaviours.yaml").read_text())
     assert [p["id"] for p in principles] == [b["id"] for b in behaviours["behaviours"]]
-    assert {p["writer"] for p in principles} == {"smollm2-served"}
-    judged = {
-        judge: [json.loads(line) for line in (folder / f"iteration-1/eval/verdicts-{judge}-vs-base.jsonl").open()]
-        for judge in ("checks", "smollm2-likelihood", "smollm2-served")
-    }
-    keys = [[(v["query_id"], v["constitution_id"]) for v in verdicts] for verdicts in judged.values()]
-    assert keys[0] == keys[1] == keys[2]
-    assert len(keys[0]) == 8
-    assert any(answer["choice"] != "invalid" for v in judged["smollm2-served"] for answer in v["answers"])
-    assert all(0 < answer["preference"] < 1 for v in judged["smollm2-likelihood"] for answer in v["answers"])
-    logs = list((folder / "servers").glob("*"))
-    assert {log.name for log in logs} == {"writer.log", "judge-smollm2-served-iteration-1-vs-base.log"}
+    checks, likelihood, served = ([json.loads(line) for line in (project.folder / target).open()] for target in targets)
+    for verdicts in zip(checks, likelihood, served, strict=True):
+        assert len({(v["query_id"], v["constitution_id"], v["first"], v["second"]) for v in verdicts}) == 1
+    assert len(served) == 4
+    assert any(answer["choice"] != "invalid" for v in served for answer in v["answers"])
+    assert all(0 < answer["preference"] < 1 for v in likelihood for answer in v["answers"])
+    logs = list((folder / "servers").iterdir())
+    assert {log.name for log in logs} == {"writer.log", "judge-smollm2-served-smollm2-vs-base.log"}
     for log in logs:
         assert not psutil.pid_exists(int(re.search(r"Started server process \[(\d+)\]", log.read_text())[1]))
-    assert "Nothing to be done" in project.run("served")
-    refused = project.run("served", "--forcerun", "write_principles", "--cores", "1", "--dry-run", expect=1)
-    assert "is served while another job asks it" in refused
+    assert "Nothing to be done" in project.run(*targets)
+
+
+def test_one_core_is_too_few(tiny_source, tmp_path):
+    project = Project(tmp_path / "narrow", tiny_source, {})
+    command = project.command("results/served/principles.jsonl", "--dry-run")
+    command[command.index("--cores") + 1] = "1"
+    done = subprocess.run(command, cwd=project.folder, env=project.environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is served while another job asks it, which takes two cores: found --cores 1" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("user", ["policy", "likelihood", "served", "member"])
+def test_models_of_judges_and_policies_are_looked_for_before_the_run(user, tiny_source, tmp_path, monkeypatch):
+    project = Project(tmp_path / "early", tiny_source, {})
+    monkeypatch.chdir(project.folder)
+    project.write("config/models.yaml", {"tiny": {"source": "path", "path": str(tiny_source)}, "absent": ABSENT})
+    texts = "{constitution} {query} {first} {second}"
+    project.write("config/judges/likelihood.yaml", {"kind": "likelihood", "model": "absent", "prompt": texts})
+    project.write(
+        "config/judges/served.yaml",
+        {"kind": "openai", "serve": "absent", "style": "letter", "max_tokens": 1, "prompt": texts},
+    )
+    project.write("config/judges/member.yaml", {"kind": "panel", "members": ["checks", "likelihood"]})
+    changed = {"policies": {"other": "absent"}} if user == "policy" else {"judges": ["checks", user]}
+    config = yaml.safe_load(Path("config/config.yaml").read_text())
+    config["experiments"] = {"quickstart": {"model": "tiny", "evaluation": changed}}
+    project.write("config/config.yaml", config)
+    with pytest.raises(UserError, match="config/models.yaml: absent.path: found .nowhere. .text., but"):
+        check(load(config, ["config/config.yaml"]), ["quickstart"])

@@ -3,7 +3,6 @@
 Weights are read from safetensors or GGUF only, never from pickled files.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -15,13 +14,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sami.errors import UserError
+from sami.model_folders import SPECIFICATION, specification
 from sami.settings import Model
 from sami.stage import require_space
 from sami.wheels import wheel_file
 
 log = logging.getLogger(__name__)
-
-SPECIFICATION = "sami_model.json"  # kept with the weights: dtype, trust_remote_code, and where they come from
 
 
 def prepare(name: str, model: Model, output: Path) -> None:
@@ -131,19 +129,6 @@ def save_description(model: PreTrainedModel, source: Path, output: Path) -> None
         shutil.copy(file, output)
 
 
-def fingerprint(folder: Path) -> str:
-    """Tells a model from others, at little cost: digest of its configuration and of samples of its weights."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        length = path.stat().st_size
-        digest.update(f"{path.name} {length}".encode())
-        with path.open("rb") as file:
-            for start in range(0, length, max(1, length // 64)):
-                file.seek(start)
-                digest.update(file.read(1 << 14))
-    return digest.hexdigest()[:16]
-
-
 def size(folder: Path) -> int:
     """Bytes of a prepared model's weights."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
@@ -154,15 +139,11 @@ def context_length(model: PreTrainedModel) -> int:
     return getattr(model.config, "max_position_embeddings", None) or 1 << 40
 
 
-def _specification(folder: Path) -> dict:
-    return json.loads((folder / SPECIFICATION).read_text())
-
-
 def dtype_of(folder: Path) -> torch.dtype:
     """The dtype that a model was prepared with."""
-    return getattr(torch, _specification(folder)["dtype"])
+    return getattr(torch, specification(folder)["dtype"])
 
 
 def trust(folder: Path) -> dict:
     """Arguments of the library's loaders that allow a model's own code, where its configuration says so."""
-    return {"trust_remote_code": True} if _specification(folder)["trust_remote_code"] else {}
+    return {"trust_remote_code": True} if specification(folder)["trust_remote_code"] else {}

@@ -19,9 +19,11 @@ from sami.principles import from_people
 from sami.settings import (
     BASE,
     Experiment,
+    Judge,
     Model,
     Root,
     Task,
+    Writer,
 )
 from sami.stage import require_space
 from sami.wheels import wheel_file
@@ -61,17 +63,36 @@ def check(configuration: Configuration, experiment_names: Sequence[str], judged:
             _check_imported(configuration, name)
         if judged:
             _check_keys(configuration, name)
-    models = {}
-    for name, experiment in trained.items():
+        _check_serving(configuration, name)
+    for name in trained:
         _check_counts(configuration, name)
         _check_packages(configuration, name)
-        writer = configuration.writers[experiment.constitutions.writer]
-        models |= {model: configuration.models[model] for model in [experiment.model, *local_model(writer)]}
+    models = {model: configuration.models[model] for name in experiments for model in _models(configuration, name)}
     for name, model in models.items():
         _check_model(f"{root.models}: {name}", model, _prepared(root, name))
     for name in dict.fromkeys(experiment.task for experiment in trained.values()):
         _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
     _check_space(configuration, trained, models)
+
+
+def _users(configuration: Configuration, name: str) -> dict[str, Writer | Judge]:
+    """The writer of an experiment, its judges and the members of its panels, by the file they stand in."""
+    root, experiment = configuration.root, configuration.experiments[name]
+    judges = list(experiment.evaluation.judges)
+    for judge in experiment.evaluation.judges:
+        judges += getattr(configuration.judges[judge], "members", [])
+    writer = experiment.constitutions.writer
+    return {
+        f"{root.writers}/{writer}.yaml": configuration.writers[writer],
+        **{f"{root.judges}/{judge}.yaml": configuration.judges[judge] for judge in judges},
+    }
+
+
+def _models(configuration: Configuration, name: str) -> list[str]:
+    """Names of the models that an experiment runs on this machine."""
+    experiment = configuration.experiments[name]
+    policies = [] if experiment.imported else [experiment.model, *experiment.evaluation.policies.values()]
+    return policies + [model for user in _users(configuration, name).values() for model in local_model(user)]
 
 
 def _prepared(root: Root, model: str) -> bool:
@@ -169,10 +190,21 @@ def _check_keys(configuration: Configuration, name: str) -> None:
         judge = configuration.judges[judge_name]
         for member in judge.members if judge.kind == "panel" else [judge_name]:
             settings = configuration.judges[member]
-            verdicts = Path(configuration.root.results, name, policy, "eval", f"verdicts-{member}-vs-{comparator}.jsonl")
+            folder = Path(configuration.root.results, name, policy, "eval")
+            verdicts = folder / f"verdicts-{member}-vs-{comparator}.jsonl"
             if settings.kind == "openai" and settings.serve is None and not verdicts.exists():
                 with _within(f"{configuration.root.judges}/{member}.yaml"):
                     read_key(settings.key_variable, settings.base_url)
+
+
+def _check_serving(configuration: Configuration, name: str) -> None:
+    """What serves a model is an optional part of its library."""
+    for file, user in _users(configuration, name).items():
+        if getattr(user, "serve", None) and not importlib.util.find_spec("uvicorn"):
+            raise UserError(
+                f"{file}: serve: the package uvicorn, which serves models, is not installed. pip install "
+                "'transformers[serving]', or name the endpoint of a server of your own with 'model' and 'base_url'."
+            )
 
 
 def _check_packages(configuration: Configuration, name: str) -> None:

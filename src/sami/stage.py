@@ -98,7 +98,7 @@ class Stage:
         plain = dict(vars(arguments))
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self._start_logging(arguments.log, rank)
-        _end_with_parent()
+        end_with_parent()
         started = time.time()
         final = {name: getattr(arguments, name) for name in self.outputs}
         try:
@@ -222,7 +222,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """On Linux, ends this process when the one that started it is killed.
 
     Otherwise a workflow that dies by SIGKILL leaves its running stage behind, which competes with the rerun.

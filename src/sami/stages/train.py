@@ -19,6 +19,7 @@ import logging
 from pathlib import Path
 
 from sami import records, settings
+from sami.model_folders import fingerprint
 from sami.stage import Resumable, Stage, remove, require_space
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,8 @@ def digest(*values) -> str:
 
 def identity(arguments, items) -> dict:
     """What a checkpoint belongs to, by name."""
-    from sami import models
-
     return {
-        "starting model": models.fingerprint(arguments.start),
+        "starting model": fingerprint(arguments.start),
         "examples": digest([(item.prompts, item.responses, item.labels) for item in items]),
         "seed": arguments.seed,
         **{f"training.{key}": value for key, value in arguments.training.model_dump(mode="json").items()},
@@ -68,7 +67,7 @@ def reference_of(arguments, group):
     folder = arguments.checkpoints / "reference"
     scorer = load_scorer(arguments.reference, group, arguments.training.precision, arguments.engine.scoring)
     items = read_items(arguments, scorer.model, models.load_tokenizer(arguments.reference))
-    key = digest(models.fingerprint(arguments.reference), identity(arguments, items)["examples"])
+    key = digest(fingerprint(arguments.reference), identity(arguments, items)["examples"])
     compute_states(scorer, items, arguments.engine.tokens_per_pass, group, folder, key)
     return head_of(scorer), ReferenceStates(folder)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from sami import chat, principles, records, settings
+from sami import chat, model_folders, principles, records, serving, settings
 from sami.errors import UserError
 from sami.progress import Progress
 from sami.stage import Stage
@@ -22,15 +22,16 @@ def stable_seed(seed: int, prompt: str, attempt: int) -> int:
     return int.from_bytes(sha256(f"{seed}\n{attempt}\n{prompt}".encode()).digest()[:4]) >> 1
 
 
-def endpoint(writer: settings.Writer, seed: int) -> Callable[[str, int], str]:
-    """A source of texts: a chat endpoint."""
+def endpoint(writer: settings.Writer, seed: int, server: Path | None = None) -> Callable[[str, int], str]:
+    """A source of texts: a chat endpoint, or a model server that the workflow has started for this writer."""
+    base_url, model = (writer.base_url, writer.model) if server is None else serving.wait(server)
 
     def complete(prompt: str, attempt: int) -> str:
         return chat.complete(
             principles.conversation(prompt),
-            model=writer.model,
-            base_url=writer.base_url,
-            key_variable=writer.key_variable,
+            model=model,
+            base_url=base_url,
+            key_variable=writer.key_variable if server is None else None,
             temperature=writer.temperature,
             max_tokens=writer.max_tokens,
             seed=stable_seed(seed, prompt, attempt),
@@ -46,11 +47,7 @@ def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[
     Raises:
         UserError: there is no such folder, or a prompt is too long for the model.
     """
-    if folder is None or not (folder / "config.json").is_file():
-        raise UserError(
-            f"--model: found {folder or 'nothing'}, expected a prepared model folder, which a writer of kind 'local' "
-            "needs. Make one with the stage prepare_model."
-        )
+    folder = model_folders.require(folder, "a writer of kind 'local'")
     import torch
 
     from sami import models
@@ -108,7 +105,7 @@ def main(arguments) -> None:
     if writer.kind == "human":
         return records.write(principles.from_people(file, name), arguments.output)
     complete = (
-        endpoint(writer, arguments.seed)
+        endpoint(writer, arguments.seed, arguments.server)
         if writer.kind == "endpoint"
         else local(writer, arguments.model, arguments.seed)
     )
@@ -126,6 +123,7 @@ if __name__ == "__main__":
     stage.structured("--writer", settings.Writer, "an entry of config/writers")
     stage.setting("--writer-name", "name of the writer, kept in the records")
     stage.input("--model", "prepared model folder, for a writer of kind 'local'", required=False)
+    stage.setting("--server", "file of a model server, for a writer with 'serve'", type=Path, required=False)
     stage.setting("--seed", "seed of a local or endpoint writer", type=int)
     stage.output("--output", "principles to write")
     stage.run(main)

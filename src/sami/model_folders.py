@@ -1,0 +1,44 @@
+"""Prepared model folders: what can be told of one without reading its weights into memory.
+
+Ground floor: no torch. `sami.models` makes and loads them.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from sami.errors import UserError
+
+SPECIFICATION = "sami_model.json"  # kept with the weights: dtype, trust_remote_code, and where they come from
+
+
+def require(folder: Path | None, user: str) -> Path:
+    """The folder, where it holds a prepared model.
+
+    Raises:
+        UserError: it holds none. `user` says what needs one ("a writer of kind 'local'").
+    """
+    if folder is None or not (folder / SPECIFICATION).is_file():
+        raise UserError(
+            f"--model: found {folder or 'nothing'}, expected a prepared model folder, which {user} needs. Make one "
+            "with the stage prepare_model."
+        )
+    return folder
+
+
+def specification(folder: Path) -> dict:
+    """The mapping of `SPECIFICATION`."""
+    return json.loads((folder / SPECIFICATION).read_text())
+
+
+def fingerprint(folder: Path) -> str:
+    """Tells a model from others, at little cost: digest of its configuration and of samples of its weights."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        length = path.stat().st_size
+        digest.update(f"{path.name} {length}".encode())
+        with path.open("rb") as file:
+            for start in range(0, length, max(1, length // 64)):
+                file.seek(start)
+                digest.update(file.read(1 << 14))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,88 @@
+"""Serves a prepared model on this machine, through `transformers serve`, until it is told to stop (SIGTERM).
+
+Reads   a prepared model folder
+Writes  a JSON file that says where the server is (Server of sami.serving); it is removed when the server stops
+
+The file is there at once, the server answers when the model is loaded: `sami.serving.wait` waits for it. Where the
+server fails, the file stays and leads to the log.
+
+    python -m sami.stages.serve_model --model resources/models/smollm2-135m-instruct --server server.json \\
+        --server-log server.log
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sami import model_folders, serving
+from sami.errors import UserError
+from sami.stage import Stage, end_with_parent
+
+log = logging.getLogger(__name__)
+
+
+def sampling_folder(model: Path, parent: Path) -> str:
+    """Makes a folder with links to a prepared model's files that is served in its place; returns its name.
+
+    The server goes by the folder in two ways that matter. It samples only where generation_config.json says so, and
+    else ignores a request's temperature; and it calls the model by the path of the folder, which here names the
+    weights, so that answers that are kept under it are those of the same weights.
+    """
+    folder = parent / f"{model.name}-{model_folders.fingerprint(model)}"
+    folder.mkdir()
+    for file in model.iterdir():
+        (folder / file.name).symlink_to(file.resolve())
+    generation = folder / "generation_config.json"
+    config = json.loads((generation if generation.exists() else folder / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key.endswith("_token_id")}
+    generation.unlink(missing_ok=True)
+    generation.write_text(json.dumps({**kept, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}))
+    return folder.name
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((serving.HOST, 0))
+        return probe.getsockname()[1]
+
+
+def main(arguments) -> None:
+    model = model_folders.require(arguments.model, "a server")
+    specification = model_folders.specification(model)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    port = free_port()
+    with tempfile.TemporaryDirectory() as place, arguments.server_log.open("w") as output:
+        name = sampling_folder(model, Path(place))
+        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", name]
+        command += ["--host", serving.HOST, "--port", str(port), "--dtype", specification["dtype"]]
+        command += ["--trust-remote-code"] * specification["trust_remote_code"]
+        child = subprocess.Popen(command, cwd=place, stdout=output, stderr=output, preexec_fn=end_with_parent)
+        try:
+            server = serving.Server(
+                url=f"http://{serving.HOST}:{port}/v1", model=name, pid=os.getpid(), log=str(arguments.server_log)
+            )
+            serving.announce(server, arguments.server)
+            log.info("serving %s at %s", name, server.url)
+            child.wait()
+        except SystemExit:
+            arguments.server.unlink(missing_ok=True)
+            raise
+        finally:
+            child.kill()
+            child.wait()
+    raise UserError(f"the model server of {model} has ended. See what it says in {arguments.server_log}.")
+
+
+if __name__ == "__main__":
+    stage = Stage(__file__, __doc__)
+    stage.input("--model", "prepared model folder")
+    stage.setting("--server", "file that says where the server is", type=Path)
+    stage.setting("--server-log", "what the server says", type=Path)
+    stage.run(main)
