@@ -746,6 +746,11 @@ def test_panel_names_its_members(project):
         ("evaluation: {policies: {iteration-9: smollm2-135m-instruct}}", "the name of a trained policy; rename it"),
         ("method: imported", "'method: imported' and the mapping 'imported' belong together"),
         ("method: imported\n    imported: {folder: x, policies: {a: a.json, b: b.json}}", "lacks 'iteration-0'"),
+        (
+            "method: imported\n    imported: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n"
+            "    evaluation: {policies: {c: smollm2-135m-instruct}}",
+            "'evaluation.policies' are models, which 'method: imported' does not run",
+        ),
     ],
 )
 def test_policies_that_do_not_exist(project, text, told):

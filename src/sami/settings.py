@@ -500,6 +500,8 @@ class Experiment(Settings):
     def _policies(self):
         if (self.method == "imported") != (self.imported is not None):
             raise ValueError("'method: imported' and the mapping 'imported' belong together; give both or neither")
+        if self.imported and self.evaluation.policies:
+            raise ValueError("'evaluation.policies' are models, which 'method: imported' does not run; delete them")
         for name in self.evaluation.policies:
             if name == "base" or name.startswith("iteration-"):
                 raise ValueError(
