@@ -728,6 +728,8 @@ def test_judge_files_with_faults(project, change, parts):
 
 
 def test_panel_names_its_members(project):
+    loaded = project.load(experiment("evaluation: {judges: [panel, checks]}"))
+    assert loaded.experiments["quickstart"].evaluation.judges == ["panel", "checks", "gpt-4o", "gpt-4o-letter"]
     project.write("config/judges/some.yaml", "kind: panel\nmembers: [checks, cheks]\n")
     told = message(project.load, experiment("evaluation: {judges: [some]}"))
     assert 'config/judges/some.yaml: members: found "cheks" (text)' in told

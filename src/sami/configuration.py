@@ -75,6 +75,8 @@ def _value(value: Any, keys: Keys) -> Any:
 class Configuration:
     """Everything the configuration names, checked. Catalogues hold the entries that its experiments use.
 
+    The judges of an experiment are those that it names, and behind them the members of its panels.
+
     `unusable` holds what is wrong with the catalogue entries of experiments outside `run`: a person who names
     catalogues of their own need not care that those lack the entries of the quickstart. `check` raises it.
     """
@@ -138,8 +140,12 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
         if name not in entries:
             file = _entry(configuration, catalogue, name, configuration.where(experiment, *key.split(".")))
             entries[name] = load_yaml(file, model)
+    judges = dict.fromkeys(settings.evaluation.judges)
     for position, name in enumerate(settings.evaluation.judges):
         _read_judge(configuration, name, configuration.where(experiment, "evaluation", "judges", position))
+        judges |= dict.fromkeys(getattr(configuration.judges[name], "members", []))  # how far they agree is of interest
+    evaluation = settings.evaluation.model_copy(update={"judges": list(judges)})
+    configuration.experiments[experiment] = settings.model_copy(update={"evaluation": evaluation})
     if not settings.imported:
         _read_model(configuration, settings.model, configuration.where(experiment, "model"))
     writer = settings.constitutions.writer

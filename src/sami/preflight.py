@@ -76,15 +76,12 @@ def check(configuration: Configuration, experiment_names: Sequence[str], judged:
 
 
 def _users(configuration: Configuration, name: str) -> dict[str, Writer | Judge]:
-    """The writer of an experiment, its judges and the members of its panels, by the file they stand in."""
+    """The writer of an experiment and its judges, by the file they stand in."""
     root, experiment = configuration.root, configuration.experiments[name]
-    judges = list(experiment.evaluation.judges)
-    for judge in experiment.evaluation.judges:
-        judges += getattr(configuration.judges[judge], "members", [])
     writer = experiment.constitutions.writer
     return {
         f"{root.writers}/{writer}.yaml": configuration.writers[writer],
-        **{f"{root.judges}/{judge}.yaml": configuration.judges[judge] for judge in judges},
+        **{f"{root.judges}/{judge}.yaml": configuration.judges[judge] for judge in experiment.evaluation.judges},
     }
 
 
@@ -188,13 +185,11 @@ def _check_keys(configuration: Configuration, name: str) -> None:
     experiment = configuration.experiments[name]
     for policy, judge_name, comparator in experiment.comparisons():
         judge = configuration.judges[judge_name]
-        for member in judge.members if judge.kind == "panel" else [judge_name]:
-            settings = configuration.judges[member]
-            folder = Path(configuration.root.results, name, policy, "eval")
-            verdicts = folder / f"verdicts-{member}-vs-{comparator}.jsonl"
-            if settings.kind == "openai" and settings.serve is None and not verdicts.exists():
-                with _within(f"{configuration.root.judges}/{member}.yaml"):
-                    read_key(settings.key_variable, settings.base_url)
+        folder = Path(configuration.root.results, name, policy, "eval")
+        verdicts = folder / f"verdicts-{judge_name}-vs-{comparator}.jsonl"
+        if judge.kind == "openai" and judge.serve is None and not verdicts.exists():
+            with _within(f"{configuration.root.judges}/{judge_name}.yaml"):
+                read_key(judge.key_variable, judge.base_url)
 
 
 def _check_serving(configuration: Configuration, name: str) -> None:

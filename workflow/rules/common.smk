@@ -199,6 +199,16 @@ def judge_server(wildcards):
     )
 
 
+def served(model):
+    """The folder of a model that is served."""
+    if MAIN_PROCESS and workflow.resource_settings.cores == 1:
+        raise WorkflowError(
+            f"the model '{model}' is served while another job asks it, which takes two cores: found --cores 1, expected "
+            "2 or more. Raise it, or take a writer and judges without 'serve'."
+        )
+    return prepared(model)
+
+
 def flag(name, value):
     """An optional argument of a stage, left out where there is no value."""
     return f"--{name} {shlex.quote(str(value))}" if value else ""
@@ -235,6 +245,34 @@ def member_verdicts(wildcards):
         verdicts_file(wildcards.experiment, wildcards.policy, member, wildcards.comparator)
         for member in judge_of(wildcards).members
     ]
+
+
+FIGURES = ["win_rate", "win_rate_by_principle", "length_bias", "length", "degeneration", "adherence"]
+TRAINING_FIGURES = ["bound", "training"]  # of experiments that train
+
+
+def figures_of(experiment):
+    """The files of all figures of an experiment."""
+    imported = SETTINGS.experiments[experiment].imported
+    names = FIGURES if imported else FIGURES + TRAINING_FIGURES
+    return [f"{RESULTS}/{experiment}/figures/{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
+
+
+def drawn(names):
+    """Files of figures, each for print, and for the screen and the report of the workflow."""
+    for name in names:
+        yield in_experiment(f"figures/{name}.pdf")
+        yield report(
+            in_experiment(f"figures/{name}.png"),
+            caption=f"../report/{name}.rst",
+            category="{experiment}",
+            labels={"shows": name.replace("_", " "), "kind": "figure"},
+        )
+
+
+def where_trained(files):
+    """Input function: nothing where responses are imported, for there was no training and no model to score them."""
+    return lambda wildcards: [] if settings_of(wildcards).imported else files(wildcards)
 
 
 def finished(experiment):

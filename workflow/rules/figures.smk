@@ -1,7 +1,5 @@
 """Tables, figures and the report of an experiment."""
 
-FIGURES = ["win_rate", "win_rate_by_principle", "length_bias", "length", "degeneration", "adherence"]
-TRAINING_FIGURES = ["bound", "training"]  # of experiments that train
 TABLES = [
     "win_rates",
     "win_rates_by_principle",
@@ -16,30 +14,6 @@ TABLES = [
     "training",
     "samples",
 ]
-
-
-def figures_of(experiment):
-    """The files of all figures of an experiment."""
-    imported = SETTINGS.experiments[experiment].imported
-    names = FIGURES if imported else FIGURES + TRAINING_FIGURES
-    return [f"{RESULTS}/{experiment}/figures/{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
-
-
-def drawn(names):
-    """Output of a rule that draws figures: each for print, and for the screen and the workflow's report."""
-    for name in names:
-        yield in_experiment(f"figures/{name}.pdf")
-        yield report(
-            in_experiment(f"figures/{name}.png"),
-            caption=f"../report/{name}.rst",
-            category="{experiment}",
-            labels={"shows": name.replace("_", " "), "kind": "figure"},
-        )
-
-
-def where_trained(files):
-    """Input function: nothing where responses are imported, for there was no training and no model to score them."""
-    return lambda wildcards: [] if settings_of(wildcards).imported else files(wildcards)
 
 
 rule tabulate:

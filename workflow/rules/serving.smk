@@ -1,16 +1,6 @@
 """Model servers, for as long as the one job that asks them runs: of a principle writer, and of a judge."""
 
 
-def served(model):
-    """The folder of a model that is served."""
-    if MAIN_PROCESS and workflow.resource_settings.cores == 1:
-        raise WorkflowError(
-            f"the model '{model}' is served while another job asks it, which takes two cores: found --cores 1, expected "
-            "2 or more. Raise it, or take a writer and judges without 'serve'."
-        )
-    return prepared(model)
-
-
 rule serve_writer:
     input:
         lambda wildcards: served(writer_of(wildcards).serve),
