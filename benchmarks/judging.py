@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.2, help="seconds")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--faults", type=float, default=0.3, help="share of requests that fail in the second part")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     for faults in (0.0, arguments.faults):
         rounds = [measure(arguments, faults, seed) for seed in range(arguments.repeats)]

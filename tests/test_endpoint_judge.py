@@ -123,6 +123,34 @@ def test_terminated_run_waits_for_what_is_under_way_and_pays_nothing_twice(tmp_p
     assert set(answered(log).values()) == {1}
 
 
+def test_an_endpoint_that_goes_down_and_comes_back(tmp_path):
+    """A short outage is waited out, a long one ends the run, and another server goes on where it was."""
+    flags, log = judged.write_responses(tmp_path / "in", 60), tmp_path / "log"
+    limits = {"concurrency": 4, "retries": 2, "down_after_seconds": 2.0}
+    with judge_server(log, latency=0.05) as url:
+        judge = {**JUDGE, "base_url": url}
+        running = subprocess.Popen(
+            judged.command(tmp_path, flags, judge, **limits), env=judged.environment(KEY),
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while len(answered(log)) < 20:
+            time.sleep(0.01)
+    time.sleep(0.8)
+    before = len(answered(log))
+    with judge_server(log, latency=0.05, port=url.split(":")[2].split("/")[0]):
+        while len(answered(log)) < before + 20:
+            time.sleep(0.01)
+    _, printed = running.communicate()
+    assert running.returncode == 2, printed
+    assert "seconds since its last answer, the last because the connection failed" in printed
+    with judge_server(log) as url:
+        done = judged.run(tmp_path, flags, {**JUDGE, "base_url": url}, **limits)
+    assert done.returncode == 0, done.stderr
+    assert len(answered(log)) == 120
+    twice = [key for key, count in answered(log).items() if count > 1]
+    assert len(twice) <= 2 * 4  # those under way when a server died
+
+
 def test_two_runs_share_the_answers(flags, tmp_path):
     with judge_server(tmp_path / "log", latency=0.02, faults=0.2, kinds="500,429") as url:
         judge = {**JUDGE, "base_url": url}

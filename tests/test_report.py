@@ -119,9 +119,9 @@ def write_results(folder: Path) -> dict[str, list[str]]:
     (folder / "tables").mkdir()
     (folder / "figures").mkdir()
     header = SUMMARY_COLUMNS.split(",")
-    rows = [["0", "iteration-0"], ["1", "iteration-1"]]
+    rows = [{"iteration": "0", "policy": "iteration-0"}, {"iteration": "1", "policy": "iteration-1"}]
     content = {
-        "summary": [header, *([*row, *["0.5"] * len(header)][: len(header)] for row in rows)],
+        "summary": [header, *([row.get(name, "0.5") for name in header] for row in rows)],
         "zebra": [["name", "share"], ["<script>window.ran = 1</script>", "0.25"]],
         "win_rates": [["policy", "wins"], ["iteration-1", "5"]],
     }

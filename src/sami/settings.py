@@ -227,8 +227,8 @@ class Limits(Settings):
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
     timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
-    retries: Annotated[int, Field(ge=0)] = 8
-    down_after: Count = 40
+    retries: Annotated[int, Field(ge=0)] = 10
+    down_after_seconds: Annotated[Number, Field(gt=0)] = 120.0
     price: Price | None = None
     max_cost: Annotated[Number, Field(ge=0)] | None = None
     batch: bool = False

@@ -3,7 +3,10 @@
 A fixed number of workers takes requests from one queue. A request that failed for a passing reason (429, 5xx, a
 time-out, a dropped connection, an answer that is none) waits outside the queue, longer each time and at least as long
 as the server says, while its worker goes on with others. Then it comes before those that have not been tried yet, so
-that no long tail of repeats is left at the end. An endpoint that fails over and over without one answer is down.
+that no long tail of repeats is left at the end.
+
+While others are answered it waits a second at most, unless the server is busy (429). While nobody is, all workers
+pause, ever longer; such an outage does not count against single requests, but at last the endpoint is given up.
 """
 
 import asyncio
@@ -25,17 +28,18 @@ from sami.stage import Resumable
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0  # seconds before a request is repeated; doubled each time
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 60.0  # seconds before a request is repeated; doubled each time
+DOUBLED_ALONE = 3  # times that it is doubled while other requests are answered, unless the server is busy
 LONGEST_RETRY_AFTER = 600.0  # a server that asks for more is not waited for
 DOWN_AT_FIRST = 10  # failures in a row, before any answer, after which there is no such endpoint
 
 
 class Passing(Exception):
-    """A failure that may pass. `pause`: seconds for which the server asks to be left alone."""
+    """A failure that may pass. `busy`: the server has too much to do; `pause`: seconds for which it asks to be left."""
 
-    def __init__(self, reason: str, pause: float = 0.0):
+    def __init__(self, reason: str, busy: bool = False, pause: float = 0.0):
         super().__init__(reason)
-        self.pause = pause
+        self.busy, self.pause = busy, pause
 
 
 class Entry(NamedTuple):
@@ -71,8 +75,9 @@ class Online:
         burst = max(1.0, (per_minute or 0) / 60)
         self.request_rate = AsyncLimiter(burst, 60 * burst / per_minute) if per_minute else None
         self.token_rate = None
-        self.in_a_row = 0
-        self.answered = False
+        self.in_a_row = 0  # failures since the last answer
+        self.answered: float | None = None  # when that was
+        self.hold = 0.0  # time of the loop until which nothing is asked
         self.error: UserError | None = None
         self.left: list[str] = []  # why requests were given up
         self.interrupted = False
@@ -105,8 +110,9 @@ class Online:
         for request in requests:
             self.queue.put_nowait(Entry(True, next(self.numbers), request))
         self._listen()
+        self.size = min(self.limits.concurrency, len(requests))
         async with self.client:
-            workers = [asyncio.create_task(self._work()) for _ in range(min(self.limits.concurrency, len(requests)))]
+            workers = [asyncio.create_task(self._work()) for _ in range(self.size)]
             done, stopped = asyncio.create_task(self.queue.join()), asyncio.create_task(self.stop.wait())
             await asyncio.wait([done, stopped, *workers], return_when=asyncio.FIRST_COMPLETED)
             for _ in workers:  # they first finish what is under way: it is paid for
@@ -141,7 +147,9 @@ class Online:
                 self.stop.set()
 
     async def _may_send(self, request: Request) -> None:
-        """Waits until the rates allow for a request."""
+        """Waits until the rates allow for a request, and while the endpoint is left alone."""
+        while (left := self.hold - asyncio.get_running_loop().time()) > 0 and not self.stop.is_set():
+            await asyncio.sleep(min(left, 0.5))  # short naps, since an interruption must not wait for long ones
         if self.request_rate is not None:
             await self.request_rate.acquire()
         if self.token_rate is not None:
@@ -153,14 +161,21 @@ class Online:
             body = await self._send(entry.request)
         except Passing as failure:
             self.failures += 1
-            self._count_failure(failure)
-            if entry.failures < self.limits.retries:
-                again = Entry(False, next(self.numbers), entry.request, entry.failures + 1)
-                asyncio.get_running_loop().call_later(pause(entry.failures, failure.pause), self._repeat, again)
+            self.in_a_row += 1
+            self._check_down(failure)
+            rounds = self.in_a_row // self.size  # in which nobody was answered
+            if rounds:
+                self.hold = asyncio.get_running_loop().time() + pause(rounds - 1, 0.0)
+            failures = entry.failures + (rounds == 0)
+            if failures <= self.limits.retries:
+                again = Entry(False, next(self.numbers), entry.request, failures)
+                doublings = entry.failures if failure.busy else min(entry.failures, DOUBLED_ALONE)
+                seconds = pause(doublings, failure.pause)
+                asyncio.get_running_loop().call_later(seconds, self._repeat, again)
                 return  # the queue counts it as unfinished until it has been repeated
             self.left.append(str(failure))
         else:
-            self.in_a_row, self.answered = 0, True
+            self.in_a_row, self.answered = 0, time.monotonic()
             for more in self.on_answer(entry.request, body):
                 self.queue.put_nowait(Entry(False, next(self.numbers), more))
             self.check()
@@ -170,16 +185,21 @@ class Online:
         self.queue.put_nowait(entry)
         self.queue.task_done()
 
-    def _count_failure(self, failure: Passing) -> None:
+    def _check_down(self, failure: Passing) -> None:
         """Raises UserError where the endpoint is down."""
-        self.in_a_row += 1
-        limit = self.limits.down_after if self.answered else min(DOWN_AT_FIRST, self.limits.down_after)
-        if self.in_a_row >= limit:
-            raise UserError(
-                f"{self.where}: {self.in_a_row} requests in a row have failed, the last because {failure}. The answers "
-                "that came before are kept. See whether the server runs and 'base_url' is right (it usually ends in "
-                "/v1), then run the same command again."
-            )
+        if self.in_a_row < DOWN_AT_FIRST:
+            return
+        since = ""
+        if self.answered is not None:
+            silent = time.monotonic() - self.answered
+            if silent < self.limits.down_after_seconds:
+                return
+            since = f" in the {silent:.0f} seconds since its last answer"
+        raise UserError(
+            f"{self.where}: {self.in_a_row} requests in a row have failed{since}, the last because {failure}. The "
+            "answers that came before are kept. See whether the server runs and 'base_url' is right (it usually ends "
+            "in /v1), then run the same command again."
+        )
 
     async def _send(self, request: Request) -> dict[str, Any]:
         """The body of an answer.
@@ -217,7 +237,8 @@ class Online:
         if status == 400 and code == "content_filter":  # the endpoint will not judge this pair: an answer of its kind
             return {"choices": [{"message": {"refusal": f"(refused by the endpoint{said})"}}], "usage": NO_TOKENS}
         if (status in (408, 409, 429) or status >= 500) and code != "insufficient_quota":
-            raise Passing(f"it refused with HTTP status {status}{said}", retry_after(error.response.headers))
+            asked = retry_after(error.response.headers)
+            raise Passing(f"it refused with HTTP status {status}{said}", busy=status == 429, pause=asked)
         raise UserError(f"{self.where}: refused with HTTP status {status}{said}. {chat.remedy(status, self.variable)}")
 
 
@@ -236,10 +257,11 @@ def connect(address: Address, key: str, seconds: float, *, asynchronous: bool) -
     return chat.connect(client, key, base_url=address.base_url, **options)
 
 
-def pause(failures: int, asked: float) -> float:
-    """Seconds before a repeat: growing from one failure to the next, with jitter, and no less than the server asks."""
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures)
-    return max(asked, random.uniform(0.5, 1.0) * longest) if asked <= LONGEST_RETRY_AFTER else LONGEST_RETRY_AFTER
+def pause(doublings: float, asked: float) -> float:
+    """Seconds before a repeat, with jitter: those that the server asks for, else ever more."""
+    if asked:
+        return min(asked, LONGEST_RETRY_AFTER) * random.uniform(1.0, 1.1)
+    return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(doublings, 64))
 
 
 def retry_after(headers: Any) -> float:
