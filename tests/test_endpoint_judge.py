@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -237,6 +238,17 @@ def test_rates_are_kept(flags, tmp_path):
         assert min(late - early for early, late in zip(times, times[count:], strict=False)) > (count - 10) / 10 - 0.1
 
 
+def test_a_reminder_may_be_longer_than_the_rate_of_tokens_was_made_for(tmp_path):
+    flags = judged.write_responses(tmp_path / "in", 2)
+    with judge_server(tmp_path / "log", faults=1.0, kinds="refusal") as url:
+        judge = {**JUDGE, "base_url": url, "tries": 2, "max_tokens": 20}
+        done = judged.run(tmp_path, flags, judge, tokens_per_minute=3_600)
+    assert done.returncode == 0, done.stderr
+    times = sorted(line["at"] for line in requests_of(tmp_path / "log"))
+    assert len(times) == 8
+    assert times[-1] - times[0] >= 5  # some 500 tokens, 60 a second
+
+
 @pytest.mark.parametrize("style", ["online", "batch"])
 def test_a_key_that_is_refused_and_quoted_appears_nowhere(flags, tmp_path, style):
     with judge_server(tmp_path / "log", status=401, said=f"wrong key {KEY}") as url:
@@ -267,7 +279,10 @@ def test_the_key_appears_in_no_file_of_a_run(flags, tmp_path):
     [
         (400, "no. See whether the server knows this 'model'"),
         (404, "no. See whether the server has a model of this name"),
-        (503, "10 requests in a row have failed, the last because it refused with HTTP status 503"),
+        (
+            503,
+            "10 requests in a row have failed in the 0 seconds since the start, the last because it refused with HTTP",
+        ),
     ],
 )
 def test_an_endpoint_that_refuses(flags, tmp_path, status, told):
@@ -279,6 +294,14 @@ def test_an_endpoint_that_refuses(flags, tmp_path, status, told):
     assert "Traceback" not in done.stderr
     asked = len(requests_of(tmp_path / "log"))
     assert asked <= 4 if status < 500 else 10 <= asked <= 14
+
+
+def test_a_busy_server_is_given_time(flags, tmp_path):
+    with judge_server(tmp_path / "log", status=429) as url:
+        done = judged.run(tmp_path, flags, {**JUDGE, "base_url": url}, down_after_seconds=1.5)
+    assert done.returncode == 2
+    assert re.search(r"requests in a row have failed in the [2-9] seconds since the start, .* status 429", done.stderr)
+    assert len(requests_of(tmp_path / "log")) > 16
 
 
 def test_an_address_where_no_endpoint_is(flags, tmp_path):

@@ -76,7 +76,8 @@ class Online:
         self.request_rate = AsyncLimiter(burst, 60 * burst / per_minute) if per_minute else None
         self.token_rate = None
         self.in_a_row = 0  # failures since the last answer
-        self.answered: float | None = None  # when that was
+        self.answered = False
+        self.answered_at = time.monotonic()  # when that was; the start, before the first one
         self.hold = 0.0  # time of the loop until which nothing is asked
         self.error: UserError | None = None
         self.left: list[str] = []  # why requests were given up
@@ -153,7 +154,8 @@ class Online:
         if self.request_rate is not None:
             await self.request_rate.acquire()
         if self.token_rate is not None:
-            await self.token_rate.acquire(request.input_tokens + request.output_tokens)
+            tokens = request.input_tokens + request.output_tokens
+            await self.token_rate.acquire(min(tokens, self.token_rate.max_rate))  # a reminder makes a request longer
 
     async def _ask(self, entry: Entry) -> None:
         """Sends one request once. Ends with its answer handed over, a repeat in the queue, or the request given up."""
@@ -165,7 +167,7 @@ class Online:
             self._check_down(failure)
             rounds = self.in_a_row // self.size  # in which nobody was answered
             if rounds:
-                self.hold = asyncio.get_running_loop().time() + pause(rounds - 1, 0.0)
+                self.hold = asyncio.get_running_loop().time() + pause(rounds - 1, failure.pause)
             failures = entry.failures + (rounds == 0)
             if failures <= self.limits.retries:
                 again = Entry(False, next(self.numbers), entry.request, failures)
@@ -175,7 +177,7 @@ class Online:
                 return  # the queue counts it as unfinished until it has been repeated
             self.left.append(str(failure))
         else:
-            self.in_a_row, self.answered = 0, time.monotonic()
+            self.in_a_row, self.answered, self.answered_at = 0, True, time.monotonic()
             for more in self.on_answer(entry.request, body):
                 self.queue.put_nowait(Entry(False, next(self.numbers), more))
             self.check()
@@ -187,18 +189,16 @@ class Online:
 
     def _check_down(self, failure: Passing) -> None:
         """Raises UserError where the endpoint is down."""
-        if self.in_a_row < DOWN_AT_FIRST:
+        silent = time.monotonic() - self.answered_at
+        # A busy server is one, so it gets its time, too.
+        patience = self.limits.down_after_seconds if self.answered or failure.busy else 0.0
+        if self.in_a_row < DOWN_AT_FIRST or silent < patience:
             return
-        since = ""
-        if self.answered is not None:
-            silent = time.monotonic() - self.answered
-            if silent < self.limits.down_after_seconds:
-                return
-            since = f" in the {silent:.0f} seconds since its last answer"
+        since = "since its last answer" if self.answered else "since the start"
         raise UserError(
-            f"{self.where}: {self.in_a_row} requests in a row have failed{since}, the last because {failure}. The "
-            "answers that came before are kept. See whether the server runs and 'base_url' is right (it usually ends "
-            "in /v1), then run the same command again."
+            f"{self.where}: {self.in_a_row} requests in a row have failed in the {silent:.0f} seconds {since}, the "
+            f"last because {failure}. The answers that came before are kept. See whether the server runs and "
+            "'base_url' is right (it usually ends in /v1), then run the same command again."
         )
 
     async def _send(self, request: Request) -> dict[str, Any]:
