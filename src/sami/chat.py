@@ -69,10 +69,7 @@ def complete(
             f"{where}: cannot connect ({cause}). See whether the server runs and 'base_url' is right."
         ) from None
     except openai.APIStatusError as error:
-        said = "" if error.status_code == 401 else f": {cleaned(error.message, key)}"  # 401 texts quote parts of keys
-        raise UserError(
-            f"{where}: refused with HTTP status {error.status_code}{said}. {remedy(error.status_code, key_variable)}"
-        ) from None
+        raise UserError(f"{where}: {refusal(error, key)}. {remedy(error.status_code, key_variable)}") from None
     except openai.OpenAIError as error:
         raise UserError(f"{where}: {type(error).__name__}: {cleaned(str(error), key)}") from None
     try:
@@ -138,6 +135,12 @@ def cleaned(text: str, key: str) -> str:
     if key != "none":
         text = text.replace(key, "(key)")
     return text if len(text) <= 300 else text[:300] + "..."
+
+
+def refusal(error: Any, key: str) -> str:
+    """What an endpoint said with an HTTP status other than 200, without the key."""
+    said = "" if error.status_code == 401 else f": {cleaned(error.message, key)}"  # 401 texts quote parts of keys
+    return f"refused with HTTP status {error.status_code}{said}"
 
 
 def remedy(status: int, key_variable: str | None) -> str:

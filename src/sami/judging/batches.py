@@ -75,9 +75,8 @@ class Batches:
                         "run the same command again, or raise 'limits.retries'."
                     )
         except openai.APIStatusError as error:
-            said = "" if error.status_code == 401 else f": {chat.cleaned(error.message, self.key)}"
             raise UserError(
-                f"{self.where}: the batch API refused with HTTP status {error.status_code}{said}. "
+                f"{self.where}: the batch API {chat.refusal(error, self.key)}. "
                 f"{chat.remedy(error.status_code, self.variable)} Endpoints without a batch API need 'batch: false'."
             ) from None
         except openai.OpenAIError as error:

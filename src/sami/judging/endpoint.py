@@ -17,7 +17,7 @@ from sami.errors import UserError
 from sami.judging.answers import Answers
 from sami.judging.exchange import Address, Asker, Reply, Request, cost_of, reply
 from sami.judging.pairs import POINTS, Pair, verdict
-from sami.judging.prompts import ORDERS, REMINDERS, messages, of_policy, parse, preference
+from sami.judging.prompts import ORDERS, REMINDERS, messages, of_policy, parse, preference, preference_of_policy
 from sami.progress import Progress
 from sami.settings import EndpointJudge, Limits
 
@@ -87,7 +87,7 @@ class Question:
         return records.Answer(
             order=self.order,
             choice=of_policy(self.said, self.order),
-            preference=self.preference if self.order == "policy-first" else 1 - self.preference,
+            preference=preference_of_policy(self.preference, self.order),
             raw=self.replies[-1].text[-LONGEST_RAW:],
             tries=len(self.replies),
             input_tokens=sum(answer.input_tokens for answer in self.replies),

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from sami import model_folders, models
 from sami.errors import UserError
 from sami.judging.pairs import Pair, side, verdict
-from sami.judging.prompts import ORDERS, messages
+from sami.judging.prompts import ORDERS, messages, preference_of_policy
 from sami.progress import Progress
 from sami.records import Answer, Verdict
 from sami.settings import LikelihoodJudge
@@ -52,7 +52,7 @@ def judge(pairs: Sequence[Pair], name: str, judge: LikelihoodJudge, folder: Path
     verdicts = []
     for pair, prompts in zip(pairs, shown, strict=True):
         answers = [
-            _answer(order, of_policy(preferences[prompt], order), len(prompt), judge.tie_margin)
+            _answer(order, preference_of_policy(preferences[prompt], order), len(prompt), judge.tie_margin)
             for order, prompt in zip(ORDERS, prompts, strict=True)
         ]
         verdicts.append(verdict(pair, name, answers, judge.tie_margin))
@@ -81,11 +81,6 @@ def letter_tokens(tokenizer: Any, letter: str) -> list[int]:
             "for B, which a judge of kind 'likelihood' compares. Take another model."
         )
     return found
-
-
-def of_policy(preference: float, order: str) -> float:
-    """A preference for A as one for the policy's response."""
-    return preference if order == "policy-first" else 1 - preference
 
 
 def _answer(order: str, preference: float, tokens: int, margin: float) -> Answer:
@@ -125,7 +120,9 @@ def _preferences(
             logits = _next_logits(model, batch, tokenizer.pad_token_id)
             a, b = (logits[:, ids].logsumexp(1) for ids in letters)
             preferences.update(zip(batch, torch.sigmoid(a - b).tolist(), strict=True))
-            answered = [of_policy(preferences[prompt], order) for prompt in batch for order in orders_of[prompt]]
+            answered = [
+                preference_of_policy(preferences[prompt], order) for prompt in batch for order in orders_of[prompt]
+            ]
             points, done = points + sum(answered), done + len(answered)
             progress.update(len(answered), win_rate=points / done)
     return preferences

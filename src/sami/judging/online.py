@@ -62,7 +62,6 @@ class Online:
 
     def __init__(self, address: Address, limits: Limits, check: Callable[[], None]):
         import openai  # takes half a second, which runs that ask nothing need not pay
-        from aiolimiter import AsyncLimiter
 
         self.openai, self.limits, self.check, self.variable = openai, limits, check, address.key_variable
         self.key = chat.read_key(address.key_variable, address.base_url)
@@ -70,11 +69,6 @@ class Online:
         self.client = connect(address, self.key, limits.timeout_seconds, asynchronous=True)
         self.where = f"model '{address.model}' at {chat.without_password(self.client.base_url)}"
         self.failures = 0
-        per_minute = limits.requests_per_minute
-        # A second's worth at a time, not a minute's at once: that would be twice the rate in the first minute.
-        burst = max(1.0, (per_minute or 0) / 60)
-        self.request_rate = AsyncLimiter(burst, 60 * burst / per_minute) if per_minute else None
-        self.token_rate = None
         self.in_a_row = 0  # failures since the last answer
         self.answered = False
         self.answered_at = time.monotonic()  # when that was; the start, before the first one
@@ -99,12 +93,9 @@ class Online:
             )
 
     async def _run(self, requests: list[Request]) -> None:
-        from aiolimiter import AsyncLimiter
-
-        if self.limits.tokens_per_minute:
-            largest = max(request.input_tokens + request.output_tokens for request in requests)
-            burst = max(largest, self.limits.tokens_per_minute / 60)
-            self.token_rate = AsyncLimiter(burst, 60 * burst / self.limits.tokens_per_minute)
+        largest = max(request.input_tokens + request.output_tokens for request in requests)
+        self.request_rate = limiter(self.limits.requests_per_minute, 1)
+        self.token_rate = limiter(self.limits.tokens_per_minute, largest)
         self.queue: asyncio.PriorityQueue[Entry] = asyncio.PriorityQueue()
         self.numbers = itertools.count()
         self.stop = asyncio.Event()
@@ -233,13 +224,13 @@ class Online:
     def _refused(self, error: Any) -> dict[str, Any]:
         """What an HTTP status other than 200 means."""
         status, code = error.status_code, getattr(error, "code", None)
-        said = "" if status == 401 else f": {chat.cleaned(error.message, self.key)}"  # 401 texts quote parts of keys
+        said = chat.refusal(error, self.key)
         if status == 400 and code == "content_filter":  # the endpoint will not judge this pair: an answer of its kind
-            return {"choices": [{"message": {"refusal": f"(refused by the endpoint{said})"}}], "usage": NO_TOKENS}
+            return {"choices": [{"message": {"refusal": f"(the endpoint {said})"}}], "usage": NO_TOKENS}
         if (status in (408, 409, 429) or status >= 500) and code != "insufficient_quota":
             asked = retry_after(error.response.headers)
-            raise Passing(f"it refused with HTTP status {status}{said}", busy=status == 429, pause=asked)
-        raise UserError(f"{self.where}: refused with HTTP status {status}{said}. {chat.remedy(status, self.variable)}")
+            raise Passing(f"it {said}", busy=status == 429, pause=asked)
+        raise UserError(f"{self.where}: {said}. {chat.remedy(status, self.variable)}")
 
 
 NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0}
@@ -255,6 +246,17 @@ def connect(address: Address, key: str, seconds: float, *, asynchronous: bool) -
         return chat.connect(client, key, azure_endpoint=address.base_url, api_version=address.api_version, **options)
     client = openai.AsyncOpenAI if asynchronous else openai.OpenAI
     return chat.connect(client, key, base_url=address.base_url, **options)
+
+
+def limiter(per_minute: int | None, largest: int) -> Any:
+    """What keeps a rate, and lets the largest amount asked of it pass; None without a rate."""
+    from aiolimiter import AsyncLimiter
+
+    if per_minute is None:
+        return None
+    # A second's worth at a time, not a minute's at once: that would be twice the rate in the first minute.
+    burst = max(largest, per_minute / 60)
+    return AsyncLimiter(burst, 60 * burst / per_minute)
 
 
 def pause(doublings: float, asked: float) -> float:

@@ -74,6 +74,11 @@ def preference(top: Mapping[str, float]) -> float | None:
     return mass["A"] / total if total > 0 else None
 
 
+def preference_of_policy(preference: float, order: str) -> float:
+    """A preference for A, from 0 to 1, as one for the policy's response."""
+    return preference if order == "policy-first" else 1 - preference
+
+
 def of_policy(said: str, order: str) -> str:
     """A verdict about A and B as one about the policy's response ("first") and the comparator's ("second")."""
     if said not in ("A", "B"):
