@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sami.objective import kl_divergence, sami
+from sami.objective import OBJECTIVES, kl_divergence, loss_of_a_guess, sami
+from sami.settings import Training
 
 
 def test_two_by_two_by_hand():
@@ -27,6 +28,44 @@ def test_three_by_three_by_hand():
     assert result.bound.item() == pytest.approx(math.log(3) - (row + column) / 2)
     assert result.row_accuracy.item() == pytest.approx(1 / 3)  # only the first row's maximum is its own
     assert result.column_accuracy.item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sami-rows", -(math.log(3 / 4) + math.log(3 / 8)) / 2),
+        ("sami-columns", -(math.log(3 / 8) + math.log(3 / 4)) / 2),
+        ("supervised", -math.log(3)),
+    ],
+)
+def test_losses_of_the_variants_by_hand(name, expected):
+    scores = torch.log(torch.tensor([[[3.0, 1.0], [5.0, 3.0]]]))
+    result, full = (OBJECTIVES[n](scores, torch.tensor([[0, 1]])) for n in (name, "sami"))
+    assert result.loss.item() == pytest.approx(expected)
+    assert result.bound.item() == full.bound.item()
+    assert (result.row_accuracy.item(), result.column_accuracy.item()) == (0.5, 0.5)
+
+
+def test_names_in_the_settings_are_those_of_the_objectives():
+    assert list(OBJECTIVES) == list(Training.model_fields["objective"].annotation.__args__)
+
+
+def test_supervised_takes_only_responses_written_for_the_first_constitution():
+    scores = torch.tensor([[[-1.0, -2.0, -4.0], [-8.0, -16.0, -32.0]]] * 2, requires_grad=True)
+    loss = OBJECTIVES["supervised"](scores, torch.tensor([[0, 1, 0], [1, 1, 1]])).loss
+    assert loss.tolist() == [2.5, 0]  # the second query has no such response
+    loss.sum().backward()
+    assert scores.grad.tolist() == [[[-0.5, 0, -0.5], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(("constitutions", "responses"), [(2, 2), (3, 5)])
+def test_guessing_costs_what_it_is_said_to(constitutions, responses):
+    vocabulary = 7
+    scores = torch.full((1, constitutions, responses), -math.log(vocabulary))
+    labels = torch.arange(responses)[None] % constitutions
+    for name, objective in OBJECTIVES.items():
+        expected = loss_of_a_guess(name, constitutions, responses, vocabulary)
+        assert objective(scores, labels).loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
@@ -58,7 +97,14 @@ def slow(scores, labels):
     column_right = [
         all(scores[i][j] > scores[k][j] for k in range(constitutions) if k != i) for j, i in enumerate(labels)
     ]
-    return (row + column) / responses / 2, sum(row_right) / len(row_right), sum(column_right) / responses
+    positive = [-scores[0][j] for j, i in enumerate(labels) if i == 0]
+    losses = {
+        "sami": (row + column) / responses / 2,
+        "sami-rows": row / responses,
+        "sami-columns": column / responses,
+        "supervised": sum(positive) / max(1, len(positive)),
+    }
+    return losses, sum(row_right) / len(row_right), sum(column_right) / responses
 
 
 @given(st.data())
@@ -67,18 +113,20 @@ def test_equals_slow_definition_for_any_c_and_r(data):
     entry = st.floats(-5, 5, width=32)
     scores = data.draw(st.lists(st.lists(entry, min_size=r, max_size=r), min_size=c, max_size=c))
     labels = data.draw(st.lists(st.integers(0, c - 1), min_size=r, max_size=r))
-    result = sami(torch.tensor([scores], dtype=torch.float64), torch.tensor([labels]))
-    loss, row, column = slow(scores, labels)
-    assert result.loss.item() == pytest.approx(loss, abs=1e-9)
-    assert result.bound.item() == pytest.approx((math.log(c) + math.log(r)) / 2 - loss, abs=1e-9)
-    assert result.row_accuracy.item() == pytest.approx(row)
-    assert result.column_accuracy.item() == pytest.approx(column)
+    losses, row, column = slow(scores, labels)
+    for name, loss in losses.items():
+        result = OBJECTIVES[name](torch.tensor([scores], dtype=torch.float64), torch.tensor([labels]))
+        assert result.loss.item() == pytest.approx(loss, abs=1e-9)
+        assert result.bound.item() == pytest.approx((math.log(c) + math.log(r)) / 2 - losses["sami"], abs=1e-9)
+        assert result.row_accuracy.item() == pytest.approx(row)
+        assert result.column_accuracy.item() == pytest.approx(column)
 
 
-def test_queries_do_not_mix():
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_queries_do_not_mix(objective):
     scores, labels = torch.randn(4, 3, 3), torch.arange(3).repeat(4, 1)
-    together = sami(scores, labels).loss
-    alone = torch.cat([sami(scores[q : q + 1], labels[q : q + 1]).loss for q in range(4)])
+    together = objective(scores, labels).loss
+    alone = torch.cat([objective(scores[q : q + 1], labels[q : q + 1]).loss for q in range(4)])
     assert torch.allclose(together, alone)
 
 

@@ -9,7 +9,7 @@ from training_run import ENGINE, TRAINING
 
 from sami.errors import UserError
 from sami.models import load
-from sami.objective import sami
+from sami.objective import OBJECTIVES, sami
 from sami.scoring.layouts import Item
 from sami.scoring.score import Scorer
 from sami.settings import Engine, Training
@@ -79,6 +79,23 @@ def test_passes_and_ways_change_nothing(tiny, engine):
     assert [s["loss"] for s in same] == pytest.approx([s["loss"] for s in steps], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sami-rows", "sami-columns", "supervised"])
+@pytest.mark.parametrize("normalisation", ["mean", "sum"])
+def test_every_objective_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_path, name, normalisation):
+    """Also with a KL term, and within the usual limit of the loss."""
+    data = items(4)
+    changes = {"objective": name, "normalisation": normalisation, "epochs": 6, "kl_weight": 0.01}
+    _, steps = trained(tiny, data, tmp_path / "states", **changes)
+    other = Scorer(load(tiny)).choose()
+    scored = other(other.layout(data))
+    scores = scored.mean if normalisation == "mean" else scored.sum
+    expected = OBJECTIVES[name](scores, torch.tensor([item.labels for item in data]))
+    for key in ("loss", "bound", "row_accuracy", "column_accuracy"):
+        assert steps[0][key] == pytest.approx(getattr(expected, key).mean().item(), rel=1e-4, abs=1e-5)
+    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+    assert steps[-1]["kl"] > 0
+
+
 def test_one_step_is_one_update_with_the_mean_gradient(tiny):
     data = items(3)
     model, steps = trained(tiny, data, max_grad_norm=None, learning_rate=1e-2)
@@ -103,7 +120,7 @@ def test_one_step_is_one_update_with_the_mean_gradient(tiny):
 
 def test_sum_and_mean_differ(tiny):
     data = items(4)
-    total = trained(tiny, data, normalisation="sum", max_loss=100.0)[1][0]["loss"]
+    total = trained(tiny, data, normalisation="sum")[1][0]["loss"]
     assert trained(tiny, data)[1][0]["loss"] != pytest.approx(total, rel=0.1)
 
 
@@ -189,6 +206,22 @@ def test_not_a_number_stops(tiny):
 def test_limit_of_the_loss(tiny):
     with pytest.raises(Diverged, match=r"step 1 of 1: the loss is .* \(limit 1e-06\)"):
         trained(tiny, items(2), max_loss=1e-6)
+
+
+def test_usual_limit_of_the_loss(tiny):
+    """Twice the loss of a guess: here of a constitution, of a token, and of all tokens of the longest response."""
+    longest = max(len(response) for item in items(2) for response in item.responses)
+    vocabulary = load(tiny).config.vocab_size
+    for changes, limit in (
+        ({}, 2 * math.log(2)),
+        ({"objective": "supervised"}, 2 * math.log(vocabulary)),
+        ({"normalisation": "sum"}, 2 * math.log(vocabulary) * longest),
+    ):
+        scorer = Scorer(load(tiny))
+        with torch.no_grad():
+            scorer.model.lm_head.weight[:] = math.nan
+        with pytest.raises(Diverged, match=rf"limit {limit:.4g}"):
+            train(scorer, items(2), options(**changes), Engine(**ENGINE), 1, ALONE, lambda step: None)
 
 
 def test_out_of_memory_says_what_to_lower(tiny):

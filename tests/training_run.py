@@ -12,6 +12,7 @@ from conftest import ROOT
 from sami import records
 
 TRAINING = {
+    "objective": "sami",
     "start_from": "base",
     "precision": "float32",
     "lora": None,

@@ -5,6 +5,7 @@ people. Stages receive the slice they use as JSON and parse it with the same mod
 in config/README.md.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -397,6 +398,7 @@ class Lora(Settings):
 class Training(Settings):
     """One iteration's optimisation."""
 
+    objective: Literal["sami", "sami-rows", "sami-columns", "supervised"]
     start_from: Literal["base", "previous"]
     precision: Literal["float32", "mixed", "bfloat16"]
     lora: Lora | None
@@ -431,6 +433,27 @@ class Degeneration(Settings):
     max_repeated: Share
 
 
+class Published(Settings):
+    """A win rate, or a range of them, that others have published: figures show it beside ours."""
+
+    comparator: str
+    principles: Literal["learned", "held-out"] = "learned"
+    win_rate: Share | Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest; equal for a single number."""
+        low, high = self.win_rate if isinstance(self.win_rate, list) else (self.win_rate, self.win_rate)
+        return low, high
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        low, high = self.range
+        if low > high:
+            raise ValueError(f"found the range [{low}, {high}], expected the lower number first: [{high}, {low}]")
+        return self
+
+
 class Evaluation(Settings):
     """How policies are compared."""
 
@@ -442,13 +465,27 @@ class Evaluation(Settings):
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Annotated[Number, Field(gt=0, lt=1)]
     wanted_width: Annotated[Number, Field(gt=0, lt=1)]
+    published: list[Published]
+
+    def published_range(self, comparator: str, principles: str = "learned") -> tuple[float, float]:
+        """Lowest and highest published win rate against a policy; NaN where none is given."""
+        for entry in self.published:
+            if (policy_name(entry.comparator), entry.principles) == (policy_name(comparator), principles):
+                return entry.range
+        return math.nan, math.nan
 
     @model_validator(mode="after")
     def _distinct(self):
-        for key in ("judges", "comparators"):
-            names = getattr(self, key)
+        published = [f"{entry.comparator} ({entry.principles})" for entry in self.published]
+        for key, names in (("judges", self.judges), ("comparators", self.comparators), ("published", published)):
             if len(set(names)) < len(names):
                 raise ValueError(f"'{key}' names one twice: {', '.join(names)}")
+        for entry in self.published:
+            if entry.comparator not in self.comparators:
+                raise ValueError(
+                    f"'published' names the comparator '{entry.comparator}', expected one of 'comparators': "
+                    f"{', '.join(self.comparators)}"
+                )
         return self
 
 
@@ -551,3 +588,4 @@ class Root(Settings):
     answers: str
     defaults: dict[str, Any]
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]
+    compare: dict[ExperimentName, Annotated[list[str], Field(min_length=2)]]

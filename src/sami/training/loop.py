@@ -15,7 +15,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from sami.errors import UserError
-from sami.objective import sami
+from sami.objective import OBJECTIVES, loss_of_a_guess
 from sami.progress import Progress
 from sami.scoring.layouts import Item
 from sami.scoring.score import Scorer
@@ -103,6 +103,8 @@ class _Run:
         self.on_step, self.checkpoints, self.reference, self.signals = on_step, checkpoints, reference, signals
         self.parameters = [p for p in scorer.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.parameters, settings)
+        self.objective = OBJECTIVES[settings.objective]
+        self.max_loss = settings.max_loss if settings.max_loss is not None else self._usual_limit()
         self.sizes = [scorer.layout([item]).tokens for item in items]
         self.arithmetic = Arithmetic(scorer)
         self.metrics: list[dict] = []
@@ -186,7 +188,7 @@ class _Run:
         scored = self.scorer(layout, states)
         scores = scored.mean if self.settings.normalisation == "mean" else scored.sum
         labels = torch.tensor([item.labels for item in items], device=scores.device)
-        result = sami(scores, labels)
+        result = self.objective(scores, labels)
         loss = result.loss.sum() / batch
         if scored.kl is not None:
             loss = loss + self.settings.kl_weight * scored.kl / response_tokens
@@ -208,15 +210,21 @@ class _Run:
                 step.add(kl=scored.kl.item() / response_tokens)
 
     def _check(self, number: int, steps: int, loss: float, norm: float) -> None:
-        chance = (math.log(len(self.items[0].prompts)) + math.log(len(self.items[0].responses))) / 2
-        limit = self.settings.max_loss if self.settings.max_loss is not None else 2 * chance
-        for what, value, most in (("loss", loss, limit), ("gradient norm", norm, math.inf)):
+        for what, value, most in (("loss", loss, self.max_loss), ("gradient norm", norm, math.inf)):
             if not math.isfinite(value) or value > most:
                 raise Diverged(
                     f"training stopped at step {number} of {steps}: the {what} is {value:.4g} (limit {most:.4g}). "
                     "Lower training.learning_rate, add training.warmup_steps or training.kl_weight, or clip harder "
                     "with training.max_grad_norm."
                 )
+
+    def _usual_limit(self) -> float:
+        """Twice the loss of a guess. In a contrast of sums, the difference in length alone can cost a guess per token."""
+        vocabulary = self.scorer.model.get_input_embeddings().num_embeddings
+        if self.settings.normalisation == "sum":
+            return 2 * math.log(vocabulary) * max(len(r) for item in self.items for r in item.responses)
+        shape = len(self.items[0].prompts), len(self.items[0].responses)
+        return 2 * loss_of_a_guess(self.settings.objective, *shape, vocabulary)
 
     def _end_if_asked(self, number: int) -> None:
         """Saves the state before this step, and ends the run, where the system has asked any process to."""
