@@ -28,6 +28,7 @@ from sami.records import Check
 from sami.yaml_files import load_yaml, read_yaml
 
 ROOT = Path(__file__).parent.parent
+MODEL = "smollm2-135m-instruct"
 MODELS = [
     *(kind for _, kind in inspect.getmembers(settings, inspect.isclass) if issubclass(kind, settings.Settings)),
     Check,
@@ -52,11 +53,7 @@ class Project:
 
     def load(self, mine: str = "{}", command_line: dict | None = None) -> Configuration:
         """The shipped configuration with the file mine.yaml and `--config` laid over it."""
-        files = ["config/config.yaml", self.write("mine.yaml", mine)]
-        config = {}
-        for file in files:
-            config = merge(config, yaml.safe_load(Path(file).read_text()))
-        return load(merge(config, command_line or {}), files)
+        return load(["config/config.yaml", self.write("mine.yaml", mine)], command_line)
 
     def check(self, mine: str = "{}") -> None:
         loaded = self.load(mine)
@@ -353,6 +350,69 @@ def test_duplicate_key_in_a_configuration_file(project):
     assert told.startswith("mine.yaml, line 2: the key 'run' stands already in line 1")
 
 
+# --- files that extend others -----------------------------------------------------------------------------------------
+
+
+def test_file_is_laid_over_those_it_extends(project):
+    project.write("lowest.yaml", "a: {x: 1, y: 1, z: [1, 1]}\n")
+    project.write("low.yaml", "extends: lowest.yaml\na: {y: 2}\nb: 2\n")
+    project.write("other.yaml", "extends: lowest.yaml\nb: 3\n")
+    project.write("top.yaml", "extends: [low.yaml, other.yaml]\na: {z: [4]}\n")
+    document = read_yaml("top.yaml")
+    # What both extend lies beneath both, so the second does not bring back what the first has replaced.
+    assert document.data == {"a": {"x": 1, "y": 2, "z": [4]}, "b": 3}
+    assert [file.path for file in document.files] == ["lowest.yaml", "low.yaml", "other.yaml", "top.yaml"]
+    places = {("a", "x"): "lowest.yaml, line 1", ("a", "y"): "low.yaml, line 2", ("b",): "other.yaml, line 2"}
+    for keys, place in places.items():
+        assert document.where(keys).startswith(f"{place}: ")
+    assert document.where(("a", "new")) == "top.yaml, line 2: a.new"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("extends: 5", "line 1: extends: found 5 (a whole number), expected the path of a YAML file, or a list of"),
+        ("a: 1\nextends:", "line 2: extends: found nothing (null), expected the path of a YAML file"),
+        ("extends: [x.yaml, {}]", "line 1: extends: found a list of 2, expected the path of a YAML file"),
+        ("extends: no.yaml", 'line 1: extends: found "no.yaml" (text), but there is no such file; expected the path'),
+        ("extends: config", 'line 1: extends: found "config" (text), but there is no such file'),
+        ("extends: ./top.yaml", "line 1: extends: the files extend each other in a circle: top.yaml -> top.yaml."),
+    ],
+)
+def test_what_cannot_be_extended(project, text, told):
+    assert message(read_yaml, project.write("top.yaml", text)).startswith(f"top.yaml, {told}")
+
+
+def test_files_that_extend_each_other_in_a_circle(project):
+    project.write("a.yaml", "extends: b.yaml\n")
+    project.write("b.yaml", "x: 1\nextends: [c.yaml]\n")
+    project.write("c.yaml", "extends: b.yaml\n")
+    circle = "the files extend each other in a circle: b.yaml -> c.yaml -> b.yaml."
+    assert message(read_yaml, "a.yaml").startswith(f"c.yaml, line 1: extends: {circle}")
+
+
+def test_configuration_names_the_extended_file_in_which_a_value_stands(project):
+    project.write("recipe.yaml", "defaults:\n  seed: -1\n")
+    told = message(project.load, "extends: recipe.yaml\nrun: [quickstart]\n")
+    assert told.startswith("recipe.yaml, line 2: defaults.seed: found -1")
+    told = message(project.load, "extends: recipe.yaml\ndefaults: {seed: -2}\n")
+    assert told.startswith("mine.yaml, line 2: defaults.seed: found -2")
+    assert project.load("extends: recipe.yaml\n", {"defaults": {"seed": "3"}}).experiments["quickstart"].seed == 3
+
+
+def test_catalogue_entries_extend_others(project):
+    project.write("config/tasks/few.yaml", "extends: config/tasks/everyday.yaml\ntrain: {count: 8}\n")
+    project.write("config/judges/even.yaml", "extends: config/judges/checks.yaml\ntie_margin: 0.5\n")
+    project.write("other.yaml", f"extends: config/models.yaml\n{MODEL}: {{dtype: bfloat16}}\n")
+    quickstart = "task: few, iterations: 1, queries: {train: 8}, evaluation: {judges: [even]}"
+    loaded = project.load(f"models: other.yaml\nexperiments: {{quickstart: {{{quickstart}}}}}")
+    assert (loaded.tasks["few"].train.count, loaded.tasks["few"].eval.count) == (8, 48)
+    assert loaded.judges["even"].tie_margin == 0.5
+    assert (loaded.models[MODEL].dtype, loaded.models[MODEL].source) == ("bfloat16", "wheel")
+    project.write("config/judges/even.yaml", "extends: config/judges/checks.yaml\ntie_margin: 2\n")
+    assert message(load_judge, "config/judges/even.yaml").startswith("config/judges/even.yaml, line 2: tie_margin: ")
+
+
 # --- catalogues -------------------------------------------------------------------------------------------------------
 
 
@@ -416,9 +476,6 @@ def test_experiments_outside_run_may_lack_their_entries_until_they_are_built(pro
 def test_every_experiment_is_validated_also_outside_run(project):
     told = message(project.load, "experiments: {other: {seed: x}}")
     assert told.startswith("mine.yaml, line 1: experiments.other.seed: ")
-
-
-MODEL = "smollm2-135m-instruct"
 
 
 @pytest.mark.parametrize(
@@ -670,11 +727,7 @@ def test_full_disk(project):
 @pytest.mark.parametrize("override", [None, *sorted(ROOT.glob("config/paper/*.yaml"))])
 def test_shipped_configuration_loads(override, monkeypatch):
     monkeypatch.chdir(ROOT)
-    files = [Path("config/config.yaml"), *([override] if override else [])]
-    config = {}
-    for file in files:
-        config = merge(config, yaml.safe_load(file.read_text()))
-    assert load(config, files).unusable == {}
+    assert load(["config/config.yaml", *([override] if override else [])]).unusable == {}
 
 
 @pytest.mark.parametrize(

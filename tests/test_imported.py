@@ -178,11 +178,7 @@ def checked(tmp_path, monkeypatch):
     def run(**changes):
         mine = {"run": ["mine"], "experiments": {"mine": merge(SMALL, changes)}}
         Path("mine.yaml").write_text(yaml.safe_dump(mine, sort_keys=False))
-        files = ["config/config.yaml", "mine.yaml"]
-        config: dict = {}
-        for file in files:
-            config = merge(config, yaml.safe_load(Path(file).read_text()))
-        check(load(config, files), ["mine"])
+        check(load(["config/config.yaml", "mine.yaml"]), ["mine"])
 
     return run
 

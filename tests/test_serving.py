@@ -169,4 +169,4 @@ def test_models_of_judges_and_policies_are_looked_for_before_the_run(user, tiny_
     config["experiments"] = {"quickstart": {"model": "tiny", "evaluation": changed}}
     project.write("config/config.yaml", config)
     with pytest.raises(UserError, match="config/models.yaml: absent.path: found .nowhere. .text., but"):
-        check(load(config, ["config/config.yaml"]), ["quickstart"])
+        check(load(["config/config.yaml"]), ["quickstart"])

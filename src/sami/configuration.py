@@ -1,12 +1,12 @@
 """Reads the configuration into the models of `sami.settings`; a message names the file, line and key that is wrong.
 
-    configuration = load(config, ["config/config.yaml", "mine.yaml"])
+    configuration = load(["config/config.yaml", "mine.yaml"])
 
 What can be checked beyond that before anything expensive runs is in `sami.preflight`.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from sami.errors import UserError
-from sami.messages import Keys, dotted, nearest, plain, unquoted
+from sami.messages import Keys, nearest, plain, unquoted
 from sami.settings import (
     JUDGES,
     Experiment,
@@ -26,49 +26,9 @@ from sami.settings import (
     Task,
     Writer,
 )
-from sami.yaml_files import Document, load_yaml, read_yaml, validate
+from sami.yaml_files import Document, existing, load_yaml, merge, read_yaml, validate
 
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The merged configuration, and the files that a key of it can come from (later ones override)."""
-
-    config: dict
-    documents: list[Document]
-
-    def where(self, keys: Keys) -> str:
-        """File, line and key of the value that counts; of the innermost mapping around a missing key."""
-        there = _existing(self.config, keys)
-        value = _value(self.config, there)
-        for document in reversed(self.documents):
-            has = _existing(document.data, there) == there
-            if has and (isinstance(value, dict) or _value(document.data, there) == value):
-                return document.where(keys)
-        return f"the command line (--config): {dotted(keys)}"
-
-    def where_in(self, experiment: str, keys: Keys) -> str:
-        """The same for a key of an experiment, which stands in its own entry or among the defaults."""
-        own, default = ("experiments", experiment, *keys), ("defaults", *keys)
-        in_own, in_default = (len(_existing(self.config, full)) - len(full) for full in (own, default))
-        return self.where(own if in_own >= in_default else default)
-
-
-def _existing(value: Any, keys: Keys) -> Keys:
-    """The leading part of `keys` that leads to a value."""
-    for depth, key in enumerate(keys):
-        inside = key in value if isinstance(value, dict) else isinstance(value, list) and key in range(len(value))
-        if not inside:
-            return keys[:depth]
-        value = value[key]
-    return keys
-
-
-def _value(value: Any, keys: Keys) -> Any:
-    for key in keys:
-        value = value[key]
-    return value
 
 
 @dataclass(frozen=True)
@@ -83,7 +43,7 @@ class Configuration:
 
     root: Root
     experiments: dict[str, Experiment]
-    sources: Sources
+    sources: Document
     models: dict[str, Model] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     principle_files: dict[str, PrincipleFile] = field(default_factory=dict)
@@ -93,26 +53,34 @@ class Configuration:
 
     def where(self, experiment: str, *keys: Hashable) -> str:
         """File, line and key of an experiment's setting, for messages."""
-        return self.sources.where_in(experiment, keys)
+        return _where_in(self.sources, experiment, keys)
 
 
-def load(config: dict, files: Sequence[str | Path]) -> Configuration:
-    """Checks the merged configuration and reads the catalogue entries that its experiments use.
+def _where_in(sources: Document, experiment: str, keys: Keys) -> str:
+    """File, line and key of a setting of an experiment, which stands in its own entry or among the defaults."""
+    own, default = ("experiments", experiment, *keys), ("defaults", *keys)
+    in_own, in_default = (len(existing(sources.data, full)) - len(full) for full in (own, default))
+    return sources.where(own if in_own >= in_default else default)
+
+
+def load(files: Sequence[str | Path], command_line: Mapping[str, Any] | None = None) -> Configuration:
+    """Merges the configuration, checks it, and reads the catalogue entries that its experiments use.
 
     Args:
-        config: what Snakemake merged from the files and `--config`.
         files: the configuration files in order; later ones override.
+        command_line: what `--config` gave, which overrides them all.
 
     Raises:
         UserError: a key, value or name is wrong; the message names the file in which it stands.
     """
-    documents = [read_yaml(file) for file in files]
-    sources = Sources(_typed(config, [document.data for document in documents]), documents)
-    root = validate(sources.config, Root, sources.where)
+    document = read_yaml(*files)
+    sources = replace(document, data=merge(document.data, _typed(dict(command_line or {}))))
+    root = validate(sources.data, Root, sources.where)
     for position, name in enumerate(root.run):
         known(name, root.experiments, "experiments", sources.where(("run", position)))
+    _check_comparisons(root, sources)
     experiments = {
-        name: validate(merge(root.defaults, entry), Experiment, lambda keys, name=name: sources.where_in(name, keys))
+        name: validate(merge(root.defaults, entry), Experiment, lambda keys, name=name: _where_in(sources, name, keys))
         for name, entry in root.experiments.items()
     }
     # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
@@ -128,16 +96,32 @@ def load(config: dict, files: Sequence[str | Path]) -> Configuration:
     return configuration
 
 
+def _check_comparisons(root: Root, sources: Document) -> None:
+    """A comparison has a name of its own, and compares different experiments that there are."""
+    for comparison, names in root.compare.items():
+        if comparison in root.experiments:
+            raise UserError(
+                f"{sources.where(('compare', comparison))}: an experiment is called '{comparison}', too, and both would "
+                f"write to {root.results}/{comparison}. Rename one of them."
+            )
+        for position, name in enumerate(names):
+            where = sources.where(("compare", comparison, position))
+            known(name, root.experiments, "experiments", where)
+            if name in names[:position]:
+                raise UserError(f"{where}: found '{name}' a second time, expected each experiment once. Delete one.")
+
+
 def _read_entries(configuration: Configuration, experiment: str) -> None:
     """Reads the catalogue entries that an experiment names and that have not been read yet."""
     root, settings = configuration.root, configuration.experiments[experiment]
     for catalogue, key, model, entries in (
         ("tasks", "task", Task, configuration.tasks),
         ("constitutions", "constitutions.principles", PrincipleFile, configuration.principle_files),
+        ("constitutions", "constitutions.held_out", PrincipleFile, configuration.principle_files),
         ("writers", "constitutions.writer", Writer, configuration.writers),
     ):
         name = attrgetter(key)(settings)
-        if name not in entries:
+        if name is not None and name not in entries:
             file = _entry(configuration, catalogue, name, configuration.where(experiment, *key.split(".")))
             entries[name] = load_yaml(file, model)
     judges = dict.fromkeys(settings.evaluation.judges)
@@ -151,7 +135,7 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
     writer = settings.constitutions.writer
     for name in local_model(configuration.writers[writer]):
         _read_model(configuration, name, f"{root.writers}/{writer}.yaml: model")
-    for policy, name in settings.evaluation.policies.items():
+    for policy, name in settings.evaluation.models.items():
         _read_model(configuration, name, configuration.where(experiment, "evaluation", "policies", policy))
 
 
@@ -205,25 +189,13 @@ def _read_model(configuration: Configuration, name: str, where: str) -> None:
         configuration.models[name] = entry
 
 
-def merge(base: dict, override: dict) -> dict:
-    """Lays one mapping over another: mappings merge, lists and plain values replace."""
-    merged = dict(base)
-    for key, value in override.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def _typed(value: Any, given: list) -> Any:
-    """Reads numbers, true, false and null in values that no file gives at their place.
-
-    Such values come from `--config`, and Snakemake hands on what stands inside braces and brackets there as text.
-    """
+def _typed(value: Any) -> Any:
+    """Reads numbers, true, false and null, which Snakemake hands on as text where they stand in braces or brackets."""
     if isinstance(value, dict):
-        return {k: _typed(v, [g[k] for g in given if isinstance(g, dict) and k in g]) for k, v in value.items()}
-    if isinstance(value, list) and value not in given:
-        return [_typed(entry, []) for entry in value]
-    return unquoted(value) if isinstance(value, str) and value not in given else value
+        return {key: _typed(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_typed(entry) for entry in value]
+    return unquoted(value) if isinstance(value, str) else value
 
 
 def known(name: str, names: Iterable[str], what: str, where: str) -> None:

@@ -1,5 +1,9 @@
-"""YAML files that are checked against a model; messages name the file and the line."""
+"""YAML files that are checked against a model; messages name the file and the line.
 
+A file may name others that it is laid over, under the key `extends`: what they say counts where it says nothing.
+"""
+
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +19,8 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Document:
-    """A YAML file: its mapping, and where its keys stand."""
+class File:
+    """One YAML file: its own mapping, without `extends`, and where its keys stand."""
 
     path: str
     data: dict
@@ -38,14 +42,92 @@ class Document:
         return ": ".join(filter(None, [self.path + (f", line {line}" if line else ""), dotted(keys)]))
 
 
-def read_yaml(path: str | Path) -> Document:
-    """Reads a YAML file that holds one mapping.
+@dataclass(frozen=True)
+class Document:
+    """A mapping, and the files that its values come from (later ones override)."""
+
+    data: dict
+    files: tuple[File, ...]
+
+    def where(self, keys: Keys = ()) -> str:
+        """File, line and key of the value that counts; of the innermost mapping around a missing key.
+
+        What stands in no file was given on the command line.
+        """
+        there = existing(self.data, keys)
+        value = _value(self.data, there)
+        for file in reversed(self.files):
+            has = existing(file.data, there) == there
+            if has and (isinstance(value, dict) or _value(file.data, there) == value):
+                return file.where(keys)
+        return f"the command line (--config): {dotted(keys)}"
+
+
+def existing(value: Any, keys: Keys) -> Keys:
+    """The leading part of `keys` that leads to a value."""
+    for depth, key in enumerate(keys):
+        inside = key in value if isinstance(value, dict) else isinstance(value, list) and key in range(len(value))
+        if not inside:
+            return keys[:depth]
+        value = value[key]
+    return keys
+
+
+def _value(value: Any, keys: Keys) -> Any:
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def merge(base: dict, override: dict) -> dict:
+    """Lays one mapping over another: mappings merge, lists and plain values replace."""
+    merged = dict(base)
+    for key, value in override.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def read_yaml(*paths: str | Path) -> Document:
+    """Reads YAML files that hold one mapping each, and lays later ones over earlier ones.
+
+    Beneath every file lie those that it `extends`; a file that several extend is laid once, beneath them all.
 
     Raises:
-        UserError: the file is missing, unreadable, empty or not valid YAML, holds something else than a mapping, or
-            gives a key twice.
+        UserError: a file is missing, unreadable, empty or not valid YAML, holds something else than a mapping, gives a
+            key twice, or extends what it cannot: no file, or one that extends it in turn.
     """
-    path = _shown(path)
+    files: dict[str, File] = {}
+    for path in paths:
+        _collect(_shown(path), files, ())
+    data: dict = {}
+    for file in files.values():
+        data = merge(data, file.data)
+    return Document(data, tuple(files.values()))
+
+
+def _collect(path: str, files: dict[str, File], extending: tuple[str, ...]) -> None:
+    """Adds a file to `files`, behind those that it extends. `extending` are the files on whose behalf it is read."""
+    if path in files:
+        return
+    extends, file = _read(path)
+    chain = (*extending, path)
+    for base in extends:
+        place = file.where(("extends",))
+        if base in chain:
+            circle = " -> ".join((*chain[chain.index(base) :], base))
+            raise UserError(f"{place}: the files extend each other in a circle: {circle}. Delete one of the 'extends'.")
+        if not Path(base).is_file():
+            raise UserError(
+                f"{place}: found {plain(base)}, but there is no such file; expected the path of a YAML file, from the "
+                "folder in which the workflow runs. Mend the path or create the file."
+            )
+        _collect(base, files, chain)
+    files[path] = file
+
+
+def _read(path: str) -> tuple[list[str], File]:
+    """What one file extends, and the file by itself."""
     try:
         loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
         node = loader.get_single_node()
@@ -71,7 +153,15 @@ def read_yaml(path: str | Path) -> Document:
     if not isinstance(data, dict):
         found = "an empty file" if data is None else plain(data)
         raise UserError(f"{path}: found {found}, expected a mapping (key: value). Write the keys that belong there.")
-    return Document(path, data, node)
+    file = File(path, {key: value for key, value in data.items() if key != "extends"}, node)
+    extends = data.get("extends", [])
+    extends = [extends] if isinstance(extends, str) else extends
+    if not isinstance(extends, list) or not all(isinstance(base, str) and base for base in extends):
+        raise UserError(
+            f"{file.where(('extends',))}: found {plain(data['extends'])}, expected the path of a YAML file, or a list "
+            "of such paths. Mend or delete it."
+        )
+    return [_shown(base) for base in extends], file
 
 
 def load_yaml(path: str | Path, model: type[M]) -> M:
@@ -118,5 +208,5 @@ def _refuse_duplicates(node: yaml.Node | None, path: str) -> None:
 
 def _shown(path: str | Path) -> str:
     """A path as people know it: relative where it lies below the working directory."""
-    path = Path(path)
+    path = Path(os.path.normpath(path))
     return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)

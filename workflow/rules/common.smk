@@ -12,8 +12,11 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 from sami import configuration, preflight, provenance, summary
 from sami.errors import UserError
+from sami.policies import last_trained
 from sami.provenance import code_digest
 from sami.settings import BASE, Limits, policy_name
+from sami.shards import all_shards, files, finished_jobs
+from sami.yaml_files import read_yaml
 
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 
@@ -26,11 +29,16 @@ os.environ.update(
 
 
 def requested(settings):
-    """Names of the experiments that the targets on the command line belong to."""
+    """Names of the experiments that the targets on the command line belong to, or that they compare."""
     # Snakemake knows its targets only after this file is read, so the command line tells.
-    words = [Path(word) for word in sys.argv[1:]]
-    by_name = [name for name in settings.experiments if any(name in word.parts for word in words)]
-    return by_name or settings.root.run
+    parts = {part for word in sys.argv[1:] for part in Path(word).parts}
+    compared = {name for comparison, names in settings.root.compare.items() if comparison in parts for name in names}
+    return [name for name in settings.experiments if name in parts | compared] or settings.root.run
+
+
+def requested_comparisons(settings):
+    """Names of the comparisons whose experiments are all requested."""
+    return [name for name, compared in settings.root.compare.items() if set(compared) <= set(requested(settings))]
 
 
 def judged(settings):
@@ -43,7 +51,7 @@ def judged(settings):
 def load_settings():
     """The checked configuration. Whatever can be wrong with it is said here, before anything runs."""
     try:
-        settings = configuration.load(config, configuration_files())
+        settings = configuration.load(configuration_files(), workflow.config_settings.config)
         if MAIN_PROCESS:
             preflight.check(settings, requested(settings), judged=judged(settings))
         return settings
@@ -53,12 +61,9 @@ def load_settings():
 
 def configuration_files():
     """All configuration files, in the order in which later ones override."""
-    files = [
-        "config/config.yaml",
-        *workflow.configfiles,
-        *workflow.overwrite_configfiles,
-    ]
-    return list(dict.fromkeys(os.path.relpath(file) for file in files))
+    # Snakemake has merged them already, but it knows nothing of what they extend.
+    shipped = [] if workflow.config_settings.replace_workflow_config else ["config/config.yaml"]
+    return [os.path.relpath(file) for file in [*shipped, *workflow.overwrite_configfiles]]
 
 
 SETTINGS = load_settings()
@@ -75,6 +80,7 @@ TRAINED, IMPORTED = (
     one_of(name for name, e in SETTINGS.experiments.items() if bool(e.imported) == imported)
     for imported in (False, True)
 )
+COMPARISONS = one_of(SETTINGS.root.compare)  # their results lie beside those of the experiments
 POLICIES = sorted({name for e in SETTINGS.experiments.values() for name in e.policies()})
 
 
@@ -138,8 +144,8 @@ def policy_model(experiment, name):
     settings = SETTINGS.experiments[experiment]
     if name == BASE:
         return prepared(settings.model)
-    if name in settings.evaluation.policies:
-        return prepared(settings.evaluation.policies[name])
+    if name in settings.evaluation.models:
+        return prepared(settings.evaluation.models[name])
     return f"{RESULTS}/{experiment}/{name}/model"
 
 
@@ -164,6 +170,12 @@ def local_files(task):
     """The query files of a task that lie on this machine."""
     paths = (task.train.path, task.eval.path)
     return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
+
+
+def principle_files(wildcards):
+    """The file of an experiment's principles, and behind it those that it extends."""
+    path = f"{SETTINGS.root.constitutions}/{settings_of(wildcards).constitutions.principles}.yaml"
+    return [file.path for file in reversed(read_yaml(path).files)]
 
 
 def writer_of(wildcards):
@@ -220,6 +232,29 @@ def train_slice(wildcards):
     return f"--first {sum(counts[: iteration - 1])} --count {counts[iteration - 1]}"
 
 
+def shards_of(folder, planned, *keys):
+    """Input function: the shards that a job joins; nothing where it samples itself, all or one shard.
+
+    A finished file keeps its number of shards, so that another `engine.tokens_per_job` makes none out of date.
+
+    Args:
+        folder: pattern of the folder of the shards, which beside it are joined to a file of the same name.
+        planned: (number of queries, number of jobs) of wildcards.
+        keys: where the settings of the sampling are.
+    """
+
+    def shards(wildcards):
+        if "shard" in wildcards.keys():
+            return []
+        queries, jobs = planned(wildcards)
+        sampling = slice_of(*keys)
+        path = in_experiment(folder).format(**wildcards)
+        jobs = finished_jobs(f"{path}.jsonl", (queries, sampling.responses, sampling.max_new_tokens)) or jobs
+        return files(all_shards(path, jobs)) if jobs > 1 else []
+
+    return shards
+
+
 def shuffle_flag(wildcards):
     return "--shuffle" if settings_of(wildcards).constitutions.shuffle else ""
 
@@ -244,6 +279,18 @@ def member_verdicts(wildcards):
     return [
         verdicts_file(wildcards.experiment, wildcards.policy, member, wildcards.comparator)
         for member in judge_of(wildcards).members
+    ]
+
+
+TABLES = ["win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement", "length_bias"]
+TABLES += ["information", "adherence", "lengths", "degeneration", "training", "samples"]
+NOT_PRINTED = ["length_bias", "training", "samples"]  # data of figures and long texts: CSV alone
+
+
+def table_paths(*names):
+    """The files of tables: CSV for programs, and Markdown and LaTeX for people."""
+    return [
+        f"tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex")[: 1 if name in NOT_PRINTED else 3]
     ]
 
 
@@ -273,6 +320,27 @@ def drawn(names):
 def where_trained(files):
     """Input function: nothing where responses are imported, for there was no training and no model to score them."""
     return lambda wildcards: [] if settings_of(wildcards).imported else files(wildcards)
+
+
+def compared(path):
+    """Input function: one file of each experiment of a comparison, which stands in place of an experiment there."""
+    return lambda wildcards: [
+        in_experiment(path).format(experiment=name) for name in SETTINGS.root.compare[wildcards.experiment]
+    ]
+
+
+def compared_verdicts(wildcards):
+    """(experiment, file) of the verdicts of each experiment's first judge on its last trained policy."""
+    for name in SETTINGS.root.compare[wildcards.experiment]:
+        settings = SETTINGS.experiments[name]
+        for names in settings.comparisons():
+            if names[:2] == (last_trained(settings.policies()), settings.evaluation.judges[0]):
+                yield name, verdicts_file(name, *names)
+
+
+def first_compared(wildcards):
+    """The settings of the experiment that the others of a comparison are compared with."""
+    return SETTINGS.experiments[SETTINGS.root.compare[wildcards.experiment][0]]
 
 
 def finished(experiment):

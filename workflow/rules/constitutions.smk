@@ -3,7 +3,7 @@
 
 rule write_principles:
     input:
-        principles=lambda w: f"{SETTINGS.root.constitutions}/{settings_of(w).constitutions.principles}.yaml",
+        principles=principle_files,
         model=writer_model,
         server=writer_server,
     output:
@@ -25,7 +25,7 @@ rule write_principles:
         server=lambda wildcards, input: flag("server", input.server),
         seed=seed_of,
     shell:
-        stage("write_principles") + "--principles {input.principles:q} --writer {params.writer:q} "
+        stage("write_principles") + "--principles {input.principles[0]:q} --writer {params.writer:q} "
         "--writer-name {params.name:q} {params.model} {params.server} --seed {params.seed} --output {output:q}"
 
 
