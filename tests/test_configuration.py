@@ -723,11 +723,30 @@ def test_full_disk(project):
 
 # --- shipped files ----------------------------------------------------------------------------------------------------
 
+ABLATIONS = sorted(ROOT.glob("config/ablations/*.yaml"))
 
-@pytest.mark.parametrize("override", [None, *sorted(ROOT.glob("config/paper/*.yaml"))])
+
+@pytest.mark.parametrize("override", [None, *sorted(ROOT.glob("config/paper/*.yaml")), *ABLATIONS])
 def test_shipped_configuration_loads(override, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert load(["config/config.yaml", *([override] if override else [])]).unusable == {}
+
+
+def leaves(value, *keys):
+    """Every plain value of nested mappings, by its keys."""
+    if not isinstance(value, dict):
+        return {keys: value}
+    return {where: leaf for key, entry in value.items() for where, leaf in leaves(entry, *keys, key).items()}
+
+
+@pytest.mark.parametrize("file", ABLATIONS, ids=lambda file: file.stem)
+def test_ablations_change_one_thing(file, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    configuration = load(["config/config.yaml", file])
+    for names in configuration.root.compare.values():
+        first, *others = (leaves(configuration.experiments[name].model_dump()) for name in names)
+        for other in others:
+            assert len([key for key in first if first[key] != other[key]]) == 1
 
 
 @pytest.mark.parametrize(
