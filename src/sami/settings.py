@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sami.records import Check
+from sami.shards import MOST_JOBS, job_count
 
 
 def _number(value: Any) -> Any:
@@ -32,6 +33,9 @@ IDENTIFIER = r"^[a-z0-9][a-z0-9_-]*$"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # also the name of a folder
 ExperimentName = Annotated[str, Field(pattern=EXPERIMENT_NAME)]
 PolicyName = Annotated[str, Field(pattern=IDENTIFIER)]
+RESPONSE_FILE = r"\.jsonl?$"
+WEB_ADDRESS = r"^https?://[^\s/]+/\S*$"
+Source = Annotated[str, Field(pattern=WEB_ADDRESS)]
 
 
 BASE = "iteration-0"
@@ -359,6 +363,7 @@ class Constitutions(Settings):
     negate: Literal["all", "any"]
     max_sets: Count | None = None
     shuffle: bool = True
+    held_out: str | None = None
 
     @model_validator(mode="after")
     def _enough_patterns(self):
@@ -423,7 +428,58 @@ class Engine(Settings):
     activation_checkpointing: Literal["none", "selective", "full"]
     processes: Count
     checkpoint_steps: Count
+    tokens_per_job: Count | None
     trackers: list[Literal["tensorboard", "wandb", "trackio"]]
+
+
+class Job(Settings):
+    """What a job asks of a cluster. Memory, cores and GPUs are those of one node."""
+
+    mem_mb: Count | None = None
+    runtime: Count | None = None  # minutes
+    cores: Count | None = None
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    partition: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    hardware: str | None = None
+
+
+class TrainingJob(Job):
+    """The same for training, the only kind that may span several nodes."""
+
+    nodes: Count | None = None
+
+
+JobKind = Literal["prepare", "write", "sample", "score", "train", "judge", "light"]
+
+
+class Resources(Settings):
+    """What the jobs of each kind ask of a cluster; results depend on none of it."""
+
+    all: Job = Job()
+    prepare: Job = Job()
+    write: Job = Job()
+    sample: Job = Job()
+    score: Job = Job()
+    train: TrainingJob = TrainingJob()
+    judge: Job = Job()
+    light: Job = Job()
+
+    @model_validator(mode="after")
+    def _memory(self):
+        if self.all.mem_mb is None:
+            raise ValueError("'all' lacks 'mem_mb', the memory of jobs for whose kind none is set; add it")
+        return self
+
+    def of(self, kind: JobKind) -> Job:
+        """The settings of a kind, laid over those of all."""
+        own = getattr(self, kind)
+        return type(own)(**self.all.model_dump() | own.model_dump(exclude_none=True))
+
+    def set_at(self, kind: JobKind, key: str) -> tuple[str, str]:
+        """Where a value of `of` comes from."""
+        return (kind if getattr(getattr(self, kind), key) is not None else "all", key)
 
 
 class Degeneration(Settings):
@@ -454,18 +510,36 @@ class Published(Settings):
         return self
 
 
+class ResponseFile(Settings):
+    """A policy that is a file of responses: our records, or the SAMI authors' format (`sami.imported`)."""
+
+    responses: Annotated[str, Field(pattern=RESPONSE_FILE)]
+    source: Source | None = None
+
+
 class Evaluation(Settings):
     """How policies are compared."""
 
     sampling: Sampling
     judges: Annotated[list[str], Field(min_length=1)]
+    judged: Literal["all", "positive"] = "all"
     comparators: Annotated[list[str], Field(min_length=1)]
-    policies: dict[PolicyName, str]
+    policies: dict[PolicyName, str | ResponseFile]
     degeneration: Degeneration
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Annotated[Number, Field(gt=0, lt=1)]
     wanted_width: Annotated[Number, Field(gt=0, lt=1)]
     published: list[Published]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The other policies that are models: name -> name of the model."""
+        return {name: policy for name, policy in self.policies.items() if isinstance(policy, str)}
+
+    @property
+    def files(self) -> dict[str, ResponseFile]:
+        """The other policies that are files of responses."""
+        return {name: policy for name, policy in self.policies.items() if not isinstance(policy, str)}
 
     def published_range(self, comparator: str, principles: str = "learned") -> tuple[float, float]:
         """Lowest and highest published win rate against a policy; NaN where none is given."""
@@ -473,6 +547,17 @@ class Evaluation(Settings):
             if (policy_name(entry.comparator), entry.principles) == (policy_name(comparator), principles):
                 return entry.range
         return math.nan, math.nan
+
+    @model_validator(mode="after")
+    def _all_there(self):
+        for name, file in self.files.items():
+            if self.judged == "all" and file.responses.endswith(".json"):
+                raise ValueError(
+                    f"'policies' names '{name}', a file in the SAMI authors' format, which has one response to a "
+                    "query, under the constitution that wants every principle; 'judged: all' compares those under the "
+                    "others, too. Set 'judged' to positive"
+                )
+        return self
 
     @model_validator(mode="after")
     def _distinct(self):
@@ -493,6 +578,7 @@ class Imported(Settings):
     """Responses that were made elsewhere: the files of the SAMI authors' runs (`sami.imported`)."""
 
     folder: str
+    source: Source | None = None
     policies: Annotated[dict[PolicyName, str], Field(min_length=2)]
 
 
@@ -510,6 +596,7 @@ class Experiment(Settings):
     sampling: Sampling
     training: Training
     engine: Engine
+    resources: Resources
     evaluation: Evaluation
 
     def train_counts(self) -> list[int]:
@@ -517,11 +604,36 @@ class Experiment(Settings):
         train = self.queries.train
         return train if isinstance(train, list) else [train] * self.iterations
 
+    def sampling_jobs(self, iteration: int) -> int:
+        """Jobs in which the responses of iteration 1, ..., T are drawn; where there are several, one more joins them."""
+        return self._jobs(self.train_counts()[iteration - 1], self.sampling)
+
+    def evaluation_jobs(self) -> int:
+        """The same for the responses of one policy to the held-out queries."""
+        sets_each = 2 if self.constitutions.held_out else 1
+        return self._jobs(self.queries.eval * sets_each, self.evaluation.sampling)
+
+    def _jobs(self, examples: int, sampling: Sampling) -> int:
+        responses = sampling.responses or self.constitutions.per_set
+        return job_count(examples, responses, sampling.max_new_tokens, self.engine.tokens_per_job)
+
     def policies(self) -> list[str]:
         """Names of the policies that answer the held-out queries, in the order of tables; iteration-0 is the base."""
         if self.imported:
             return list(self.imported.policies)
         return [*(f"iteration-{t}" for t in range(self.iterations + 1)), *self.evaluation.policies]
+
+    def response_files(self) -> dict[str, tuple[str, str | None]]:
+        """The policies that are files of responses: name -> path, and the web address of the same file where known."""
+        if self.imported:
+            folder, source = self.imported.folder, self.imported.source
+            found = {name: (f"{folder}/{file}", source, file) for name, file in self.imported.policies.items()}
+        else:
+            found = {
+                name: (file.responses, file.source, file.responses.rsplit("/", 1)[-1])
+                for name, file in self.evaluation.files.items()
+            }
+        return {name: (path, source and f"{source.rstrip('/')}/{file}") for name, (path, source, file) in found.items()}
 
     def comparisons(self) -> list[tuple[str, str, str]]:
         """(policy, judge, comparator) of every file of verdicts; the comparator as it is named in the settings."""
@@ -541,9 +653,12 @@ class Experiment(Settings):
             raise ValueError("'evaluation.policies' are models, which 'method: imported' does not run; delete them")
         for name in self.evaluation.policies:
             if name == "base" or name.startswith("iteration-"):
-                raise ValueError(
-                    f"'evaluation.policies' calls a model '{name}', the name of a trained policy; rename it"
-                )
+                raise ValueError(f"'evaluation.policies' calls a policy '{name}', the name of a trained one; rename it")
+        if self.imported and self.constitutions.held_out:
+            raise ValueError(
+                "'constitutions.held_out' needs responses under held-out principles, which 'method: imported' does not "
+                "sample; delete it"
+            )
         if BASE not in self.policies():
             raise ValueError(f"'imported.policies' lacks '{BASE}', the base model's responses")
         for comparator in self.evaluation.comparators:
@@ -564,11 +679,33 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _processes_fill_the_nodes(self):
+        train, processes = self.resources.of("train"), self.engine.processes
+        nodes, gpus = train.nodes or 1, train.gpus or 0
+        if processes % nodes or (gpus and processes != nodes * gpus):
+            expected = f"{nodes * gpus}, one for each GPU" if gpus else f"a multiple of {nodes}"
+            raise ValueError(
+                f"'engine.processes' is {processes}, but 'resources' gives training {nodes} node(s) with {gpus} GPU(s) "
+                f"each; expected {expected}. Set 'engine.processes', or 'nodes' and 'gpus' of 'resources.train'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_count_each(self):
         if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
             raise ValueError(
                 f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
                 f"{self.iterations}; give one count for each iteration, or a single number for all"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _few_jobs(self):
+        jobs = max(self.evaluation_jobs(), *map(self.sampling_jobs, range(1, self.iterations + 1)))
+        if jobs > MOST_JOBS:
+            raise ValueError(
+                f"'engine.tokens_per_job: {self.engine.tokens_per_job}' splits the sampling of a policy into {jobs} "
+                f"jobs, expected at most {MOST_JOBS}; raise it"
             )
         return self
 
