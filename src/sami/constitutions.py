@@ -8,16 +8,18 @@ import itertools
 import random
 
 from sami.errors import UserError
+from sami.queries import normalised
 from sami.records import Constitution, Principle, Statement
 from sami.settings import Constitutions
 
 
 def build(principles: list[Principle], settings: Constitutions, seed: int) -> list[Constitution]:
-    """Makes one set of constitutions for every group of k = `settings.statements` principles.
+    """Makes sets of constitutions for every group of k = `settings.statements` principles.
 
     A set has C = `settings.per_set` constitutions. Those after the first negate the most principles (`negate: all`;
-    with C = 2, all of them), or are drawn among all patterns that negate at least one (`negate: any`, as in the
-    paper's files). At most `settings.max_sets` sets are kept.
+    with C = 2, all of them), or are drawn among all patterns that negate at least one (`negate: any`); or there is a
+    set for every choice of them (`negate: each`; with C = 2 and k = 2, three sets, as in the paper's files). At most
+    `settings.max_sets` sets are kept.
 
     Args:
         principles: at least k of them.
@@ -38,15 +40,22 @@ def build(principles: list[Principle], settings: Constitutions, seed: int) -> li
         )
     draw = random.Random(f"constitutions-{seed}")
     groups = list(itertools.combinations(principles, size))
-    if settings.max_sets is not None and settings.max_sets < len(groups):
-        groups = [groups[i] for i in sorted(draw.sample(range(len(groups)), settings.max_sets))]
     wanted, *negating = sorted(itertools.product([True, False], repeat=size), key=sum, reverse=True)
+    count = settings.per_set - 1
+    choices = {
+        "all": [negating[::-1][:count]],
+        "any": [None],  # drawn for each set
+        "each": list(itertools.combinations(negating, count)),
+    }[settings.negate]
+    sets = list(itertools.product(groups, choices))
+    if settings.max_sets is not None and settings.max_sets < len(sets):
+        sets = [sets[i] for i in sorted(draw.sample(range(len(sets)), settings.max_sets))]
     built = []
-    for group in groups:
-        count = settings.per_set - 1
-        others = negating[::-1][:count] if settings.negate == "all" else draw.sample(negating, count)
-        set_id = "+".join(principle.id for principle in group)
-        built.extend(_constitution(set_id, group, pattern) for pattern in [wanted, *others])
+    for group, others in sets:
+        patterns = [wanted, *(others or draw.sample(negating, count))]
+        contrasted = patterns if settings.negate == "each" else [wanted]  # what tells the sets of a group apart
+        set_id = "/".join(_identifier(group, pattern) for pattern in contrasted)
+        built.extend(_constitution(set_id, group, pattern) for pattern in patterns)
     for constitutions in by_set(built).values():
         _check_distinct(constitutions)
     return built
@@ -60,7 +69,34 @@ def by_set(constitutions: list[Constitution]) -> dict[str, list[Constitution]]:
     return sets
 
 
-def assign(query_ids: list[str], set_ids: list[str], seed: int) -> dict[str, str]:
+def draw_sets(query_ids: list[str], sets: dict[str, list[Constitution]], seed: int) -> list[tuple[str, str]]:
+    """(query id, set id) of every example: a query has one learned set and, where there are any, one held-out set."""
+    learned = [set_id for set_id, members in sets.items() if not members[0].held_out]
+    held_out = [set_id for set_id in sets if set_id not in learned]
+    # Draws of their own, so that a learned set does not always meet the same held-out one.
+    kinds = [assign(query_ids, ids, of) for ids, of in ((learned, seed), (held_out, f"held-out-{seed}")) if ids]
+    return [(query_id, set_of[query_id]) for query_id in query_ids for set_of in kinds]
+
+
+def check_held_out(learned: dict[str, list[str]], held_out: dict[str, list[str]]) -> None:
+    """Raises UserError where a held-out principle is learned, too: by its id or, but for case and white space, a text.
+
+    Args:
+        learned, held_out: id -> texts of a principle: itself and its opposite, or what a model is to write it about.
+    """
+    by_text = {normalised(text): identifier for identifier, texts in learned.items() for text in texts}
+    for identifier, texts in held_out.items():
+        shared = next((text for text in texts if normalised(text) in by_text), None)
+        if identifier in learned or shared is not None:
+            same = f"has its text {shared!r}" if shared is not None else "has the same id"
+            other = by_text[normalised(shared)] if shared is not None else identifier
+            raise UserError(
+                f"found the held-out principle '{identifier}', but the principle '{other}', on which policies are "
+                f"trained, {same}; expected principles that training never sees. Remove or rename one of the two."
+            )
+
+
+def assign(query_ids: list[str], set_ids: list[str], seed: int | str) -> dict[str, str]:
     """Gives each query one set, in shuffled rounds, so that every set is used equally often (to within one)."""
     rounds: list[str] = []
     draw = random.Random(f"assign-{seed}")
@@ -87,8 +123,11 @@ def _constitution(set_id: str, group: tuple[Principle, ...], pattern: tuple[bool
         )
         for principle, wanted in zip(group, pattern, strict=True)
     ]
-    identifier = "+".join(("" if s.wanted else "-") + s.principle for s in statements)
-    return Constitution(id=identifier, set_id=set_id, writer=group[0].writer, statements=statements)
+    return Constitution(id=_identifier(group, pattern), set_id=set_id, writer=group[0].writer, statements=statements)
+
+
+def _identifier(group: tuple[Principle, ...], pattern: tuple[bool, ...]) -> str:
+    return "+".join(("" if wanted else "-") + principle.id for principle, wanted in zip(group, pattern, strict=True))
 
 
 def _check_distinct(constitutions: list[Constitution]) -> None:

@@ -1,31 +1,39 @@
-"""Responses that were made elsewhere, as records: the files that the SAMI authors released of their runs.
+"""Responses that were made elsewhere, as records of an experiment: files of the SAMI authors' runs, or our own records.
 
-A file holds the responses of one policy, one to each query: {"constitution": {i: text}, "question": {i: text},
-"response": {i: text}}, with the same indices i in all three (github.com/janphilippfranken/sami, folders
-experiments/*/results/responses). Constitutions there are numbered lines, in either order; here they become one
+A released file (.json) holds the responses of one policy, one to each query: {"constitution": {i: text},
+"question": {i: text}, "response": {i: text}}, with the same indices i in all three (github.com/janphilippfranken/sami,
+folders experiments/*/results/responses). Constitutions there are numbered lines, in either order; here they become one
 constitution and the order of its statements. Questions and responses are kept as they are. The id of a query is made of
 its text, so that files are imported one by one and still fit together.
+
+An experiment that trains can have such a file, or a file of our records (.jsonl) that another experiment made, as one
+of its policies. Responses are then found by texts, since other experiments may give other ids: by the text of the query
+(without the "POST: " that the authors put before it) and by those of the constitution's statements, in any order.
 
 Ground floor: no torch, no HTTP.
 """
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from sami import records
 from sami.errors import UserError
 from sami.messages import dotted
 from sami.queries import normalised
 from sami.records import Constitution, Example, Query, Record, Response
-from sami.settings import Imported
 from sami.yaml_files import validate
 
 _NUMBER = re.compile(r"\s*\d+[.)]\s")
+_POST = "post: "  # before the authors' questions
 
 
 class Released(Record):
@@ -52,11 +60,6 @@ class Released(Record):
         for index, text in self.question.items():
             found.setdefault(f"text-{hashlib.sha256(normalised(text).encode()).hexdigest()[:16]}", index)
         return found
-
-
-def file_of(imported: Imported, policy: str) -> Path:
-    """The released file of a policy."""
-    return Path(imported.folder) / imported.policies[policy]
 
 
 def read(path: str | Path) -> Released:
@@ -122,30 +125,189 @@ def examples(
         index = indices[query.id]
         where = f"{path}: constitution.{index}"
         constitution, order = _recognised(released.constitution[index], constitutions, where)
-        # How many tokens of the policy's tokenizer these were, and whether it ended them itself, the files do not say.
-        response = Response(text=released.response[index], constitution=0, tokens=None, finish=None)
         made.append(
             Example(
                 query_id=query.id,
                 set_id=constitution.set_id,
                 constitution_ids=[constitution.id],
                 order=order,
-                responses=[response],
+                responses=[_response(released.response[index])],
                 policy=policy,
             )
         )
     return made
 
 
+@dataclass(frozen=True)
+class Given:
+    """A response with the texts it belongs to."""
+
+    question: str
+    statements: list[str]  # in the order in which the model saw them
+    response: Response
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        return _key(self.question, self.statements)
+
+
+def _key(question: str, statements: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What responses are found by: texts without differences in case, white space and order."""
+    return normalised(question).removeprefix(_POST), tuple(sorted(map(normalised, statements)))
+
+
+def given(path: str | Path, texts: Sequence[str | Path] | None = None) -> list[Given]:
+    """All responses of a file.
+
+    Args:
+        path: a released file (.json), or one of our records (.jsonl).
+        texts: for records, the files of queries and of constitutions that their ids are of (default: `texts_beside`).
+
+    Raises:
+        UserError: see `read` and `records.read`; or an id of a record is not in the files of texts.
+    """
+    if Path(path).suffix == ".json":
+        released = read(path)
+        return [
+            Given(released.question[i], _lines(released.constitution[i]), _response(released.response[i]))
+            for i in released.question
+        ]
+    asked, *others = texts or texts_beside(path)
+    queries = {query.id: query.text for query in records.read(Query, asked)}
+    constitutions = {c.id: _texts(c) for c in records.read(Constitution, *others)}
+    found = []
+    for example in records.read(Example, path):
+        if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
+            raise UserError(
+                f"{path}: query '{example.query_id}', set '{example.set_id}': the query or one of the constitutions "
+                f"{', '.join(example.constitution_ids)} is not in {', '.join(map(str, [asked, *others]))}, which are "
+                "of another run; expected the responses in the folder of the experiment that made them."
+            )
+        for response in example.responses:
+            statements = constitutions[example.constitution_ids[response.constitution]]
+            found.append(Given(queries[example.query_id], [statements[i] for i in example.order], response))
+    return found
+
+
+def experiment_folder(path: str | Path) -> Path:
+    """The folder of the experiment that made a file of held-out responses, {folder}/{policy}/eval/responses.jsonl."""
+    return Path(os.path.normpath(path)).parents[2] if len(Path(os.path.normpath(path)).parents) > 2 else Path()
+
+
+def texts_beside(path: str | Path) -> list[Path]:
+    """The files of queries and constitutions that the ids in a file of records are of.
+
+    Raises:
+        UserError: they are not where an experiment has them.
+    """
+    folder = experiment_folder(path)
+    files = [folder / "queries/eval.jsonl", folder / "constitutions.jsonl"]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"{path}: found no {' and no '.join(missing)}, which say what the ids in this file stand for; expected "
+            "it where an experiment has it, as {policy}/eval/responses.jsonl in the experiment's folder. Leave it "
+            "there, or copy the two other files, too."
+        )
+    held_out = folder / "held-out/constitutions.jsonl"
+    return [*files, held_out] if held_out.is_file() else files
+
+
+def match(
+    path: str | Path,
+    responses: Sequence[Given],
+    asked: Sequence[Example],
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+    policy: str,
+    judged: str,
+) -> list[Example]:
+    """The responses of a file to what an experiment asks of its own policies.
+
+    Args:
+        path: the file, for messages.
+        responses: what is in it.
+        asked: the experiment's examples, of any policy.
+        queries, constitutions: the experiment's, by id.
+        policy: whose responses these are, kept in the records.
+        judged: under which constitutions there must be responses (`evaluation.judged`); others are taken where found.
+
+    Returns:
+        One example for each of `asked`, with those of its constitutions that the file has responses for.
+
+    Raises:
+        UserError: responses that are to be judged are missing.
+    """
+    by_key: dict[tuple, list[Given]] = {}
+    for response in responses:
+        by_key.setdefault(response.key, []).append(response)
+    made, missing = [], []
+    for example in asked:
+        query, found = queries[example.query_id], {}  # number of a constitution -> responses
+        for label, count in Counter(example.labels).items():
+            constitution = constitutions[example.constitution_ids[label]]
+            there = by_key.get(_key(query.text, _texts(constitution)), [])
+            if len(there) >= count:
+                found[label] = there
+            elif judged == "all" or constitution.positive:
+                missing.append((query, constitution, f"{len(there)} of {count}"))
+        if not missing:
+            kept, turns = list(found), {label: iter(there) for label, there in found.items()}
+            taken = [(label, next(turns[label])) for label in example.labels if label in turns]
+            made.append(
+                Example(
+                    query_id=example.query_id,
+                    set_id=example.set_id,
+                    constitution_ids=[example.constitution_ids[label] for label in kept],
+                    order=_order(taken[0][1].statements, constitutions[example.constitution_ids[taken[0][0]]]),
+                    responses=[r.response.model_copy(update={"constitution": kept.index(i)}) for i, r in taken],
+                    policy=policy,
+                )
+            )
+    if missing:
+        query, constitution, count = missing[0]
+        question, _ = _key(query.text, [])
+        others = [" | ".join(other.statements) for other in responses if other.key[0] == question]
+        instead = f"one for this question is under {others[0]!r}" if others else "it does not have this question"
+        kind = "every constitution" if judged == "all" else "the constitution that wants every principle"
+        raise UserError(
+            f"{path}: lacks responses to {len(missing)} of what the experiment asks, the first of which is the question "
+            f"{query.text[:60]!r} under the constitution '{constitution.id}': found {count} ({instead}); expected as "
+            f"many as the experiment's own policies give under {kind} ('evaluation.judged: {judged}'). Name a file "
+            "about the same queries and principles."
+        )
+    return made
+
+
+def _texts(constitution: Constitution) -> list[str]:
+    return [statement.text for statement in constitution.statements]
+
+
+def _order(lines: Sequence[str], constitution: Constitution) -> list[int]:
+    """Positions of lines of text among the statements of a constitution."""
+    texts = list(map(normalised, _texts(constitution)))
+    return [texts.index(normalised(line)) for line in lines]
+
+
+def _response(text: str) -> Response:
+    """A released response: how many tokens it had, and whether the policy ended it itself, the files do not say."""
+    return Response(text=text, constitution=0, tokens=None, finish=None)
+
+
+def _lines(constitution: str) -> list[str]:
+    """The statements of a released constitution, without their numbers."""
+    return [_NUMBER.sub("", line, count=1) for line in constitution.splitlines() if line.strip()]
+
+
 def _recognised(text: str, constitutions: Sequence[Constitution], where: str) -> tuple[Constitution, list[int]]:
     """The constitution whose statements are the lines of a text, and the order in which they stand there."""
-    lines = [_NUMBER.sub("", line, count=1) for line in text.splitlines() if line.strip()]
+    lines = _lines(text)
     found = [normalised(line) for line in lines]
     known = set()
     for constitution in constitutions:
-        texts = [normalised(statement.text) for statement in constitution.statements]
+        texts = [normalised(line) for line in _texts(constitution)]
         if sorted(found) == sorted(texts):
-            return constitution, [texts.index(line) for line in found]
+            return constitution, _order(lines, constitution)
         known.update(texts)
     strange = [line for line, key in zip(lines, found, strict=True) if key not in known]
     if strange:

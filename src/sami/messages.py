@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from sami.settings import (
     EXPERIMENT_NAME,
     IDENTIFIER,
+    RESPONSE_FILE,
+    WEB_ADDRESS,
 )
 
 Keys = tuple[Hashable, ...]  # the keys (and list positions, from 0) that lead to a value
@@ -150,6 +152,8 @@ BOUNDS = {  # keyword of JSON schema, or of pydantic where it wraps a number -> 
 FORMS = {
     IDENTIFIER: "small letters, digits, '_' and '-', the first a letter or digit",
     EXPERIMENT_NAME: "letters, digits, '_', '-' and '.', the first a letter or digit",
+    RESPONSE_FILE: "the name of a file that ends in .jsonl (our records) or .json (the SAMI authors' format)",
+    WEB_ADDRESS: "the address of a folder on the web, https://...",
 }
 NOUNS = {
     "integer": "a whole number",

@@ -80,12 +80,16 @@ class Statement(Record):
 
 
 class Constitution(Record):
-    """Statements that hold together. Constitutions with the same `set_id` are contrasted with each other."""
+    """Statements that hold together. Constitutions with the same `set_id` are contrasted with each other.
+
+    `held_out`: responses under it are evaluated, but no policy is trained on any.
+    """
 
     id: str
     set_id: str
     writer: str
     statements: list[Statement] = Field(min_length=1)
+    held_out: bool = False
 
     @property
     def positive(self) -> bool:
@@ -233,9 +237,9 @@ def parse(kind: type[R], value: dict, where: str) -> R:
         ) from None
 
 
-def read(kind: type[R], path: str | Path) -> list[R]:
-    """Reads all records of one kind. Raises UserError that names file, line and field."""
-    return [parse(kind, value, f"{path}, line {number}") for number, value in read_json_lines(path)]
+def read(kind: type[R], *paths: str | Path) -> list[R]:
+    """Reads all records of one kind, file by file. Raises UserError that names file, line and field."""
+    return [parse(kind, value, f"{path}, line {number}") for path in paths for number, value in read_json_lines(path)]
 
 
 def write(records: Iterable[Record], path: str | Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sami.errors import UserError
-from sami.records import Answer, Constitution, Example, Query, Verdict
+from sami.records import Answer, Constitution, Example, Query, Response, Verdict
 
 POINTS = {"first": 1.0, "tie": 0.5, "invalid": 0.5, "second": 0.0}
 ROUNDING = 1e-9  # of a mean of preferences
@@ -36,6 +36,7 @@ def read_pairs(
     comparator: Sequence[Example],
     queries: Mapping[str, Query],
     constitutions: Mapping[str, Constitution],
+    judged: str = "all",
 ) -> list[Pair]:
     """The pairs of two policies' examples, in the order of the first one's.
 
@@ -43,6 +44,7 @@ def read_pairs(
         policy_file, comparator_file: where the examples come from, for messages.
         policy, comparator: examples with responses to the same queries under the same constitutions.
         queries, constitutions: by id.
+        judged: under which constitutions there are pairs (`judged_responses`); both policies must have them.
 
     Raises:
         UserError: the files do not fit together: no examples, duplicates, other queries, sets or constitutions, other
@@ -68,35 +70,58 @@ def read_pairs(
     pairs = []
     for example in policy:
         other, where = others[example.key], f"{policy_file}, query '{example.query_id}', set '{example.set_id}'"
-        if (example.constitution_ids, example.labels) != (other.constitution_ids, other.labels):
+        ours, theirs = (judged_responses(side, constitutions, judged) for side in (example, other))
+        if ours.keys() != theirs.keys():
             raise UserError(
-                f"{where}: found responses under the constitutions {_asked(example)}, but in {comparator_file} under "
-                f"{_asked(other)}; expected the same. Sample both again."
+                f"{where}: found responses under the constitutions {_asked(ours)}, but in {comparator_file} under "
+                f"{_asked(theirs)}; expected the same. Sample both again, or judge only what both have "
+                "('evaluation.judged')."
             )
-        for number, (first, second) in enumerate(zip(example.responses, other.responses, strict=True)):
-            identifier = example.constitution_ids[first.constitution]
-            if example.query_id not in queries or identifier not in constitutions:
-                raise UserError(
-                    f"{where}: the query or the constitution '{identifier}' is not in the files of --queries and "
-                    "--constitutions, which are of another run. Make the responses again."
-                )
-            pairs.append(
-                Pair(
-                    queries[example.query_id],
-                    example.set_id,
-                    constitutions[identifier],
-                    number,
-                    example.policy,
-                    other.policy,
-                    first.text,
-                    second.text,
-                )
+        if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
+            raise UserError(
+                f"{where}: the query or one of the constitutions {', '.join(example.constitution_ids)} is not in the "
+                "files of --queries and --constitutions, which are of another run. Make the responses again."
             )
+        pairs += [
+            Pair(
+                queries[example.query_id],
+                example.set_id,
+                constitutions[identifier],
+                number,
+                example.policy,
+                other.policy,
+                first.text,
+                theirs[identifier, number].text,
+            )
+            for (identifier, number), first in ours.items()
+        ]
+    if not pairs:
+        raise UserError(
+            f"{policy_file}: none of the responses is for a constitution that wants every principle, which alone are "
+            "judged. Set 'evaluation.judged' to all."
+        )
     return pairs
 
 
-def _asked(example: Example) -> str:
-    return ", ".join(example.constitution_ids[label] for label in example.labels)
+def judged_responses(
+    example: Example, constitutions: Mapping[str, Constitution], judged: str
+) -> dict[tuple[str, int], Response]:
+    """The responses of an example that judges compare: (constitution id, number of the response) -> response.
+
+    Args:
+        constitutions: by id.
+        judged: "all", or "positive" for those written for a constitution that wants every principle.
+    """
+    return {
+        (identifier, number): response
+        for number, response in enumerate(example.responses)
+        for identifier in [example.constitution_ids[response.constitution]]
+        if judged == "all" or getattr(constitutions.get(identifier), "positive", False)
+    }
+
+
+def _asked(responses: Mapping[tuple[str, int], Response]) -> str:
+    return ", ".join(identifier for identifier, _ in responses) or "none"
 
 
 def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details) -> Verdict:

@@ -35,7 +35,7 @@ def main(arguments) -> None:
         responses,
         dict(zip(arguments.policies, map(str, arguments.responses), strict=True)),
         {str(file): records.read(records.Verdict, file) for file in arguments.verdicts},
-        {c.id: c for c in records.read(records.Constitution, arguments.constitutions)},
+        {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
         {query.id: query for query in records.read(records.Query, arguments.queries)},
         arguments.evaluation.degeneration,
     )
@@ -58,7 +58,7 @@ if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--tables", "folder of tables")
     stage.input("--figures", "folder of figures")
-    stage.input("--constitutions", "constitutions, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.input("--queries", "held-out queries, one record a line")
     stage.setting("--policies", "names of the policies; iteration-0 is the base model", nargs="+")
     stage.input("--responses", "examples of each policy, in the same order", nargs="+")

@@ -23,7 +23,7 @@ def score(folder, scorer_name: str, sources: dict[str, list[records.Example]], a
 
     engine = arguments.engine
     model, tokenizer = models.load(folder), models.load_tokenizer(folder)
-    scorer, context = Scorer(model).choose(engine.scoring), models.context_length(model)
+    scorer, context = Scorer(model).choose(engine.scoring), models.context_length(model.config)
     for source, examples in sources.items():
         # An empty response has no log-probability; its example stands in the verdicts and the counts, not here.
         examples = [e for e in examples if all(response.text for response in e.responses)]
@@ -50,7 +50,7 @@ def score(folder, scorer_name: str, sources: dict[str, list[records.Example]], a
 
 def main(arguments) -> None:
     queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
-    constitutions = {c.id: c for c in records.read(records.Constitution, arguments.constitutions)}
+    constitutions = {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)}
     own = records.read(records.Example, arguments.responses)
     shared = (arguments, queries, constitutions)
     if arguments.policy == arguments.base:
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     stage.input("--base-model", "folder of the base model")
     stage.input("--base-responses", "the base model's held-out examples")
     stage.input("--queries", "held-out queries")
-    stage.input("--constitutions", "constitutions")
+    stage.input("--constitutions", "constitutions", nargs="+")
     stage.structured("--prompts", settings.Prompts, "the prompts of a task")
     stage.setting("--policy", "name of the policy")
     stage.setting("--base", "name of the base model")

@@ -1,7 +1,9 @@
-"""Turns a file of responses that the SAMI authors released into examples.
+"""Turns a file of responses that were made elsewhere into examples of an experiment.
 
-Reads   one released file, queries (Query), constitutions (Constitution) among which the file's are found
-Writes  examples (Example): for each query one response under one constitution
+Reads   the file: in the SAMI authors' format (.json), or examples (Example) of another experiment (.jsonl) with the
+        queries and constitutions that these name; the experiment's own queries (Query), constitutions (Constitution)
+        and, where it trains, its base model's examples (Example), which say what is asked of every policy
+Writes  examples (Example): for each query one under the constitution that the file names, or what is asked
 
     python -m sami.stages.import_responses --help
 """
@@ -12,15 +14,31 @@ from sami.stage import Stage
 
 def main(arguments) -> None:
     queries = records.read(records.Query, arguments.queries)
-    constitutions = records.read(records.Constitution, arguments.constitutions)
-    records.write(imported.examples(arguments.released, queries, constitutions, arguments.policy), arguments.output)
+    constitutions = records.read(records.Constitution, *arguments.constitutions)
+    if arguments.asked is None:
+        examples = imported.examples(arguments.given, queries, constitutions, arguments.policy)
+    else:
+        examples = imported.match(
+            arguments.given,
+            imported.given(arguments.given, arguments.texts),
+            records.read(records.Example, arguments.asked),
+            {query.id: query for query in queries},
+            {constitution.id: constitution for constitution in constitutions},
+            arguments.policy,
+            arguments.judged,
+        )
+    records.write(examples, arguments.output)
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
-    stage.input("--released", "the policy's released file")
+    stage.input("--given", "the file of responses")
+    stage.input("--texts", "for examples: the files of queries and constitutions that they name", nargs="*")
+    stage.input("--asked", "the base model's examples, in an experiment that trains", required=False)
     stage.input("--queries", "queries, one record a line")
-    stage.input("--constitutions", "constitutions, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line", nargs="+")
+    stage.setting("--judged", "under which constitutions there must be responses", choices=["all", "positive"],
+                  default="all", required=False)  # fmt: skip
     stage.setting("--policy", "name of the policy, kept in the records")
     stage.output("--output", "examples to write")
     stage.run(main)

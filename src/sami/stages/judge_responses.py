@@ -1,4 +1,4 @@
-"""Judges a policy's responses against a comparator's, for every held-out query and constitution.
+"""Judges a policy's responses against a comparator's, for every held-out query and constitution, or the positive ones.
 
 Reads   examples (Example) of the policy and of the comparator for the same queries and constitutions, queries (Query),
         constitutions (Constitution); for a judge of kind 'likelihood' also its model folder
@@ -66,7 +66,8 @@ def main(arguments) -> None:
         records.read(records.Example, arguments.responses),
         records.read(records.Example, arguments.comparator_responses),
         {query.id: query for query in records.read(records.Query, arguments.queries)},
-        {c.id: c for c in records.read(records.Constitution, arguments.constitutions)},
+        {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
+        arguments.judged,
     )
     verdicts = KINDS[arguments.judge.kind](pairs, arguments)
     records.write(verdicts, arguments.output)
@@ -81,7 +82,9 @@ if __name__ == "__main__":
     stage.input("--responses", "examples of the policy")
     stage.input("--comparator-responses", "examples of the comparator")
     stage.input("--queries", "held-out queries, one record a line")
-    stage.input("--constitutions", "constitutions, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line", nargs="+")
+    stage.setting("--judged", "under which constitutions: all, or positive, those that want every principle",
+                  choices=["all", "positive"], default="all", required=False)  # fmt: skip
     stage.structured("--judge", settings.Judge, "a judge of config/judges")
     stage.setting("--judge-name", "name of the judge, kept in the records")
     stage.input("--model", "prepared model folder, for a judge of kind 'likelihood'", required=False)
