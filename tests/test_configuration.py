@@ -487,6 +487,9 @@ def test_every_experiment_is_validated_also_outside_run(project):
         ("{source: path, path: x, dtype: float31}", [".dtype: ", "Did you mean 'float32'?"]),
         ("{source: path, pth: x}", [".pth: found the unknown key 'pth'; did you mean 'path' (text or null)?"]),
         ("nonsense", [f': {MODEL}: found "nonsense" (text), expected a mapping with the keys source']),
+        ("{source: random}", ["a model with 'source: random' needs the key 'architecture'"]),
+        ("{source: random, architecture: {hidden_size: 8}}", ["'architecture' needs the key 'model_type'"]),
+        ("{source: path, path: x, gated: true}", ["'gated: true' belongs to 'source: hub', but source is 'path'"]),
     ],
 )
 def test_wrong_model(project, entry, parts):
@@ -601,6 +604,31 @@ def test_hub_model_without_revision(project, caplog):
         project.check()
     assert f"config/models.yaml: {MODEL}: no 'revision'" in caplog.text
     assert "    revision: <commit listed at https://huggingface.co/a/b/commits/main>" in caplog.text
+
+
+def test_gated_model_without_token(project, monkeypatch, caplog):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", "no-token")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "hub")
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    project.write("config/models.yaml", f"{MODEL}: {{source: hub, repository: a/b, revision: {commit}, gated: true}}")
+    told = message(project.check)
+    assert told.startswith(f"config/models.yaml: {MODEL}: a/b is gated, is not in the hub's cache, and found no token")
+    assert "https://huggingface.co/a/b, then export HF_TOKEN=" in told
+    loaded = project.load()
+    check(loaded, ["quickstart"], fetched=False)
+    assert "a/b is gated" in caplog.text
+    project.write(f"hub/models--a--b/snapshots/{commit}/config.json", "{}")
+    project.check()  # somebody has fetched it
+    shutil.rmtree("hub")
+    project.write(f"resources/models/{MODEL}/config.json", "{}")
+    project.check()  # prepared
+    shutil.rmtree("resources")
+    monkeypatch.setenv("HF_TOKEN", "hf_0")
+    project.check()
 
 
 def test_writer_and_principles_that_do_not_fit(project):

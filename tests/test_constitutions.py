@@ -26,7 +26,7 @@ def test_sets_are_whole_distinct_and_reproducible(data):
     k = data.draw(st.integers(1, 3))
     per_set = data.draw(st.integers(2, 2**k))
     count = data.draw(st.integers(k, 6))
-    negate, seed = data.draw(st.sampled_from(["all", "any"])), data.draw(st.integers(0, 9))
+    negate, seed = data.draw(st.sampled_from(["all", "any", "each"])), data.draw(st.integers(0, 9))
     built = build(principles(count), how(per_set, k, negate), seed)
     assert built == build(principles(count), how(per_set, k, negate), seed)
     for members in by_set(built).values():
@@ -45,6 +45,27 @@ def test_any_draws_every_negation():
     built = build(principles(9), how(2, 2, "any", None), 3)
     patterns = {tuple(s.wanted for s in members[1].statements) for members in by_set(built).values()}
     assert patterns == {(True, False), (False, True), (False, False)}
+
+
+def test_each_negation_has_a_set():
+    built = by_set(build(principles(3), how(2, 2, "each"), 0))
+    groups = {}
+    for set_id, members in built.items():
+        assert set_id == "/".join(constitution.id for constitution in members)
+        assert members[0].positive
+        patterns = tuple(tuple(s.wanted for s in c.statements) for c in members)
+        groups.setdefault(members[0].id, []).append(patterns)
+    assert set(groups) == {"p0+p1", "p0+p2", "p1+p2"}
+    for patterns in groups.values():
+        assert sorted(patterns) == [
+            ((True, True), pattern) for pattern in [(False, False), (False, True), (True, False)]
+        ]
+    # With more constitutions in a set, every choice of them: 3 of the 3 that negate something, or 2 of them.
+    assert len(by_set(build(principles(2), how(4, 2, "each"), 0))) == 1
+    assert len(by_set(build(principles(2), how(3, 2, "each"), 0))) == 3
+    some = by_set(build(principles(3), how(2, 2, "each", 5), 0))
+    assert len(some) == 5
+    assert built | some == built
 
 
 def test_max_sets():

