@@ -1,7 +1,8 @@
 """SAMI as a workflow: principles -> constitutions -> (responses -> training) x iterations -> evaluation -> figures.
 
 snakemake --cores all                                    the experiments listed under `run` in config/config.yaml
-snakemake --cores all model-written                      one experiment by name
+snakemake --cores all model-written                      one experiment (or one entry of `compare`) by name
+snakemake --cores all figures                            all their tables and figures, for print
 snakemake --cores all results/quickstart/iteration-2/model
 snakemake --cores all --configfile mine.yaml             with your own settings laid over the default ones
 """
@@ -29,24 +30,45 @@ include: "workflow/rules/figures.smk"
 report: "workflow/report/workflow.rst"
 
 
+# On a cluster these run beside the workflow: they take seconds, or ask an endpoint that compute nodes cannot reach.
 localrules:
     all,
+    figures,
+    import_queries,
+    import_responses,
+    build_queries,
+    build_constitutions,
+    build_held_out_constitutions,
+    judge_responses,
+    combine_verdicts,
+    tabulate,
+    compare_experiments,
+    plot_figures,
+    plot_imported_figures,
+    plot_comparison,
+    build_report,
 
 
 rule all:
     default_target: True
     input:
         [finished(experiment) for experiment in SETTINGS.root.run],
+        [comparison_of(name) for name in requested_comparisons(SETTINGS)],
 
 
-# Every experiment is a target by its name.
-for experiment in SETTINGS.experiments:
+rule figures:
+    input:
+        print_worthy(),
+
+
+# Every experiment, and every comparison of experiments, is a target by its name.
+for target in [*SETTINGS.experiments, *SETTINGS.root.compare]:
 
     rule:
         name:
-            experiment
+            target
         input:
-            finished(experiment),
+            comparison_of(target) if target in SETTINGS.root.compare else finished(target),
         localrule: True
 
 

@@ -6,9 +6,11 @@ import pytest
 from PIL import Image
 from test_tables import command, write_experiment, write_tables
 
-from sami import plotting
+from sami import plotting, table_files
 from sami.errors import UserError
 from sami.stages import plot_figures
+
+NO_INTERVAL = ["win_low", "win_high", "published_low", "published_high"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,9 @@ def draw(folder, output, hash_seed="0"):
 
 def test_every_figure_is_a_pdf_and_a_png_of_print_size(experiment):
     folder, _ = experiment
-    for name in plot_figures.FIGURES:
+    drawn = {path.stem for path in (folder / "figures").glob("*.pdf")}
+    assert drawn == plot_figures.FIGURES.keys() - {"comparison"}  # whose table belongs to no experiment
+    for name in drawn:
         pdf = (folder / "figures" / f"{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF")
         assert b"/CIDFontType2" in pdf or b"/Subtype /TrueType" in pdf  # real fonts, not drawn glyphs
@@ -43,10 +47,9 @@ def test_every_figure_is_a_pdf_and_a_png_of_print_size(experiment):
 def test_figures_are_the_same_bytes_in_another_process(experiment):
     folder, _ = experiment
     assert draw(folder, "again", hash_seed="123").returncode == 0
-    for name in plot_figures.FIGURES:
-        for kind in ("pdf", "png"):
-            file = f"{name}.{kind}"
-            assert (folder / "again" / file).read_bytes() == (folder / "figures" / file).read_bytes(), file
+    for path in (folder / "figures").glob("*.p*"):
+        if path.suffix != ".json":
+            assert (folder / "again" / path.name).read_bytes() == path.read_bytes(), path
 
 
 def points(axes) -> list[tuple[float, float]]:
@@ -61,7 +64,7 @@ def points(axes) -> list[tuple[float, float]]:
 
 def read(experiment, *names) -> list[pd.DataFrame]:
     folder, _ = experiment
-    return [plot_figures.read_table(folder / "tables", name) for name in names]
+    return [table_files.read(folder / "tables", name) for name in names]
 
 
 def tick_labels(axes) -> list[str]:
@@ -93,15 +96,40 @@ def test_the_win_rate_figure_shows_every_row_of_the_table_once(experiment):
 def test_one_judge_and_one_comparator_need_one_column(experiment):
     (table,) = read(experiment, "win_rates")
     one = table[(table["judge"] == "model") & (table["comparator"] == "iteration-0")]
-    figure = plotting.win_rate(one)
+    figure = plotting.win_rate(one.assign(published_low=np.nan, published_high=np.nan))
     assert figure.get_figwidth() == plotting.ONE_COLUMN
     assert not figure.legends
-    assert figure.axes[0].get_ylabel() == "Win rate against the base model"
+    assert figure.axes[0].get_title(loc="left") == "against the base model"
+    assert not figure.axes[0].patches
 
 
-def test_the_length_figure_shows_bins_fit_and_both_rates(experiment):
-    bins, rates = read(experiment, "length_bias", "win_rates")
-    left, right = plotting.length_bias(bins, rates).axes
+def test_published_numbers_stand_behind_the_trained_policies(experiment):
+    (table,) = read(experiment, "win_rates")
+    figure = plotting.win_rate(table)
+    for axes, (low, high) in zip(figure.axes, [(0.66, 0.77), (0.56, 0.56)], strict=True):
+        (box,) = axes.patches
+        assert (box.get_y(), box.get_y() + box.get_height()) == pytest.approx((low, high))
+        assert box.get_x() > 0.5  # the base model is left of it, the other model right
+        assert box.get_x() + box.get_width() < 3.5
+        assert axes.get_ylim()[0] < low
+        assert box.get_facecolor()[:3] == (box.get_facecolor()[0],) * 3  # grey
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["published", *table["judge"].unique()]
+
+
+def test_a_legend_of_long_names_stays_inside_its_figure(experiment):
+    (table,) = read(experiment, "win_rates")
+    for judge, name in zip(table["judge"].unique(), "abcd", strict=True):
+        table = table.replace({"judge": {judge: name * 40}})
+    figure = plotting.win_rate(table)
+    plain = plotting.win_rate(table[table["judge"] == "a" * 40].assign(published_low=np.nan, published_high=np.nan))
+    assert figure.legends[0].get_window_extent().width < figure.bbox.width
+    assert figure.get_figheight() > plain.get_figheight()  # at the cost of no panel
+
+
+def test_the_length_figure_shows_bins_and_fit(experiment):
+    (bins,) = read(experiment, "length_bias")
+    (left,) = plotting.length_bias(bins).axes
     names = {"policy": "iteration-3", "judge": "checks", "comparator": "iteration-0"}
     shown = bins[(bins[list(names)] == pd.Series(names)).all(axis=1)]
     expected = list(zip(shown["standardised"], shown["preference"], strict=True))
@@ -110,8 +138,14 @@ def test_the_length_figure_shows_bins_fit_and_both_rates(experiment):
     row = shown.iloc[0]
     odds = row["intercept"] + row["coefficient"] * np.tanh(curve.get_xdata())
     assert np.log(curve.get_ydata() / (1 - curve.get_ydata())) == pytest.approx(odds)
-    first = rates[(rates["judge"] == "checks") & (rates["comparator"] == "iteration-0")]
-    assert sorted(y for _, y in points(right)) == sorted([*first["win_rate"], *first["lc_win_rate"]])
+
+
+def test_rates_at_equal_length_stand_beside_those_as_judged(experiment):
+    (table,) = read(experiment, "win_rates")
+    first = table[table["judge"] == "checks"]
+    for axes, (_, rows) in zip(plotting.length_controlled(table).axes, first.groupby("comparator", sort=False),
+                               strict=True):  # fmt: skip
+        assert sorted(y for _, y in points(axes)) == sorted([*rows["win_rate"], *rows["lc_win_rate"], 0.5])
 
 
 def test_the_principles_figure_shows_the_last_trained_policy(experiment):
@@ -140,19 +174,21 @@ def test_figures_of_policies_that_were_neither_trained_nor_scored(experiment):
 
 def test_the_bound_figure_shows_both_sources_and_their_limit(experiment):
     folder, _ = experiment
-    table = plot_figures.read_table(folder / "tables", "information")
-    axes = plotting.bound(table).axes[0]
+    table = table_files.read(folder / "tables", "information")
+    axes, accuracies = plotting.bound(table).axes
     values = {y for _, y in points(axes)}
     assert values == set(table["bound_nats"])
     assert axes.get_ylim()[1] > table["max_bound"].max()
     assert "log C = 0.69" in [text.get_text() for text in axes.texts]
+    own = table[table["responses"] == "own"]
+    assert sorted(y for _, y in points(accuracies)) == sorted([*own["row_accuracy"], *own["column_accuracy"]])
 
 
 def test_callers_style_is_neither_used_nor_changed(experiment):
     import matplotlib
 
     folder, _ = experiment
-    table = plot_figures.read_table(folder / "tables", "lengths")
+    table = table_files.read(folder / "tables", "lengths")
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
         axes = plotting.length(table).axes[0]
         assert matplotlib.rcParams["font.size"] == 30
@@ -174,7 +210,7 @@ def test_figures_without_values(tmp_path):
     figure = plotting.adherence(empty)
     assert "programmatic check" in figure.axes[0].texts[0].get_text()
     names = {"policy": ["iteration-1"], "comparator": "iteration-0", "judge": "checks"}
-    bare = pd.DataFrame({**names, "win_rate": 1.0, "win_low": np.nan, "win_high": np.nan})
+    bare = pd.DataFrame({**names, "win_rate": 1.0} | dict.fromkeys(NO_INTERVAL, np.nan))
     plotting.save(plotting.win_rate(bare), tmp_path, "win_rate")
     assert (tmp_path / "win_rate.pdf").stat().st_size > 1000
 
@@ -188,4 +224,4 @@ def test_divergence_is_shown_where_there_is_one(kl, panels):
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"summary\.csv: no such file"):
-        plot_figures.read_table(str(tmp_path), "summary")
+        table_files.read(str(tmp_path), "summary")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sami import records, settings, statistics, summary, tables
+from sami import records, settings, statistics, summary, table_files, tables
 from sami.errors import UserError
 from sami.judging import checks, panel
 from sami.judging.pairs import POINTS, Pair, read_pairs, verdict
@@ -32,12 +32,14 @@ EVALUATION = {
     "bootstrap_samples": 400,
     "confidence": 0.95,
     "wanted_width": 0.1,
+    "published": [{"comparator": "base", "win_rate": [0.66, 0.77]}, {"comparator": "instruct", "win_rate": 0.56}],
 }
 SUMMARY_COLUMNS = (
     "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
     "response_tokens,degenerate_share,n_queries,policy,lc_win_rate"
 )
 TABLES = ["summary", "win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement",
+          "generalisation",
           "length_bias", "information", "adherence", "lengths", "degeneration", "training", "samples"]  # fmt: skip
 SCRIPT = "<script>alert('x')</script>"
 SHORT = Check(measure="words", best=10, worst=40)
@@ -239,7 +241,9 @@ def verdicts_of(flags, policy: str, judge: str, comparator: str) -> list[Verdict
 
 def test_all_tables_are_written(experiment):
     _, folder = experiment
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*(f"{t}.csv" for t in TABLES), "provenance.json"])
+    printed = [f"{t}.{kind}" for t in TABLES if t in table_files.PRINTED for kind in ("md", "tex")]
+    expected = [*(f"{t}.csv" for t in TABLES), *printed, "provenance.json"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
 
 
 def test_the_same_inputs_give_the_same_bytes(experiment, tmp_path):
@@ -522,7 +526,8 @@ def test_samples_hold_one_text_a_policy(experiment):
 def load(flags, **changes):
     evaluation = settings.Evaluation.model_validate(EVALUATION | changes)
     policies = tabulate.load_policies(*(flags[name] for name in ("policies", "responses", "information", "training")))
-    return policies, tabulate.load_comparisons(flags["verdicts"], policies, evaluation), evaluation
+    known = {c.id: c for c in constitutions()}
+    return policies, tabulate.load_comparisons(flags["verdicts"], policies, known, evaluation), evaluation
 
 
 def tables_of(flags) -> dict[str, pd.DataFrame]:
@@ -648,11 +653,11 @@ def test_files_in_any_order_but_none_twice(tmp_path):
 
 
 def test_numbers_have_one_form():
-    assert tabulate.cell(0.123456, "x") == "0.1235"
-    assert tabulate.cell(-0.00001, "x") == "0.0000"
-    assert tabulate.cell(float("nan"), "x") == ""
-    assert tabulate.cell(3.1e-9, "sign_test_p") == "3.1e-09"
-    assert tabulate.cell(12, "x") == 12
+    assert table_files.cell(0.123456, "x") == "0.1235"
+    assert table_files.cell(-0.00001, "x") == "0.0000"
+    assert table_files.cell(float("nan"), "x") == ""
+    assert table_files.cell(3.1e-9, "sign_test_p") == "3.1e-09"
+    assert table_files.cell(12, "x") == 12
 
 
 def test_terminal_summary(tmp_path):

@@ -18,10 +18,12 @@ from sami.messages import Keys, nearest, plain, unquoted
 from sami.settings import (
     JUDGES,
     Experiment,
+    Hardware,
     Judge,
     JudgeKind,
     Model,
     PrincipleFile,
+    Resources,
     Root,
     Task,
     Writer,
@@ -34,6 +36,8 @@ M = TypeVar("M", bound=BaseModel)
 @dataclass(frozen=True)
 class Configuration:
     """Everything the configuration names, checked. Catalogues hold the entries that its experiments use.
+
+    The first entry of `hardware` counts where an experiment names none.
 
     The judges of an experiment are those that it names, and behind them the members of its panels.
 
@@ -49,6 +53,7 @@ class Configuration:
     principle_files: dict[str, PrincipleFile] = field(default_factory=dict)
     writers: dict[str, Writer] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
+    hardware: dict[str, Hardware] = field(default_factory=dict)
     unusable: dict[str, UserError] = field(default_factory=dict)
 
     def where(self, experiment: str, *keys: Hashable) -> str:
@@ -86,6 +91,7 @@ def load(files: Sequence[str | Path], command_line: Mapping[str, Any] | None = N
     # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
     validate(root.defaults, Experiment, lambda keys: sources.where(("defaults", *keys)))
     configuration = Configuration(root, experiments, sources)
+    _read_in_file(configuration, "hardware", None, Hardware, configuration.hardware)
     for name in experiments:
         try:
             _read_entries(configuration, name)
@@ -124,6 +130,10 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
         if name is not None and name not in entries:
             file = _entry(configuration, catalogue, name, configuration.where(experiment, *key.split(".")))
             entries[name] = load_yaml(file, model)
+    for kind in Resources.model_fields:
+        if name := settings.resources.of(kind).hardware:
+            where = configuration.where(experiment, "resources", *settings.resources.set_at(kind, "hardware"))
+            _read_in_file(configuration, "hardware", name, Hardware, configuration.hardware, where)
     judges = dict.fromkeys(settings.evaluation.judges)
     for position, name in enumerate(settings.evaluation.judges):
         _read_judge(configuration, name, configuration.where(experiment, "evaluation", "judges", position))
@@ -177,16 +187,28 @@ def load_judge(path: str | Path) -> Judge:
 
 
 def _read_model(configuration: Configuration, name: str, where: str) -> None:
-    file = configuration.root.models
+    _read_in_file(configuration, "models", name, Model, configuration.models, where)
+
+
+def _read_in_file(
+    configuration: Configuration,
+    catalogue: str,
+    name: str | None,
+    kind: type[M],
+    entries: dict[str, M],
+    where: str = "",
+) -> None:
+    """Reads one entry, or the first where no name is given, of a catalogue that is a single file."""
+    file = getattr(configuration.root, catalogue)
     if not Path(file).is_file():
         raise UserError(
-            f"{configuration.sources.where(('models',))}: there is no file {file}. Mend the path or create it."
+            f"{configuration.sources.where((catalogue,))}: there is no file {file}. Mend the path or create it."
         )
-    if name not in configuration.models:
+    if name not in entries:
         document = read_yaml(file)
-        known(name, document.data, f"models in {file}", where)
-        entry = validate(document.data[name], Model, lambda keys: document.where((name, *keys)))
-        configuration.models[name] = entry
+        name = name or next(iter(document.data))
+        known(name, document.data, f"{catalogue} in {file}", where)
+        entries[name] = validate(document.data[name], kind, lambda keys: document.where((name, *keys)))
 
 
 def _typed(value: Any) -> Any:

@@ -19,12 +19,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sami.policies import iteration_of
+from sami.policies import iteration_of, last_trained
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches
 PNG_DPI = 200
 BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 GREY = "#666666"
+PUBLISHED = {"facecolor": "#E6E6E6", "edgecolor": "#999999", "linewidth": 0.8, "zorder": 0.5, "label": "published"}
 DOTTED, DASHED = (0, (1, 1.5)), (0, (4, 1.5))  # in line widths
 HOLLOW_GREY = (GREY, "o", True)  # colour, marker, hollow: of the base model
 OTHERS = [(VERMILION, "s", True), (GREEN, "^", True), (PURPLE, "P", True)]  # the same of models not trained here
@@ -36,6 +37,7 @@ SEQUENCE = [  # colour, marker, line style of iteration 1, 2, ..., or of the fir
     (ORANGE, "v", "-"),
     (SKY, "P", (0, (5, 1.5))),
 ]
+InPanel = Callable[[Axes, dict[str, float], pd.DataFrame], None]  # draws rows of a table where policies stand
 STYLE = {
     "pdf.fonttype": 42,
     "text.hinting": "no_hinting",
@@ -79,75 +81,126 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 @_styled
 def win_rate(win_rates: pd.DataFrame, title: str = "") -> Figure:
     """Win rate by iteration, a panel for each comparator and a line for each judge; other models stand to the right."""
-    comparators = list(dict.fromkeys(win_rates["comparator"]))
     judges = list(dict.fromkeys(win_rates["judge"]))
-    several = len(comparators) > 1
-    rows = math.ceil(len(comparators) / 2)
-    figure, panels = _panels(
-        TWO_COLUMNS if several else ONE_COLUMN, 2.3 * rows, 2 * rows if several else 1, title, rows=rows, sharey=True
-    )
-    for spare in panels[len(comparators) :]:
-        spare.set_axis_off()
-    # A comparator stands on the axis as well, though it has no win rate against itself.
-    policies = _places(pd.concat([win_rates, win_rates.assign(policy=win_rates["comparator"])]))
-    for axes, comparator in zip(panels, comparators, strict=False):
-        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
-        # It would win half of the time against itself: no estimate, hence hollow and without an interval.
-        axes.plot(policies[comparator], 0.5, marker="o", color=GREY, markerfacecolor="white")
+
+    def lines(axes: Axes, places: dict[str, float], shown: pd.DataFrame) -> None:
         for number, judge in enumerate(judges):
-            chosen = win_rates[(win_rates["comparator"] == comparator) & (win_rates["judge"] == judge)]
             colour, marker, line = SEQUENCE[number % len(SEQUENCE)]
             aside = 0.07 * (number - (len(judges) - 1) / 2)  # so that bars do not hide each other
-            _by_policy(axes, policies, chosen, "win_rate", "win", colour, marker, line, aside=aside, label=judge)
-        _policy_axis(axes, policies)
-        axes.set_title(f"against {_called(comparator)}" if several else "")
-    _share_axis(panels[0], win_rates[["win_rate", "win_low", "win_high"]])
-    for axes in panels[::2]:
-        axes.set_ylabel("Win rate" if several else f"Win rate against {_called(comparators[0])}")
-    if len(judges) > 1:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(judges))
-    return figure
+            by_judge = shown[shown["judge"] == judge]
+            _by_policy(axes, places, by_judge, "win_rate", "win", colour, marker, line, aside=aside, label=judge)
+
+    return _against_comparators(win_rates, title, ["win_rate", "win_low", "win_high"], lines)
 
 
 @_styled
-def length_bias(length_bias: pd.DataFrame, win_rates: pd.DataFrame, title: str = "") -> Figure:
-    """How far verdicts follow length, and what is left of the win rate without it.
+def length_controlled(win_rates: pd.DataFrame, title: str = "") -> Figure:
+    """Win rates as judged and at equal length, a panel for each comparator, by the first judge."""
 
-    By the first judge, against the first comparator. Left: mean preference by length difference, with the fit of it,
-    for the last trained policy. Right: raw and length-controlled win rates of all policies.
+    def lines(axes: Axes, places: dict[str, float], shown: pd.DataFrame) -> None:
+        _by_policy(axes, places, shown, "win_rate", "win", BLUE, "o", "-", aside=-0.05, label="as judged")
+        _by_policy(
+            axes, places, shown, "lc_win_rate", "lc", VERMILION, "s", DASHED, aside=0.05, hollow=True,
+            label="at equal length",
+        )  # fmt: skip
+
+    by_first = win_rates[win_rates["judge"] == win_rates["judge"].iloc[0]]
+    spans = ["win_rate", "win_low", "win_high", "lc_win_rate", "lc_low", "lc_high"]
+    return _against_comparators(by_first, title, spans, lines)
+
+
+@_styled
+def generalisation(generalisation: pd.DataFrame, title: str = "") -> Figure:
+    """Win rates under learned and under held-out principles, a panel for each comparator, by the first judge."""
+    if generalisation.empty:
+        return _empty(ONE_COLUMN, 1.2, title, "No principles are held out.")
+    kinds = (("learned", BLUE, "o", "-", -0.05, False), ("held-out", VERMILION, "s", DASHED, 0.05, True))
+
+    def lines(axes: Axes, places: dict[str, float], shown: pd.DataFrame) -> None:
+        for kind, colour, marker, line, aside, hollow in kinds:
+            of_kind = shown[shown["principles"] == kind]
+            _by_policy(
+                axes, places, of_kind, "win_rate", "win", colour, marker, line, aside=aside, hollow=hollow, label=kind
+            )
+
+    def published(axes: Axes, places: dict[str, float], shown: pd.DataFrame) -> None:
+        for kind, colour, *_ in kinds:
+            _published(axes, places, shown[shown["principles"] == kind], edgecolor=colour, label=f"published, {kind}")
+
+    by_first = generalisation[generalisation["judge"] == generalisation["judge"].iloc[0]]
+    return _against_comparators(by_first, title, ["win_rate", "win_low", "win_high"], lines, published)
+
+
+@_styled
+def length_bias(length_bias: pd.DataFrame, title: str = "") -> Figure:
+    """How far verdicts follow length: mean preference by length difference, with the fit of it.
+
+    By the first judge, against the first comparator, for the last trained policy.
     """
-    figure, (bias, rates) = _panels(TWO_COLUMNS, 2.3, 2, title)
-    length_bias, win_rates = _of_first_judge(length_bias), _of_first_judge(win_rates)
-    policy = _last(win_rates)
+    figure, (axes,) = _panels(ONE_COLUMN, 2.3, 1, title)
+    length_bias = _of_first_judge(length_bias)
+    policy = last_trained(length_bias["policy"])
     shown = length_bias[length_bias["policy"] == policy]
-    bias.axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
-    bias.axvline(0.0, color=GREY, linewidth=0.8, linestyle=DOTTED)
+    axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
+    axes.axvline(0.0, color=GREY, linewidth=0.8, linestyle=DOTTED)
     fit = shown.iloc[0]
     ends = shown["standardised"].to_numpy(dtype=float)
     reach = np.linspace(min(-0.5, *ends) - 0.3, max(0.5, *ends) + 0.3, 200)
     odds = np.exp(-(fit["intercept"] + fit["coefficient"] * np.tanh(reach)))
-    bias.plot(reach, 1 / (1 + odds), color=VERMILION, linestyle=DASHED, label="logistic fit")
-    bias.errorbar(
+    axes.plot(reach, 1 / (1 + odds), color=VERMILION, linestyle=DASHED, label="logistic fit")
+    axes.errorbar(
         shown["standardised"], shown["preference"], yerr=_bars(shown, "preference", "preference"), fmt="o", color=BLUE,
         elinewidth=0.9, capsize=2, capthick=0.9, label="verdicts, in bins",
     )  # fmt: skip
-    bias.set_ylim(-0.03, 1.03)
-    bias.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    bias.set_ylabel("Mean preference")
-    bias.set_xlabel("Length difference (standard deviations)")
-    bias.set_title(f"{_called(policy)} against {_called(fit['comparator'])}, by {fit['judge']}")
-    bias.legend(loc="best")
-    rates.axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
-    policies = _places(win_rates)
-    _by_policy(rates, policies, win_rates, "win_rate", "win", BLUE, "o", "-", aside=-0.05, label="as judged")
-    _by_policy(
-        rates, policies, win_rates, "lc_win_rate", "lc", VERMILION, "s", DASHED, aside=0.05, hollow=True,
-        label="length-controlled",
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_ylabel("Mean preference")
+    axes.set_xlabel("Length difference (standard deviations)")
+    axes.set_title(f"{_called(policy)} against {_called(fit['comparator'])}, by {fit['judge']}")
+    axes.legend(loc="best")
+    return figure
+
+
+@_styled
+def comparison(comparison: pd.DataFrame, title: str = "") -> Figure:
+    """Win rates of several experiments' policies, as judged and at equal length: a panel for each comparator and a row
+    for each policy, with its numbers to the right."""
+    groups = [shown for _, shown in comparison.groupby("comparator", sort=False)]
+    sizes = [len(shown) for shown in groups]
+    figure, panels = _panels(
+        TWO_COLUMNS, 0.75 + 0.42 * len(groups) + 0.22 * sum(sizes), len(groups), title, rows=len(groups), sharex=True,
+        height_ratios=[size + 0.3 for size in sizes],
     )  # fmt: skip
-    _share_axis(rates, win_rates[["win_rate", "win_low", "win_high", "lc_win_rate", "lc_low", "lc_high"]])
-    rates.set_ylabel("Win rate")
-    _policy_axis(rates, policies)
-    rates.legend(loc="best")
+    for axes, shown in zip(panels, groups, strict=True):
+        rows = -np.arange(len(shown))
+        axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
+        _row_lines(axes, rows)
+        known = shown["published_low"].notna().to_numpy()
+        if known.any():
+            low, high = shown[known]["published_low"], shown[known]["published_high"]
+            axes.barh(rows[known], high - low, 0.7, left=low, **PUBLISHED)
+        for name, stem, offset, colour, marker, label in (
+            ("win_rate", "win", 0.12, BLUE, "o", "as judged"),
+            ("lc_win_rate", "lc", -0.18, VERMILION, "s", "at equal length"),
+        ):
+            axes.errorbar(
+                shown[name], rows + offset, xerr=_bars(shown, name, stem), fmt=marker, color=colour, markersize=3.5,
+                markerfacecolor=colour if name == "win_rate" else "white", elinewidth=0.9, capsize=1.5, capthick=0.9,
+                label=label,
+            )  # fmt: skip
+        axes.set_title(f"against {_called(shown['comparator'].iloc[0])}")
+        axes.set_yticks(rows, _row_names(shown, comparison))
+        axes.set_ylim(rows[-1] - 0.5, 0.5)
+        numbers = axes.secondary_yaxis("right")
+        numbers.set_yticks(rows, [_percent(*row) for row in shown[["win_rate", "win_low", "win_high"]].to_numpy()])
+        numbers.spines["right"].set_visible(False)
+        for side in (axes, numbers):
+            side.tick_params(axis="y", length=0)
+    spans = ["win_rate", "win_low", "win_high", "lc_win_rate", "lc_low", "lc_high", "published_low", "published_high"]
+    panels[0].set_xlim(_share_limits(comparison[spans]))
+    panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panels[-1].set_xlabel("Win rate")
+    _legend(figure, panels)
     return figure
 
 
@@ -158,7 +211,7 @@ def win_rate_by_principle(by_principle: pd.DataFrame, title: str = "") -> Figure
     Of the last trained policy, by the first judge against the first comparator.
     """
     by_principle = _of_first_judge(by_principle)
-    policy = _last(by_principle)
+    policy = last_trained(by_principle["policy"])
     shown = by_principle[by_principle["policy"] == policy]
     principles = list(dict.fromkeys(shown["principle"]))
     figure, (axes,) = _panels(ONE_COLUMN, 1.15 + 0.3 * len(principles), 1, title)
@@ -182,17 +235,18 @@ def win_rate_by_principle(by_principle: pd.DataFrame, title: str = "") -> Figure
     axes.set_yticks(rows, principles)
     axes.set_ylim(rows[-1] - 0.5, 0.5)
     axes.tick_params(axis="y", length=0)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    _legend(figure, [axes])
     return figure
 
 
 @_styled
 def bound(information: pd.DataFrame, title: str = "") -> Figure:
-    """Lower bound on the mutual information by iteration, on own and on the base model's responses.
+    """Lower bound on the mutual information, on own and on the base model's responses, and accuracies, by iteration.
 
     From the table `information`; the dotted line is log C, which the bound cannot exceed.
     """
-    figure, (axes,) = _panels(ONE_COLUMN, 2.3, 1, title)
+    figure, (axes, accuracies) = _panels(TWO_COLUMNS, 2.3, 2, title)
+    information = information[information["principles"] == "learned"]
     largest = information["max_bound"].max()
     own = information[information["responses"] == "own"]
     on_base = information[(information["responses"] == "base") | (information["iteration"] == 0)]
@@ -202,16 +256,25 @@ def bound(information: pd.DataFrame, title: str = "") -> Figure:
         f"log C = {largest:.2f}", (1, largest), (0, 2), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="right", va="bottom", fontsize=6.5, color=GREY,
     )  # fmt: skip
-    _by_policy(axes, policies, own, "bound_nats", "bound", BLUE, "o", "-", aside=-0.03, label="own responses")
-    _by_policy(
-        axes, policies, on_base, "bound_nats", "bound", VERMILION, "s", DASHED, aside=0.03, hollow=True,
-        label="base model's responses",
-    )  # fmt: skip
     lowest = np.nanmin([*information[["bound_nats", "bound_low"]].to_numpy(dtype=float).flat, 0.0])
     axes.set_ylim(lowest - 0.03 * (lowest < 0), largest * 1.13)
     axes.set_ylabel("Information, lower bound (nats)")
-    _policy_axis(axes, policies)
-    axes.legend(loc="best")
+    for panel, shown, name, stem, first, label in (
+        (axes, own, "bound_nats", "bound", True, "own responses"),
+        (axes, on_base, "bound_nats", "bound", False, "base model's responses"),
+        (accuracies, own, "row_accuracy", "row_accuracy", True, "row: which response"),
+        (accuracies, own, "column_accuracy", "column_accuracy", False, "column: which constitution"),
+    ):
+        colour, marker, line = (BLUE, "o", "-") if first else (VERMILION, "s", DASHED)
+        aside = -0.03 if first else 0.03
+        _by_policy(panel, policies, shown, name, stem, colour, marker, line, aside=aside, hollow=not first, label=label)
+    shares = own[["row_accuracy", "row_accuracy_low", "column_accuracy", "column_accuracy_low"]].to_numpy(dtype=float)
+    accuracies.set_ylim(np.nanmin([*shares.flat, 0.5]) - 0.03, 1.03)
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    accuracies.set_ylabel("Accuracy on own responses")
+    for panel in (axes, accuracies):
+        _policy_axis(panel, policies)
+        panel.legend(loc="best")
     return figure
 
 
@@ -225,10 +288,7 @@ def adherence(adherence: pd.DataFrame, title: str = "") -> Figure:
     others = _others(adherence)
     height = 1.1 + (0.3 + 0.1 * len(others)) * max(1, len(principles))
     if not principles:
-        figure, (axes,) = _panels(TWO_COLUMNS, height, 1, title)
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "None of these principles has a programmatic check.", ha="center", va="center")
-        return figure
+        return _empty(TWO_COLUMNS, height, title, "None of these principles has a programmatic check.")
     figure, panels = _panels(TWO_COLUMNS, height, 2, title, sharey=True)
     last = adherence["iteration"].max()
     chosen = [("iteration-0", *HOLLOW_GREY)] + [(f"iteration-{last:.0f}", BLUE, "D", False)] * bool(last > 0)
@@ -255,7 +315,7 @@ def adherence(adherence: pd.DataFrame, title: str = "") -> Figure:
     panels[0].set_ylim(rows[-1] - 0.5, 0.5)
     for axes in panels:
         axes.tick_params(axis="y", length=0)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4)
+    _legend(figure, panels)
     return figure
 
 
@@ -317,11 +377,7 @@ def training(training: pd.DataFrame, title: str = "") -> Figure:
         else:
             panel.set_ylim(0, 1.08 * training[column].max())
     figure.align_ylabels()
-    handles = axes[0].get_legend_handles_labels()
-    if wide:
-        axes[-1].legend(*handles, loc="center")
-    else:
-        figure.legend(*handles, loc="outside upper right", ncols=min(6, training["iteration"].nunique()))
+    _legend(figure, axes)
     return figure
 
 
@@ -377,6 +433,14 @@ def _panels(
     return figure, axes
 
 
+def _empty(width: float, height: float, title: str, why: str) -> Figure:
+    """A figure that says why there is nothing to show."""
+    figure, (axes,) = _panels(width, height, 1, title)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, why, ha="center", va="center")
+    return figure
+
+
 def _bars(table: pd.DataFrame, name: str, stem: str) -> np.ndarray:
     """(2, N) lengths of the interval below and above each estimate; NaN, which draws no bar, without an interval."""
     estimate, low, high = (table[column].to_numpy(dtype=float) for column in (name, f"{stem}_low", f"{stem}_high"))
@@ -389,12 +453,90 @@ def _row_lines(axes: Axes, rows: np.ndarray) -> None:
         axes.axhline(row - 0.5, color="#DDDDDD", linewidth=0.5)
 
 
-def _share_axis(axes: Axes, values: pd.DataFrame) -> None:
-    """A vertical axis in percent, of at least 30 to 70: small differences must not look large."""
+def _share_limits(values: pd.DataFrame) -> tuple[float, float]:
+    """Limits of an axis of shares, at least 30 to 70%: small differences must not look large."""
     numbers = values.to_numpy(dtype=float)
     low, high = np.nanmin([*numbers.flat, 0.34]) - 0.04, np.nanmax([*numbers.flat, 0.66]) + 0.04
-    axes.set_ylim(max(-0.02, low), min(1.02, high))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return max(-0.02, low), min(1.02, high)
+
+
+def _legend(figure: Figure, panels: Sequence[Axes], least: int = 1) -> None:
+    """One legend below all panels, of everything that any of them shows; none of fewer than `least` things."""
+    shown = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    for columns in range(len(shown), 0, -1) if len(shown) >= least else ():
+        legend = figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns)
+        size = legend.get_window_extent()
+        if size.width < figure.bbox.width or columns == 1:
+            figure.set_figheight(figure.get_figheight() + size.height / figure.dpi)  # panels keep theirs
+            break
+        legend.remove()  # too wide: more rows
+
+
+def _percent(rate: float, low: float, high: float) -> str:
+    interval = "" if math.isnan(low) else f" [{low * 100:.0f}, {high * 100:.0f}]"
+    return f"{rate:.0%}{interval}"
+
+
+# --- win rates against comparators ------------------------------------------------------------------------------------
+
+
+def _against_comparators(
+    win_rates: pd.DataFrame, title: str, spans: list[str], lines: InPanel, published: InPanel | None = None
+) -> Figure:
+    """Win rates by policy, a panel for each comparator, with what was published.
+
+    Args:
+        win_rates: the rows to show.
+        title: of the figure.
+        spans: the columns of estimates and intervals that are drawn.
+        lines: draws them into a panel, given where policies stand and the rows of its comparator.
+        published: likewise what was published (default: `_published`).
+    """
+    comparators = list(dict.fromkeys(win_rates["comparator"]))
+    several = len(comparators) > 1
+    rows = math.ceil(len(comparators) / 2)
+    figure, panels = _panels(
+        TWO_COLUMNS if several else ONE_COLUMN, 2.3 * rows, 2 * rows if several else 1, title, rows=rows, sharey=True
+    )
+    for spare in panels[len(comparators) :]:
+        spare.set_axis_off()
+    # A comparator stands on the axis as well, though it has no win rate against itself.
+    policies = _places(pd.concat([win_rates, win_rates.assign(policy=win_rates["comparator"])]))
+    for axes, comparator in zip(panels, comparators, strict=False):
+        shown = win_rates[win_rates["comparator"] == comparator]
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
+        # It would win half of the time against itself: no estimate, hence hollow and without an interval.
+        axes.plot(policies[comparator], 0.5, marker="o", color=GREY, markerfacecolor="white")
+        (published or _published)(axes, policies, shown)
+        lines(axes, policies, shown)
+        _policy_axis(axes, policies)
+        axes.set_title(f"against {_called(comparator)}")
+    panels[0].set_ylim(_share_limits(win_rates[[*spans, "published_low", "published_high"]]))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    for axes in panels[::2]:
+        axes.set_ylabel("Win rate")
+    _legend(figure, panels, least=2)
+    return figure
+
+
+def _published(axes: Axes, places: dict[str, float], shown: pd.DataFrame, **style) -> None:
+    """A band behind the trained policies from the lowest to the highest published win rate; a line for one number."""
+    known = shown.dropna(subset=["published_low"])
+    if not known.empty:
+        x = known["policy"].map(places)
+        low, high = known[["published_low", "published_high"]].iloc[0]
+        axes.bar((x.min() + x.max()) / 2, high - low, x.max() - x.min() + 0.5, bottom=low, **PUBLISHED | style)
+
+
+def _row_names(shown: pd.DataFrame, everything: pd.DataFrame) -> list[str]:
+    """Names of the rows of a comparison: the experiment, and what else it takes to tell rows apart."""
+    judges = everything["judge"].nunique() > 1
+    return [
+        row.experiment
+        + (f": {row.policy}" if iteration_of(row.policy) is None else "")
+        + (f" (by {row.judge})" if judges else "")
+        for row in shown.itertuples()
+    ]
 
 
 # --- policies on an axis ----------------------------------------------------------------------------------------------
@@ -408,11 +550,6 @@ def _called(policy: str) -> str:
 def _others(table: pd.DataFrame) -> list[str]:
     """The policies of a table that are no iterations."""
     return list(dict.fromkeys(name for name in table["policy"] if iteration_of(name) is None))
-
-
-def _last(table: pd.DataFrame) -> str:
-    """The last trained policy of a table; its last policy where none was trained."""
-    return max(table["policy"], key=lambda name: iteration_of(name) or 0)
 
 
 def _of_first_judge(table: pd.DataFrame) -> pd.DataFrame:

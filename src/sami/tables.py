@@ -7,8 +7,8 @@ policies are compared on the same resamples. What the columns mean is told in do
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ from sami.statistics import Interval, Judged
 
 TRAINING_FIELDS = ["step", "loss", "bound", "row_accuracy", "column_accuracy", "kl", "gradient_norm", "learning_rate",
                    "queries", "tokens_per_second"]  # fmt: skip
+PUBLISHED = ["published_low", "published_high"]
 NOTHING = Interval(math.nan, math.nan, math.nan)  # no values to estimate from: empty cells
 LENGTH_BINS = 5
 THIRDS = ("short", "medium", "long")
+LEARNED, HELD_OUT = "learned", "held-out"  # kinds of principles
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Policy:
     def responses(self) -> list[tuple[records.Example, records.Response]]:
         return [(example, response) for example in self.examples for response in example.responses]
 
+    def under(self, set_ids: Collection[str]) -> "Policy":
+        """What there is of it under the constitutions of some sets."""
+        names = ("examples", "own", "on_base", "by_base")
+        return replace(self, **{name: [r for r in getattr(self, name) if r.set_id in set_ids] for name in names})
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,6 +73,10 @@ class Comparison:
     def names(self) -> dict[str, Any]:
         """First cells of a row about this comparison."""
         return self.policy.names | {"comparator": self.comparator, "judge": self.judge}
+
+    def under(self, set_ids: Collection[str]) -> "Comparison":
+        """The verdicts on responses under the constitutions of some sets."""
+        return replace(self, verdicts=[verdict for verdict in self.verdicts if verdict.set_id in set_ids])
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,19 @@ def words(text: str) -> int:
     return len(text.split())
 
 
+def sets_by_kind(constitutions: dict[str, records.Constitution]) -> dict[str, set[str]]:
+    """Kind of principles, LEARNED and, where there are some, HELD_OUT -> ids of the sets that are made of them."""
+    found: dict[str, set[str]] = {LEARNED: set()}
+    for constitution in constitutions.values():
+        found.setdefault(HELD_OUT if constitution.held_out else LEARNED, set()).add(constitution.set_id)
+    return found
+
+
+def kinds_of_principles(constitutions: dict[str, records.Constitution]) -> dict[str, str]:
+    """Principle -> LEARNED, or HELD_OUT where policies are never trained on it."""
+    return {s.principle: HELD_OUT if c.held_out else LEARNED for c in constitutions.values() for s in c.statements}
+
+
 def constitution_of(
     example: records.Example, response: records.Response, constitutions: dict[str, records.Constitution]
 ) -> records.Constitution:
@@ -180,6 +204,7 @@ def adherence(
     statements = [s for c in constitutions.values() for s in c.statements if s.check is not None]
     pairs = dict.fromkeys((s.principle, wanted) for s in statements for wanted in (True, False))  # in file order
     names = {checks.key(s): (s.principle, s.wanted) for s in statements}
+    kinds = kinds_of_principles(constitutions)
     rows = []
     for policy in policies:
         found: dict[tuple[str, bool], list] = {pair: [] for pair in pairs}
@@ -190,8 +215,8 @@ def adherence(
         for (principle, wanted), values in found.items():
             row = policy.names | {"principle": principle, "polarity": polarity(wanted)}
             row |= columns("degree", estimator.of(by_query(values)))
-            rows += [row | {"n_responses": len(values)}] if values else []
-    return frame(rows, ["policy", "iteration", "principle", "polarity", *span("degree"), "n_responses"])
+            rows += [row | {"n_responses": len(values), "principles": kinds[principle]}] if values else []
+    return frame(rows, ["policy", "iteration", "principle", "polarity", *span("degree"), "n_responses", "principles"])
 
 
 def polarity(wanted: bool) -> str:
@@ -346,13 +371,26 @@ def win_rates(
         row["invalid_answers"] = sum(answer.choice == "invalid" for answer in answers)
         row["input_tokens"] = sum(answer.input_tokens for answer in answers)
         row["output_tokens"] = sum(answer.output_tokens for answer in answers)
-        costs = [answer.cost for answer in answers if answer.cost is not None]
-        rows.append(row | {"cost": sum(costs) if costs else math.nan})
+        rows.append(row | {"cost": cost(verdicts)} | published(comparison, evaluation, LEARNED))
     header = ["policy", "iteration", "comparator", "judge", *counts, *span("win_rate", "win"), "standard_error"]
     header += ["win_rate_without_invalid", "wilson_low", "wilson_high", *span("lc_win_rate", "lc")]
     header += ["position_consistency", "first_shown_share", "mean_words", "comparator_mean_words", "sign_test_p"]
     header += ["sign_test_p_holm", "queries_needed", "invalid_answers", "input_tokens", "output_tokens", "cost"]
-    return frame(with_holm(rows, "sign_test_p"), [*header, "n_queries", "n_verdicts"])
+    header += ["n_queries", "n_verdicts", *PUBLISHED]
+    return frame(with_holm(rows, "sign_test_p"), header)
+
+
+def cost(verdicts: Iterable[records.Verdict]) -> float:
+    """Dollars that the answers behind verdicts have cost; NaN where none has a price."""
+    costs = [answer.cost for verdict in verdicts for answer in verdict.answers if answer.cost is not None]
+    return sum(costs) if costs else math.nan
+
+
+def published(comparison: Comparison, evaluation: settings.Evaluation, principles: str) -> dict[str, float]:
+    """Cells with the lowest and the highest published win rate of trained policies; NaN where there is none."""
+    trained = comparison.policy.iteration
+    known = evaluation.published_range(comparison.comparator, principles) if trained else NOTHING[1:]
+    return dict(zip(PUBLISHED, known, strict=True))
 
 
 def position_consistency(verdicts: Iterable[records.Verdict]) -> float:
@@ -385,16 +423,41 @@ def win_rates_by_principle(
         (s.principle, wanted) for c in constitutions.values() for s in c.statements for wanted in (True, False)
     )
     held = {c.id: {(s.principle, s.wanted) for s in c.statements} for c in constitutions.values()}
+    kinds = kinds_of_principles(constitutions)
     rows = []
     for comparison in comparisons:
         for principle, wanted in pairs:
             chosen = [v for v in comparison.verdicts if (principle, wanted) in held[v.constitution_id]]
             if chosen:
                 row = comparison.names | {"principle": principle, "polarity": polarity(wanted)}
-                rows.append(row | _rate(chosen, estimator))
+                rows.append(row | _rate(chosen, estimator) | {"principles": kinds[principle]})
     header = ["policy", "iteration", "comparator", "judge", "principle", "polarity", *span("win_rate", "win")]
-    header += ["sign_test_p", "sign_test_p_holm", "n_queries", "n_verdicts"]
+    header += ["sign_test_p", "sign_test_p_holm", "n_queries", "n_verdicts", "principles"]
     return frame(with_holm(rows, "sign_test_p"), header)
+
+
+def generalisation(
+    comparisons: list[Comparison],
+    sets: dict[str, set[str]],
+    evaluation: settings.Evaluation,
+    estimator: Estimator,
+) -> pd.DataFrame:
+    """Win rates under learned and under held-out principles; no rows where none is held out.
+
+    `difference` is learned minus held-out, paired by query; it stands in the row of the held-out ones.
+    """
+    rows = []
+    for comparison in comparisons if HELD_OUT in sets else []:
+        verdicts = {kind: comparison.under(sets[kind]).verdicts for kind in (LEARNED, HELD_OUT)}
+        preferences = [by_query((v.query_id, v.preference) for v in of_kind) for of_kind in verdicts.values()]
+        differences = {LEARNED: NOTHING, HELD_OUT: estimator.difference(*preferences)}
+        for kind, of_kind in verdicts.items():
+            row = comparison.names | {"principles": kind} | _rate(of_kind, estimator)
+            row |= columns("difference", differences[kind]) | {"cost": cost(of_kind)}
+            rows.append(row | published(comparison, evaluation, kind))
+    header = ["policy", "iteration", "comparator", "judge", "principles", *span("win_rate", "win")]
+    header += [*span("difference"), "cost", "n_queries", "n_verdicts", *PUBLISHED]
+    return frame(rows, header)
 
 
 def win_rates_by_length(
@@ -516,7 +579,7 @@ def summary(
     """
     bounds = [*span("bound_nats", "bound"), "row_accuracy", "column_accuracy"]
     wins = span("win_rate", "win")
-    own = information[information["responses"] == "own"]
+    own = information[(information["responses"] == "own") & (information["principles"] == LEARNED)]
     first = win_rates[(win_rates[["comparator", "judge"]] == win_rates.iloc[0][["comparator", "judge"]]).all(axis=1)]
     rows = []
     for policy in policies:

@@ -234,8 +234,7 @@ def sampling_environment(sampling_of):
 
 def local_files(task):
     """The query files of a task that lie on this machine."""
-    paths = (task.train.path, task.eval.path)
-    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
+    return [path for path in dict.fromkeys(task.train.paths + task.eval.paths) if os.path.isfile(path)]
 
 
 def principle_files(key):
@@ -268,9 +267,9 @@ def texts_of_records(wildcards):
     path = response_file(settings_of(wildcards), wildcards.policy)
     if not path.endswith(".jsonl"):
         return []
-    folder, name = imported.experiment_folder(path), imported.experiment_folder(path).name
-    if folder == Path(RESULTS, name) and name in SETTINGS.experiments:  # it may still have to be made
-        return [f"{folder}/queries/eval.jsonl", *constitutions_of(name)]
+    maker = imported.made_by(path, RESULTS)
+    if maker in SETTINGS.experiments:  # it may still have to be made
+        return [f"{RESULTS}/{maker}/queries/eval.jsonl", *constitutions_of(maker)]
     return imported.texts_beside(path)
 
 
@@ -481,7 +480,7 @@ def earlier_ends(rulename, values, attempt):
     """The states in which Slurm ended the attempts before this one."""
     # The executor names the log of a job by its rule, its wildcards and Slurm's number, and keeps it when it fails.
     folder = Path(workflow.executor_settings.logdir or ".snakemake/slurm_logs")
-    logs = (folder / f"rule_{rulename}" / "_".join(values).replace("/", "_")).glob("*.log")
+    logs = (folder / f"rule_{rulename}" / "_".join(values).replace(os.sep, "_")).glob("*.log")
     numbers = sorted((int(log.stem) for log in logs if log.stem.isdigit()))[1 - attempt :]
     return slurm.states([str(number) for number in numbers]) if numbers else []
 
@@ -513,8 +512,8 @@ def member_verdicts(wildcards):
     ]
 
 
-TABLES = ["win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement", "length_bias"]
-TABLES += ["information", "adherence", "lengths", "degeneration", "training", "samples"]
+TABLES = ["win_rates", "win_rates_by_principle", "win_rates_by_length", "generalisation", "comparisons", "agreement"]
+TABLES += ["length_bias", "information", "adherence", "lengths", "degeneration", "training", "samples"]
 NOT_PRINTED = ["length_bias", "training", "samples"]  # data of figures and long texts: CSV alone
 
 
@@ -536,7 +535,9 @@ def figure_paths(*names):
 
 def figures_of(experiment):
     """The files of all figures of an experiment."""
-    names = FIGURES + TRAINING_FIGURES * (not SETTINGS.experiments[experiment].imported)
+    settings = SETTINGS.experiments[experiment]
+    names = FIGURES + TRAINING_FIGURES * (not settings.imported)
+    names = [*names, "generalisation"] if settings.constitutions.held_out else names
     return [f"{RESULTS}/{experiment}/{path}" for path in figure_paths(*names)]
 
 

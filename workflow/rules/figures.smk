@@ -1,24 +1,9 @@
-"""Tables, figures and the report of an experiment."""
-
-TABLES = [
-    "win_rates",
-    "win_rates_by_principle",
-    "win_rates_by_length",
-    "comparisons",
-    "agreement",
-    "length_bias",
-    "information",
-    "adherence",
-    "lengths",
-    "degeneration",
-    "training",
-    "samples",
-]
+"""Tables, figures and the report of an experiment, and comparisons of several."""
 
 
 rule tabulate:
     input:
-        constitutions=in_experiment("constitutions.jsonl"),
+        constitutions=evaluated_constitutions,
         queries=in_experiment("queries/eval.jsonl"),
         responses=of_policies("eval/responses.jsonl"),
         information=where_trained(of_every_policy("eval/information.jsonl")),
@@ -31,15 +16,15 @@ rule tabulate:
             category="{experiment}",
             labels={"shows": "summary", "kind": "table"},
         ),
-        others=[in_experiment(f"tables/{name}.csv") for name in TABLES],
+        others=[in_experiment(path) for path in table_paths("summary", *TABLES)[1:]],
     log:
         in_experiment("logs/tabulate.log"),
     benchmark:
         in_experiment("benchmarks/tabulate.tsv")
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("tabulate"),
         policies=lambda wildcards: settings_of(wildcards).policies(),
@@ -66,9 +51,9 @@ rule plot_figures:
     wildcard_constraints:
         experiment=TRAINED,
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("plot_figures"),
         tables=lambda wildcards, input: os.path.dirname(input.summary),
@@ -86,11 +71,76 @@ use rule plot_figures as plot_imported_figures with:
         experiment=IMPORTED,
 
 
+use rule plot_figures as plot_generalisation with:
+    output:
+        list(drawn(["generalisation"])),
+    log:
+        in_experiment("logs/plot_generalisation.log"),
+    benchmark:
+        in_experiment("benchmarks/plot_generalisation.tsv")
+    wildcard_constraints:
+        experiment=WITH_HELD_OUT,
+
+
+rule compare_experiments:
+    input:
+        tables=compared("tables/win_rates.csv"),
+        others=compared("tables/information.csv", "tables/degeneration.csv"),
+        queries=compared("queries/eval.jsonl"),
+        constitutions=compared("constitutions.jsonl"),
+        verdicts=lambda wildcards: [file for _, file in compared_verdicts(wildcards)],
+    output:
+        report(
+            in_experiment("tables/comparison.csv"),
+            caption="../report/comparison_table.rst",
+            category="{experiment}",
+            labels={"shows": "comparison", "kind": "table"},
+        ),
+        [in_experiment(path) for path in table_paths("comparison")[1:]],
+    log:
+        in_experiment("logs/compare_experiments.log"),
+    benchmark:
+        in_experiment("benchmarks/compare_experiments.tsv")
+    wildcard_constraints:
+        experiment=COMPARISONS,
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **needs("light"),
+    params:
+        code=code_digest("compare_experiments"),
+        experiments=lambda wildcards: SETTINGS.root.compare[wildcards.experiment],
+        tables=lambda wildcards, input: list(map(os.path.dirname, input.tables)),
+        judged=lambda wildcards: [name for name, _ in compared_verdicts(wildcards)],
+        samples=lambda wildcards: first_compared(wildcards).evaluation.bootstrap_samples,
+        confidence=lambda wildcards: first_compared(wildcards).evaluation.confidence,
+        seed=lambda wildcards: first_compared(wildcards).seed,
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        stage("compare_experiments") + "--experiments {params.experiments:q} --tables {params.tables:q} "
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --judged {params.judged:q} "
+        "--verdicts {input.verdicts:q} --samples {params.samples} --confidence {params.confidence} "
+        "--seed {params.seed} --output {params.folder:q}"
+
+
+use rule plot_figures as plot_comparison with:
+    input:
+        summary=rules.compare_experiments.output[0],
+    output:
+        list(drawn(["comparison"])),
+    log:
+        in_experiment("logs/plot_comparison.log"),
+    benchmark:
+        in_experiment("benchmarks/plot_comparison.tsv")
+    wildcard_constraints:
+        experiment=COMPARISONS,
+
+
 rule build_report:
     input:
         summary=rules.tabulate.output.summary,
         figures=lambda wildcards: figures_of(wildcards.experiment),
-        constitutions=in_experiment("constitutions.jsonl"),
+        constitutions=evaluated_constitutions,
         queries=in_experiment("queries/eval.jsonl"),
         responses=of_policies("eval/responses.jsonl"),
         verdicts=verdicts_of,
@@ -107,9 +157,9 @@ rule build_report:
     benchmark:
         in_experiment("benchmarks/build_report.tsv")
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("build_report"),
         tables=lambda wildcards, input: os.path.dirname(input.summary),

@@ -21,13 +21,15 @@ from sami.errors import UserError
 SOURCES = Path(__file__).parent
 FIGURES = {  # name: caption, in the order of the page
     "win_rate": "Win rate by iteration, a tie counting half: a panel for each comparator, a line for each judge. Above "
-    "the dotted line a policy's responses follow their constitutions better than the comparator's.",
-    "bound": "Lower bound on the mutual information between responses and constitutions; it cannot exceed log C.",
+    "the dotted line a policy's responses follow their constitutions better than the comparator's. Grey: published.",
+    "bound": "Left: lower bound on the mutual information between responses and constitutions; it cannot exceed log C. "
+    "Right: accuracies on own responses.",
     "length": "Mean response length, apart for constitutions that want every principle and for the others.",
     "win_rate_by_principle": "Win rate of the last trained policy by principle, apart for constitutions that want it "
     "and that want its opposite.",
-    "length_bias": "Left: preference by how much longer a response is than the comparator's. Right: win rates as "
-    "judged, and as predicted for responses of equal length.",
+    "generalisation": "Win rates under the principles of training and under held-out ones, by the first judge.",
+    "length_controlled": "Win rates as judged, and as predicted for responses of equal length, by the first judge.",
+    "length_bias": "Preference for the last trained policy by how much longer its response is than the comparator's.",
     "adherence": "How far responses follow each principle, or its opposite, when their constitution asks for it "
     "(programmatic checks).",
     "training": "The course of training. Each iteration is one line.",
@@ -38,6 +40,7 @@ TABLES = {  # the same of tables; the summary stands at the top of the page
     "win_rates": "Each policy against each comparator by each judge, and what tells how far to trust it.",
     "comparisons": "Differences in win rate between policies on the same pairs.",
     "win_rates_by_principle": "Win rates under the constitutions that hold each principle or its opposite.",
+    "generalisation": "Win rates under learned and under held-out principles; difference: learned minus held-out.",
     "win_rates_by_length": "Win rates on the shortest, middle and longest third of the queries.",
     "agreement": "How far judges agree.",
     "length_bias": "How far verdicts follow the length of responses.",

@@ -2,8 +2,9 @@
 
 Reads   constitutions (Constitution), held-out queries (Query); the responses (Example) of every policy; verdicts
         (Verdict) on them; and of the policies that have them, log-probabilities (Scores) and training logs
-Writes  a folder of CSV files: summary, win_rates, win_rates_by_principle, win_rates_by_length, comparisons, agreement,
-        length_bias, information, adherence, lengths, degeneration, training, samples
+Writes  a folder of CSV files: summary, win_rates, win_rates_by_principle, win_rates_by_length, generalisation,
+        comparisons, agreement, length_bias, information, adherence, lengths, degeneration, training, samples; and of
+        most of them Markdown and LaTeX files (`sami.table_files.PRINTED`)
 
     python -m sami.stages.tabulate --help
 """
@@ -12,19 +13,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from sami import records, settings, tables
+from sami import records, settings, table_files, tables
 from sami.errors import UserError
+from sami.judging.pairs import judged_responses
 from sami.policies import iteration_of
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 
 SAMPLED_QUERIES = 6
-P_VALUES = ("sign_test_p", "sign_test_p_holm", "p", "p_holm")
-FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
 
 
 def load_policies(
@@ -128,7 +127,10 @@ def scores_of(
 
 
 def load_comparisons(
-    files: list[Path], policies: list[tables.Policy], evaluation: settings.Evaluation
+    files: list[Path],
+    policies: list[tables.Policy],
+    constitutions: dict[str, records.Constitution],
+    evaluation: settings.Evaluation,
 ) -> list[tables.Comparison]:
     """Reads verdicts, and orders them by comparator and judge as in the settings, and by policy.
 
@@ -149,7 +151,9 @@ def load_comparisons(
                 f"policy among {', '.join(by_name)}, one comparator among {', '.join(comparators)} and one judge among "
                 f"{', '.join(evaluation.judges)}. Check --verdicts, or judge these responses again."
             )
-        check_verdicts(file, verdicts, by_name[policy], by_name[comparator])
+        check_verdicts(
+            file, verdicts, *(texts_of(by_name[name], constitutions, evaluation.judged) for name in kinds[0][:2])
+        )
         order = comparators.index(comparator), evaluation.judges.index(judge), list(by_name).index(policy)
         if order in found:
             raise UserError(
@@ -160,31 +164,30 @@ def load_comparisons(
     return [comparison for _, (_, comparison) in sorted(found.items(), key=lambda item: item[0])]
 
 
-def check_verdicts(
-    file: Path, verdicts: list[records.Verdict], policy: tables.Policy, comparator: tables.Policy
-) -> None:
-    """Raises UserError where verdicts are not on the responses of these policies, each pair once."""
-    first, second = texts_of(policy), texts_of(comparator)
+def check_verdicts(file: Path, verdicts: list[records.Verdict], first: dict, second: dict) -> None:
+    """Raises UserError where verdicts are not on these responses of a policy and a comparator, each pair once."""
     judged = {verdict.key: verdict for verdict in verdicts}
     if len(judged) < len(verdicts) or judged.keys() != first.keys():
         raise UserError(
             f"{file}: found {len(verdicts)} verdicts on {len(judged)} pairs, expected one on each of the {len(first)} "
-            f"responses of {policy.name}. Judge these responses again."
+            f"responses of {verdicts[0].policy}. Judge these responses again."
         )
     for key, verdict in judged.items():
         if (verdict.first, verdict.second) != (first[key], second.get(key)):
             raise UserError(
                 f"{file}: query '{key[0]}', constitution '{key[2]}': the verdict is on other texts than the responses "
-                f"of {policy.name} and {comparator.name} in --responses. Judge these responses again."
+                f"of {verdict.policy} and {verdict.comparator} in --responses. Judge these responses again."
             )
 
 
-def texts_of(policy: tables.Policy) -> dict[tuple[str, str, str, int], str]:
-    """Key of the pair -> response."""
+def texts_of(
+    policy: tables.Policy, constitutions: dict[str, records.Constitution], judged: str
+) -> dict[tuple[str, str, str, int], str]:
+    """Key of the pair -> response, of all responses that are judged."""
     return {
-        (*example.key, example.constitution_ids[response.constitution], number): response.text
+        (*example.key, *which): response.text
         for example in policy.examples
-        for number, response in enumerate(example.responses)
+        for which, response in judged_responses(example, constitutions, judged).items()
     }
 
 
@@ -223,61 +226,52 @@ def tabulate(
     evaluation: settings.Evaluation,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
-    """All tables by name."""
+    """All tables by name, about learned principles but for those that say "principles" in a column."""
     estimator = tables.Estimator(evaluation.bootstrap_samples, evaluation.confidence, seed)
-    information = tables.information(policies, estimator)
+    sets = tables.sets_by_kind(constitutions)
+    information = pd.concat(
+        tables.information([policy.under(set_ids) for policy in policies], estimator).assign(principles=kind)
+        for kind, set_ids in sets.items()
+    )
+    by_kind = {
+        "win_rates_by_principle": tables.win_rates_by_principle(comparisons, constitutions, estimator),
+        "generalisation": tables.generalisation(comparisons, sets, evaluation, estimator),
+        "information": information,
+        "adherence": tables.adherence(policies, constitutions, estimator),
+    }
+    policies, comparisons = ([of.under(sets[tables.LEARNED]) for of in entries] for entries in (policies, comparisons))
     controlled = tables.length_control(comparisons, estimator)
     win_rates = tables.win_rates(comparisons, controlled, evaluation, estimator)
     degeneration = tables.degeneration(policies, evaluation.degeneration, estimator)
     return {
         "summary": tables.summary(policies, information, win_rates, degeneration),
         "win_rates": win_rates,
-        "win_rates_by_principle": tables.win_rates_by_principle(comparisons, constitutions, estimator),
         "win_rates_by_length": tables.win_rates_by_length(comparisons, queries, estimator),
         "comparisons": tables.comparisons_of_policies(comparisons, estimator),
         "agreement": tables.agreement(comparisons, estimator),
         "length_bias": tables.length_bias(comparisons, controlled, estimator),
-        "information": information,
-        "adherence": tables.adherence(policies, constitutions, estimator),
         "lengths": tables.lengths(policies, constitutions, estimator),
         "degeneration": degeneration,
         "training": tables.training(policies),
         "samples": tables.samples(policies, constitutions, queries, SAMPLED_QUERIES, seed),
+        **by_kind,
     }
 
 
-def cell(value: Any, column: str) -> Any:
-    """Text of a cell: the same bytes for the same number on every machine; empty for a missing number."""
-    if pd.isna(value):
-        return ""
-    if not isinstance(value, float | np.floating):
-        return value
-    text = format(value, FORMATS.get(column, ".4f"))
-    return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0000"
-
-
-def write(frames: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Writes each table as {name}.csv."""
-    folder.mkdir(parents=True)
-    for name, frame in frames.items():
-        text = pd.DataFrame({column: [cell(value, column) for value in frame[column]] for column in frame})
-        text.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-
-
 def main(arguments) -> None:
-    constitutions = {c.id: c for c in records.read(records.Constitution, arguments.constitutions)}
+    constitutions = {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)}
     queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
     policies = load_policies(arguments.policies, arguments.responses, arguments.information, arguments.training)
     check_references(policies, constitutions, queries, arguments.responses)
-    comparisons = load_comparisons(arguments.verdicts, policies, arguments.evaluation)
+    comparisons = load_comparisons(arguments.verdicts, policies, constitutions, arguments.evaluation)
     frames = tabulate(policies, comparisons, constitutions, queries, arguments.evaluation, arguments.seed)
-    write(frames, arguments.output)
+    table_files.write(frames, arguments.output)
     log.info("%d policies on %d held-out queries: %d tables", len(policies), len(queries), len(frames))
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
-    stage.input("--constitutions", "constitutions, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.input("--queries", "held-out queries, one record a line")
     stage.setting("--policies", "names of the policies, iteration-0 (the base model) among them", nargs="+")
     stage.input("--responses", "their examples, in the same order", nargs="+")
