@@ -771,7 +771,7 @@ def leaves(value, *keys):
 def test_ablations_change_one_thing(file, monkeypatch):
     monkeypatch.chdir(ROOT)
     configuration = load(["config/config.yaml", file])
-    for names in configuration.root.compare.values():
+    for names in (configuration.root.compare[name] for name in ("losses", "starts", "set-sizes")):
         first, *others = (leaves(configuration.experiments[name].model_dump()) for name in names)
         for other in others:
             assert len([key for key in first if first[key] != other[key]]) == 1
