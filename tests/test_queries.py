@@ -71,9 +71,25 @@ def test_broken_line_and_missing_files(tmp_path):
             load(dataset(tmp_path / name), "task")
 
 
-def test_hub_dataset_without_network_is_one_clear_error():
-    with pytest.raises(UserError, match="dataset 'nobody/nothing' .* could not be loaded"):
-        load(dataset("nobody/nothing"), "task")
+@pytest.mark.parametrize("path", ["nobody/nothing", "hf://datasets/nobody/nothing@main/train.jsonl.gz"])
+def test_hub_dataset_without_network_is_one_clear_error(path):
+    with pytest.raises(UserError, match=f"dataset '{path}' .* could not be loaded"):
+        load(dataset(path), "task")
+
+
+def test_file_at_an_address(tmp_path):
+    with gzip.open(tmp_path / "q.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in ROWS)
+    queries = load(dataset(f"file://{tmp_path}/q.jsonl.gz", count=4), "task")
+    assert [q.text for q in queries] == [row["text"] for row in ROWS]
+
+
+def test_several_sources_take_turns(tmp_path):
+    one, other = lines(tmp_path / "a.jsonl", ROWS[:1]), lines(tmp_path / "b.jsonl", ROWS[1:])
+    both = dataset("", count=4).model_copy(update={"path": [str(other), str(one)]})
+    assert [q.id for q in load(both, "task")] == ["q1", "q0", "q2", "q3"]
+    with pytest.raises(UserError, match=r"b\.jsonl and .*a\.jsonl: the task asks for 5 queries, but there are only 4"):
+        load(both.model_copy(update={"count": 5}), "task")
 
 
 def test_hh_rlhf_first_human_turn():
@@ -100,6 +116,14 @@ def test_summarize_from_feedback_gives_each_post_once(tmp_path):
     assert queries[0].meta == {"subreddit": "r/x", "title": "T"}
     with pytest.raises(UserError, match="the field 'info' should hold"):
         load(dataset(lines(tmp_path / "bad.jsonl", [{"post": "x"}]), "summarize-from-feedback", count=1), "tldr")
+
+
+def test_public_splits_that_share_queries_are_kept_apart(tmp_path):
+    rows = [{"chosen": f"\n\nHuman: {text}\n\nAssistant: Yes."} for text in ("Why?", "How?", "why? ", "When?", "Who?")]
+    held_out = load(dataset(lines(tmp_path / "test.jsonl", rows[:1]), "hh-rlhf", count=1), "hh")
+    train = dataset(lines(tmp_path / "train.jsonl", rows), "hh-rlhf", count=3)
+    assert [query.text for query in load(train, "hh", held_out)] == ["How?", "When?", "Who?"]
+    assert [query.text for query in load(train, "hh")] == ["Why?", "How?", "When?"]
 
 
 def test_order_is_seeded():

@@ -12,11 +12,12 @@ from pathlib import Path
 from sami import imported, queries, slurm
 from sami.chat import read_key
 from sami.configuration import Configuration, known, local_model
-from sami.constitutions import build
+from sami.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.errors import UserError
 from sami.messages import plain
 from sami.model_folders import check_tensor_parallel
 from sami.principles import from_people
+from sami.records import Constitution
 from sami.settings import (
     BASE,
     Experiment,
@@ -86,6 +87,8 @@ def check(
             _check_token(f"{root.models}: {name}", model, fatal=fetched)
     for name in dict.fromkeys(experiment.task for experiment in trained.values()):
         _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
+    for name in trained:
+        _check_response_files(configuration, name)
     _check_space(configuration, trained, models)
 
 
@@ -190,22 +193,40 @@ def _check_writer(configuration: Configuration, experiment: str) -> None:
     constitutions = configuration.experiments[experiment].constitutions
     kind = configuration.writers[constitutions.writer].kind
     needed = "pairs" if kind == "human" else "behaviours"
-    if not getattr(configuration.principle_files[constitutions.principles], needed):
-        other = "behaviours" if needed == "pairs" else "pairs"
-        raise UserError(
-            f"{configuration.where(experiment, 'constitutions', 'principles')}: found '{constitutions.principles}', a "
-            f"file with '{other}', expected one with '{needed}', since the writer '{constitutions.writer}' is of kind "
-            f"{kind}. Name another file of {configuration.root.constitutions}, or another writer."
-        )
+    for key in ("principles", "held_out"):
+        name = getattr(constitutions, key)
+        if name is not None and not getattr(configuration.principle_files[name], needed):
+            other = "behaviours" if needed == "pairs" else "pairs"
+            raise UserError(
+                f"{configuration.where(experiment, 'constitutions', key)}: found '{name}', a file with '{other}', "
+                f"expected one with '{needed}', since the writer '{constitutions.writer}' is of kind {kind}. Name "
+                f"another file of {configuration.root.constitutions}, or another writer."
+            )
 
 
-def _check_constitutions(configuration: Configuration, experiment: str) -> None:
-    """A person's principles can be made into sets of different constitutions."""
-    settings = configuration.experiments[experiment].constitutions
-    file = configuration.principle_files[settings.principles]
-    if file.pairs:
-        with _within(f"{configuration.root.constitutions}/{settings.principles}.yaml"):
-            build(from_people(file, settings.writer), settings, configuration.experiments[experiment].seed)
+def _check_constitutions(configuration: Configuration, experiment: str) -> list[Constitution]:
+    """A person's principles can be made into sets of different constitutions; held-out principles are others.
+
+    Returns:
+        The constitutions that the experiment will evaluate, none where a model is still to write the principles.
+    """
+    settings, seed = configuration.experiments[experiment].constitutions, configuration.experiments[experiment].seed
+    learned, held_out = (
+        (f"{configuration.root.constitutions}/{name}.yaml", configuration.principle_files[name]) if name else None
+        for name in (settings.principles, settings.held_out)
+    )
+    if held_out and held_out[1].behaviours:
+        with _within(f"{held_out[0]} (held out), {learned[0]}"):
+            check_held_out(*({b.id: [b.description] for b in file.behaviours} for _, file in (learned, held_out)))
+    if not learned[1].pairs:
+        return []
+    principles = from_people(learned[1], settings.writer)
+    with _within(learned[0]):
+        built = build(principles, settings, seed)
+    if held_out:
+        with _within(f"{held_out[0]} (held out), {learned[0]}"):
+            built += build_held_out(from_people(held_out[1], settings.writer), principles, settings, seed)
+    return built
 
 
 def _check_imported(configuration: Configuration, name: str) -> None:
@@ -222,20 +243,63 @@ def _check_imported(configuration: Configuration, name: str) -> None:
             f"{kind}, expected one of kind human, since the principles of imported responses are written already. "
             "Set it to human."
         )
-    if not Path(released.folder).is_dir():
+    files = {policy: path for policy, (path, address) in experiment.response_files().items()
+             if os.path.exists(path) or not address}  # fmt: skip
+    if files and not Path(released.folder).is_dir():
         raise UserError(
             f"{configuration.where(name, 'imported', 'folder')}: found {plain(released.folder)}, but there is no such "
             f"folder; expected one with the files {', '.join(released.policies.values())}. Those that the SAMI "
-            "authors released are in github.com/janphilippfranken/sami, folders experiments/*/results: copy them, or "
-            "set the key to where they are."
+            "authors released are in github.com/janphilippfranken/sami, folders experiments/*/results: copy them, set "
+            "the key to where they are, or 'source' to the web address of such a folder."
         )
-    principles = from_people(configuration.principle_files[constitutions.principles], constitutions.writer)
-    built = build(principles, constitutions, experiment.seed)
-    with _within(configuration.where(name, "imported", "policies", BASE)):
-        held_out = imported.queries(imported.file_of(released, BASE), experiment.task, experiment.queries.eval)
-    for policy in released.policies:
-        with _within(configuration.where(name, "imported", "policies", policy)):
-            imported.examples(imported.file_of(released, policy), held_out, built, policy)
+    built = _check_constitutions(configuration, name)
+    if BASE in files:
+        with _within(configuration.where(name, "imported", "policies", BASE)):
+            asked = imported.queries(files[BASE], experiment.task, experiment.queries.eval)
+        for policy, file in files.items():
+            with _within(configuration.where(name, "imported", "policies", policy)):
+                imported.examples(file, asked, built, policy)
+
+
+def _check_response_files(configuration: Configuration, name: str) -> None:
+    """Policies that are files of responses are there, and have what is judged, where queries and principles are known.
+
+    Files that another experiment makes, or that come from the web, are looked at when they are imported.
+    """
+    experiment = configuration.experiments[name]
+    for policy, (path, address) in experiment.response_files().items():
+        where = configuration.where(name, "evaluation", "policies", policy, "responses")
+        if imported.made_by(path, configuration.root.results) in configuration.experiments:
+            continue
+        if not os.path.exists(path):
+            if address:
+                continue
+            raise UserError(
+                f"{where}: found {plain(path)}, but there is no such file; expected responses in the SAMI authors' "
+                "format (.json), or held-out responses of another experiment (results/*/*/eval/responses.jsonl). Mend "
+                "the path, or set 'source' to the web address of the file's folder."
+            )
+        with _within(where):
+            _check_covers(configuration, name, path)
+
+
+def _check_covers(configuration: Configuration, name: str, path: str) -> None:
+    """Raises UserError where a file of responses cannot have all that is judged."""
+    experiment, responses = configuration.experiments[name], imported.given(path)
+    count, questions = experiment.queries.eval, len({response.key[0] for response in responses})
+    if questions < count:
+        raise UserError(
+            f"{path}: found responses to {questions} different questions, expected one to each of the {count} held-out "
+            "queries ('queries.eval'). Lower that, or name another file."
+        )
+    asked = configuration.tasks[experiment.task].eval
+    sets = by_set(_check_constitutions(configuration, name))
+    if sets and _quickly_read(Path(asked.path)):
+        by_id = {query.id: query for query in queries.load(asked, experiment.task)[:count]}
+        how = experiment.evaluation.sampling.responses, BASE, experiment.seed, experiment.constitutions.shuffle
+        constitutions = {constitution.id: constitution for members in sets.values() for constitution in members}
+        examples = empty_examples(list(by_id), sets, *how)
+        imported.match(path, responses, examples, by_id, constitutions, name, experiment.evaluation.judged)
 
 
 def _check_keys(configuration: Configuration, name: str) -> None:
@@ -264,7 +328,8 @@ def _check_packages(configuration: Configuration, name: str) -> None:
     """Packages that only some settings need."""
     experiment = configuration.experiments[name]
     wanted = {tracker: ("engine", "trackers") for tracker in experiment.engine.trackers}
-    wanted |= {"vllm": keys for keys in _users_of_vllm(experiment)}
+    for keys in _users_of_vllm(experiment):
+        wanted["vllm"] = keys
     if experiment.training.lora:
         wanted["peft"] = ("training", "lora")
     for package, keys in wanted.items():
@@ -350,15 +415,22 @@ def _check_queries(file: str, name: str, task: Task) -> None:
     """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
     loaded = []
     for key in ("train", "eval"):
-        path = Path(getattr(task, key).path)
-        if path.suffix in {".json", ".parquet"} and not path.is_file():
-            raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
-        if path.name.endswith((".jsonl", ".jsonl.gz")) and not (path.exists() and path.stat().st_size > CHECKED_BYTES):
+        paths = [Path(path) for path in getattr(task, key).paths if queries.local(path)]
+        for path in paths:
+            if path.suffix in {".json", ".parquet"} and not path.is_file():
+                raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
+        if paths and all(map(_quickly_read, paths)):
             with _within(f"{file}: {key}"):
                 loaded.append(queries.load(getattr(task, key), name))
-    if len(loaded) == 2:
+    if len(loaded) == 2 and task.train.loader == "file":
         with _within(f"{file}: train.path, eval.path"):
             queries.check_disjoint(*loaded)
+
+
+def _quickly_read(path: Path) -> bool:
+    """Whether queries stand in a file that takes a start no time; a missing one is told when it is read."""
+    lines = path.name.endswith((".jsonl", ".jsonl.gz"))
+    return lines and not (path.exists() and path.stat().st_size > CHECKED_BYTES)
 
 
 @contextmanager

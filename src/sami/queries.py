@@ -2,7 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ from sami.settings import Dataset
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
 
-def load(dataset: Dataset, task: str) -> list[Query]:
-    """Reads the first `dataset.count` distinct queries, in the order of the source.
+def load(dataset: Dataset, task: str, held_out: Sequence[Query] = ()) -> list[Query]:
+    """Reads the first `dataset.count` distinct queries, in the order of the source; of several sources, in turn.
+
+    Args:
+        dataset: where they come from.
+        task: its name, kept in the records.
+        held_out: queries that are left out of a public dataset, whose splits share some.
 
     Raises:
         UserError: the source is missing or broken, lacks a field, or holds fewer queries than `count`.
@@ -25,9 +31,12 @@ def load(dataset: Dataset, task: str) -> list[Query]:
         "summarize-from-feedback": _post,
     }[dataset.loader]
     queries: dict[str, Query] = {}
-    for where, row in _rows(dataset):
+    apart = {key for query in held_out for key in (query.id, normalised(query.text))}
+    sources = " and ".join(dataset.paths)
+    in_turn = zip_longest(*(_rows(dataset, path) for path in dataset.paths))
+    for where, row in filter(None, chain.from_iterable(in_turn)):
         query = convert(row, dataset, task, where)
-        if query is None:
+        if query is None or (dataset.loader != "file" and not apart.isdisjoint((query.id, normalised(query.text)))):
             continue
         if query.id in queries and dataset.loader == "file":
             raise UserError(f"{where}: the id '{query.id}' is used twice; ids must be unique.")
@@ -35,9 +44,9 @@ def load(dataset: Dataset, task: str) -> list[Query]:
         if len(queries) == dataset.count:
             return list(queries.values())
     if not queries:
-        raise UserError(f"{dataset.path}: there are no queries in it; expected at least {dataset.count}.")
+        raise UserError(f"{sources}: there are no queries in it; expected at least {dataset.count}.")
     raise UserError(
-        f"{dataset.path}: the task asks for {dataset.count} queries, but there are only {len(queries)}. "
+        f"{sources}: the task asks for {dataset.count} queries, but there are only {len(queries)}. "
         f"Lower 'count' in the task '{task}', or add queries."
     )
 
@@ -65,32 +74,43 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _rows(dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+def local(path: str) -> bool:
+    """Whether a dataset's path is one on this machine, if it is a file at all."""
+    return "://" not in path
+
+
+def _rows(dataset: Dataset, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (where it stands, row)."""
-    path = Path(dataset.path)
-    if path.name.endswith((".jsonl", ".jsonl.gz")):  # read here, so that an error names the line
+    if local(path) and path.endswith((".jsonl", ".jsonl.gz")):  # read here, so that an error names the line
         for number, row in read_json_lines(path):
             yield f"{path}, line {number}", row
         return
     for number, row in enumerate(_with_datasets(dataset, path), 1):
-        yield f"{dataset.path}, row {number}", row
+        yield f"{path}, row {number}", row
 
 
-def _with_datasets(dataset: Dataset, path: Path) -> Iterable[dict[str, Any]]:
-    """Rows of a Parquet or JSON file, or of a dataset on the hub, one at a time and without a copy in a cache."""
+def _with_datasets(dataset: Dataset, path: str) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet or JSON file, here or at an address, or of a dataset on the hub.
+
+    They come one at a time, and no copy is kept in a cache.
+    """
     from datasets import load_dataset
 
+    format_of = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".gz": "json"}
+    kind = format_of.get(Path(path).suffix)
     try:
-        if path.suffix in {".parquet", ".json"}:
-            if not path.is_file():
-                raise UserError(f"{path}: no such file.")
-            return load_dataset(path.suffix[1:], data_files=str(path), split="train", streaming=True)
-        return load_dataset(
-            dataset.path, dataset.subset, split=dataset.split, revision=dataset.revision, streaming=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
+        if kind is None:
+            options = {"name": dataset.subset, "split": dataset.split, "revision": dataset.revision}
+            yield from load_dataset(path, **options, streaming=True)
+        elif local(path) and not Path(path).is_file():
+            raise UserError(f"{path}: no such file.")
+        else:
+            yield from load_dataset(kind, data_files=path, split="train", streaming=True)
+    except UserError:
+        raise
+    except Exception as error:  # whatever library fetches it has kinds of its own
         raise UserError(
-            f"dataset '{dataset.path}' (subset {dataset.subset}, split {dataset.split}) could not be loaded: "
+            f"dataset '{path}' (subset {dataset.subset}, split {dataset.split}) could not be loaded: "
             f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}. Expected a .jsonl, "
             ".json or .parquet file, or a dataset on the hub and a connection to it."
         ) from None

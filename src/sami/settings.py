@@ -736,6 +736,11 @@ class Experiment(Settings):
                 "'constitutions.held_out' needs responses under held-out principles, which 'method: imported' does not "
                 "sample; delete it"
             )
+        if not self.constitutions.held_out and any(p.principles == "held-out" for p in self.evaluation.published):
+            raise ValueError(
+                "'evaluation.published' gives a win rate under held-out principles, but 'constitutions.held_out' names "
+                "none; name their file, or delete the win rate"
+            )
         if BASE not in self.policies():
             raise ValueError(f"'imported.policies' lacks '{BASE}', the base model's responses")
         for comparator in self.evaluation.comparators:

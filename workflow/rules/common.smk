@@ -36,8 +36,7 @@ os.environ.update(
 
 def requested(settings):
     """Names of the experiments that the targets on the command line belong to, or that they compare."""
-    # Snakemake knows its targets only after this file is read, so the command line tells.
-    parts = {part for word in sys.argv[1:] for part in Path(word).parts}
+    parts = {part for target in OPTIONS.targets for part in Path(target).parts}
     compared = {name for comparison, names in settings.root.compare.items() if comparison in parts for name in names}
     return [name for name in settings.experiments if name in parts | compared] or settings.root.run
 
@@ -524,7 +523,8 @@ def table_paths(*names):
     ]
 
 
-FIGURES = ["win_rate", "win_rate_by_principle", "length_controlled", "length_bias", "length", "degeneration", "adherence"]
+FIGURES = ["win_rate", "win_rate_by_principle", "length_controlled", "length_bias", "length"]
+FIGURES += ["degeneration", "adherence"]
 TRAINING_FIGURES = ["bound", "training"]  # of experiments that train
 
 
@@ -584,6 +584,14 @@ def finished(experiment):
     """What a whole experiment leaves for people to read."""
     pages = [f"{RESULTS}/{experiment}/{path}" for path in ("report.html", "tables/summary.csv")]
     return pages + figures_of(experiment)
+
+
+def target_name(name):
+    """The name, if a rule may have it."""
+    if workflow.is_rule(name):
+        where = SETTINGS.sources.where(("experiments" if name in SETTINGS.experiments else "compare", name))
+        raise WorkflowError(f"{where}: found the name '{name}', which a rule of the workflow has. Rename the entry.")
+    return name
 
 
 def comparison_of(name):

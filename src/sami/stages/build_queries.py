@@ -13,7 +13,7 @@ from sami.stage import Stage
 
 def main(arguments) -> None:
     held_out = load(arguments.eval_dataset, arguments.task)[: arguments.eval_count]
-    train = load(arguments.train_dataset, arguments.task)
+    train = load(arguments.train_dataset, arguments.task, held_out)
     check_disjoint(train, held_out)
     records.write(shuffled(train, arguments.seed), arguments.train)
     records.write(held_out, arguments.eval)
