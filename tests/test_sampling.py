@@ -1,67 +1,158 @@
+import copy
+import importlib.util
+import json
 from collections import Counter
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, make_tiny_llama
 
 from sami import settings
 from sami.errors import UserError
-from sami.models import load, load_tokenizer
+from sami.model_folders import check_tensor_parallel
+from sami.models import config, context_length, load, load_tokenizer, prepare
 from sami.prompts import render
 from sami.records import Constitution, Example, Response, Statement
 from sami.sampling.responses import clean, reason_to_drop, select
-from sami.sampling.transformers_sampler import InverseTransform, Request, check_lengths, generate, uniforms
+from sami.sampling.sampler import Completion, Request, check_lengths, open_sampler
+from sami.sampling.transformers_sampler import InverseTransform, uniforms
 from sami.settings import Filters, Sampling
 
 PROMPTS = settings.Prompts(
     style="chat", system="", generation="{constitution}{query}", training="{constitution}{query}"
 )
+CONTEXT = 256
 
 
-def requests(tokenizer, count=6):
-    texts = [f"{'Please. ' * i}Why is the sky blue?" for i in range(count)]
+def sampling(temperature, new=10, batch_size=8, top_p=1.0):
+    return Sampling(temperature=temperature, top_p=top_p, max_new_tokens=new, batch_size=batch_size)
+
+
+# --- what every sampler keeps to --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny Llama whose heads are wide enough for vLLM's kernels."""
+    folder = tmp_path_factory.mktemp("sampled")
+    source = make_tiny_llama(folder / "source", context=CONTEXT, head_dim=32)
+    prepare("tiny", settings.Model(source="path", path=str(source)), folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module", params=["transformers", "vllm"])
+def sampler(request, folder):
+    if request.param == "vllm":
+        platforms = pytest.importorskip("vllm.platforms", reason="vLLM is not installed")
+        if not platforms.current_platform.is_cpu() and not torch.cuda.device_count():
+            pytest.skip("vLLM needs a GPU, and this machine has none")
+    return open_sampler(request.param, folder, load_tokenizer(folder), longest=CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def requests(folder):
+    tokenizer = load_tokenizer(folder)
+    texts = [f"{'Please. ' * i}Why is the sky blue?" for i in range(6)]
     return [Request(render(text, PROMPTS, tokenizer), f"key-{i}") for i, text in enumerate(texts)]
 
 
 @pytest.fixture(scope="module")
-def tiny_pair(tiny):
-    return load(tiny), load_tokenizer(tiny)
+def most_likely(folder):
+    """Function of a prompt and a length: the most likely tokens, by a forward pass for each."""
+    model = load(folder).cpu()
+
+    @torch.inference_mode()
+    def decode(prompt, length):
+        tokens = list(prompt)
+        for _ in range(length):
+            tokens.append(model(torch.tensor([tokens])).logits[0, -1].argmax().item())
+        return tokens[len(prompt) :]
+
+    return decode
+
+
+def test_greedy_responses_are_the_most_likely_tokens(sampler, requests, most_likely):
+    for length in (1, 10):
+        drawn = sampler.generate(requests, sampling(0.0, length), [])
+        expected = [sampler.tokenizer.decode(most_likely(request.prompt, length)) for request in requests]
+        assert drawn == [Completion(text, "length") for text in expected]
+    nearly = sampler.generate(requests, sampling(1.0, 10, top_p=1e-6), [])
+    assert nearly == drawn
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_responses_do_not_depend_on_their_batch(tiny_pair, temperature):
-    model, tokenizer = tiny_pair
-    wanted = requests(tokenizer)
-    draw = lambda size: generate(model, tokenizer, wanted, sampling(temperature, size), [])  # noqa: E731
-    assert draw(1) == draw(4) == draw(6)
-    reordered = generate(model, tokenizer, wanted[::-1], sampling(temperature, 4), [])
-    assert reordered[::-1] == draw(6)
+def test_responses_do_not_depend_on_what_shares_their_batch(sampler, requests, temperature):
+    def draw(some, batch_size):
+        return sampler.generate(some, sampling(temperature, batch_size=batch_size), [])
+
+    together = draw(requests, 6)
+    assert draw(requests, 4) == together
+    assert draw(requests[::-1], 4)[::-1] == together
+    assert [draw([request], 1)[0] for request in requests] == together
 
 
-def sampling(temperature, batch_size=8, new=10, top_p=1.0):
-    return Sampling(temperature=temperature, top_p=top_p, max_new_tokens=new, batch_size=batch_size)
+def test_keys_give_different_responses(sampler, requests):
+    same_prompt = [Request(requests[0].prompt, f"k{i}") for i in range(8)]
+    assert len({c.text for c in sampler.generate(same_prompt, sampling(1.0), [])}) == 8
+    assert len({c.text for c in sampler.generate(same_prompt, sampling(0.0), [])}) == 1
 
 
-def test_keys_give_different_responses(tiny_pair):
-    model, tokenizer = tiny_pair
-    prompt = requests(tokenizer, 1)[0].prompt
-    texts = [
-        c.text for c in generate(model, tokenizer, [Request(prompt, f"k{i}") for i in range(8)], sampling(1.0), [])
-    ]
-    assert len(set(texts)) == 8
-    greedy = [
-        c.text for c in generate(model, tokenizer, [Request(prompt, f"k{i}") for i in range(3)], sampling(0.0), [])
-    ]
-    assert len(set(greedy)) == 1
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.5, 1.0), (1.0, 0.6)])
+def test_frequencies_are_the_model_probabilities(sampler, requests, folder, temperature, top_p):
+    count, prompt = 1000, requests[0].prompt
+    with torch.inference_mode():
+        logits = load(folder).cpu()(torch.tensor([prompt])).logits[0, -1]
+    probabilities, order = torch.softmax(logits / temperature, -1).sort(descending=True)
+    probabilities = probabilities.where(probabilities.cumsum(-1) - probabilities < top_p, 0)
+    expected = Counter()
+    for token, probability in zip(order.tolist(), (probabilities / probabilities.sum()).tolist(), strict=True):
+        expected[sampler.tokenizer.decode([token])] += probability
+    draws = [Request(prompt, f"draw-{i}") for i in range(count)]
+    drawn = sampler.generate(draws, sampling(temperature, 1, 250, top_p), [])
+    found = Counter(completion.text for completion in drawn if completion.finish == "length")
+    assert not any(expected[text] == 0 for text in found)
+    for text, probability in expected.most_common(5):
+        assert found[text] / count == pytest.approx(probability, abs=4 * (probability / count) ** 0.5)
 
 
-def test_greedy_equals_the_library(tiny_pair):
-    model, tokenizer = tiny_pair
-    request = requests(tokenizer, 1)[0]
-    ours = generate(model, tokenizer, [request], sampling(0.0), [])[0].text
-    tokens = torch.tensor([request.prompt])
-    theirs = model.generate(tokens, max_new_tokens=10, do_sample=False)[0, tokens.shape[1] :]
-    assert ours == tokenizer.decode(theirs, skip_special_tokens=True)
+def test_the_end_token_ends_a_response(sampler, requests, most_likely, monkeypatch):
+    tokens = most_likely(requests[0].prompt, 10)
+    changed = copy.deepcopy(sampler.tokenizer)
+    changed.eos_token = changed.convert_ids_to_tokens(tokens[4])
+    monkeypatch.setattr(sampler, "tokenizer", changed)
+    before = tokens[: tokens.index(tokens[4])]
+    assert sampler.generate(requests[:1], sampling(0.0), []) == [Completion(changed.decode(before), "end")]
+
+
+def test_stop_strings_end_a_response(sampler, requests, most_likely):
+    tokens = most_likely(requests[0].prompt, 20)
+    words = [sampler.tokenizer.decode([token]).strip() for token in tokens]
+    mark = next(word for word in words[5:15] if len(word) > 1 and word.isascii() and word.isalpha())
+    whole = sampler.generate(requests[:1], sampling(0.0, 20), [])[0]
+    stopped, untouched = sampler.generate([requests[0], requests[0]], sampling(0.0, 20), [mark, "never"]), whole.text
+    for completion in stopped:
+        assert completion.finish == "stop"
+        assert len(completion.text) < len(untouched)
+        assert clean(completion.text, [mark]) == clean(untouched, [mark]) != clean(untouched, [])
+
+
+def test_prompts_fill_the_context_and_no_more(sampler, requests, most_likely, folder):
+    limit = context_length(config(folder))
+    prompt = (requests[0].prompt * CONTEXT)[: limit - 4]
+    check_lengths({"q": prompt}, 4, limit)
+    drawn = sampler.generate([Request(prompt, "k")], sampling(0.0, 4), [])
+    assert drawn == [Completion(sampler.tokenizer.decode(most_likely(prompt, 4)), "length")]
+    with pytest.raises(
+        UserError, match=f"'q': its prompt has 252 tokens; with max_new_tokens = 5 .* context of {limit}"
+    ):
+        check_lengths({"q": prompt}, 5, limit)
+
+
+def test_no_requests_no_responses(sampler):
+    assert sampler.generate([], sampling(0.0), ["x"]) == []
+
+
+# --- transformers -----------------------------------------------------------------------------------------------------
 
 
 def test_drawn_frequencies_are_the_probabilities():
@@ -89,26 +180,56 @@ def test_uniforms_are_streams_of_their_keys():
     assert both.max() < 1
 
 
-def test_stop_strings_and_end(smollm2):
-    model, tokenizer = load(smollm2), load_tokenizer(smollm2)
+def test_a_chat_model_ends_its_answers(smollm2):
+    tokenizer = load_tokenizer(smollm2)
     request = Request(
         render("Answer in one short sentence.\n\nWhat is the capital of France?", PROMPTS, tokenizer), "x"
     )
-    completion = generate(model, tokenizer, [request], sampling(0.0, new=40), [])[0]
+    sampler = open_sampler("transformers", smollm2, tokenizer, longest=CONTEXT)
+    completion = sampler.generate([request], sampling(0.0, new=40), [])[0]
     assert "Paris" in completion.text
     assert completion.finish == "end"
     assert "<|im_end|>" not in completion.text
-    stopped = generate(model, tokenizer, [request], sampling(0.0, new=40), ["Paris"])[0]
+    stopped = sampler.generate([request], sampling(0.0, new=40), ["Paris"])[0]
     assert stopped.finish == "stop"
     assert clean(stopped.text, ["Paris"]) == clean(completion.text.split("Paris")[0], [])
 
 
-def test_too_long_prompt_is_named():
-    check_lengths({"q1": [1] * 10}, 6, 16)
-    with pytest.raises(
-        UserError, match="query 'q2': its prompt has 11 tokens; with max_new_tokens = 6 .* context of 16"
-    ):
-        check_lengths({"q1": [1] * 10, "q2": [1] * 11}, 6, 16)
+# --- vLLM without a GPU -----------------------------------------------------------------------------------------------
+
+
+def test_a_missing_vllm_is_told(folder, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="sampling.sampler: the package vllm is not installed. pip install vllm"):
+        open_sampler("vllm", folder, load_tokenizer(folder), longest=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("heads", "shared", "gpus", "fitting"), [(4, 2, 3, "1, 2, 4"), (48, 8, 6, "1, 2, 4, 8, 16, 24, 48")]
+)
+def test_heads_that_cannot_be_divided_are_told(tmp_path, heads, shared, gpus, fitting):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"num_attention_heads": heads, "num_key_value_heads": shared}))
+    check_tensor_parallel(tmp_path, 4)
+    with pytest.raises(UserError, match=f"{heads} attention .*parallel = {gpus}, expected one of {fitting}\\."):
+        check_tensor_parallel(tmp_path, gpus)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "memory", "message"),
+    [
+        (0, 1, 2**34, "tensor_parallel = 1: found no GPUs .* Set the sampler to transformers"),
+        (1, 2, 2**34, "tensor_parallel = 2: found 1 GPUs .* Set it to 1"),
+        (2, 2, 2**16, "weights take 0.0 GiB, but vLLM has 0.0 GiB on each of 2 GPUs"),
+    ],
+)
+def test_too_few_or_small_gpus_are_told(folder, monkeypatch, there, asked, memory, message):
+    vllm_sampler = pytest.importorskip("sami.sampling.vllm_sampler", reason="vLLM is not installed")
+    monkeypatch.setattr(vllm_sampler.current_platform, "is_cpu", lambda: False)
+    monkeypatch.setattr(vllm_sampler.current_platform, "get_device_total_memory", lambda: memory)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    with pytest.raises(UserError, match=message):
+        open_sampler("vllm", folder, load_tokenizer(folder), longest=CONTEXT, tensor_parallel=asked)
 
 
 # --- clean-up and filters ---------------------------------------------------------------------------------------------

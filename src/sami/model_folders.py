@@ -31,6 +31,24 @@ def specification(folder: Path) -> dict:
     return json.loads((folder / SPECIFICATION).read_text())
 
 
+def check_tensor_parallel(folder: Path, gpus: int) -> None:
+    """Raises UserError where the attention heads of a model cannot be divided evenly among so many GPUs."""
+    config = json.loads((folder / "config.json").read_text())
+    config = config.get("text_config", config)
+    heads = config.get("num_attention_heads", gpus)
+    shared = config.get("num_key_value_heads") or heads
+
+    def even(count: int) -> bool:
+        return heads % count == 0 and (shared % count == 0 or count % shared == 0)
+
+    if not even(gpus):
+        fitting = ", ".join(str(count) for count in range(1, heads + 1) if even(count))
+        raise UserError(
+            f"{folder}: {heads} attention heads, {shared} of them for keys and values, cannot be divided evenly among "
+            f"{gpus} GPUs: found engine.tensor_parallel = {gpus}, expected one of {fitting}."
+        )
+
+
 def fingerprint(folder: Path) -> str:
     """Tells a model from others, at little cost: digest of its configuration and of samples of its weights."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())

@@ -43,7 +43,7 @@ def judge(pairs: Sequence[Pair], name: str, judge: LikelihoodJudge, folder: Path
     shown = [
         [render(messages(judge.prompt, judge.system, pair, order), tokenizer) for order in ORDERS] for pair in pairs
     ]
-    _check_lengths(pairs, shown, models.context_length(model), folder)
+    _check_lengths(pairs, shown, models.context_length(model.config), folder)
     orders_of = defaultdict(list)  # equal prompts are asked once, so that equal responses are an exact tie
     for prompts in shown:
         for order, prompt in zip(ORDERS, prompts, strict=True):

@@ -4,33 +4,18 @@ Every response draws from a random stream of its own, named by its key. So what 
 other prompts happen to share the batch, beyond the rounding of floating-point sums.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from sami.errors import UserError
+from sami import models
 from sami.progress import Progress
+from sami.sampling.sampler import Completion, Request, completion
 from sami.settings import Sampling
-
-
-@dataclass(frozen=True)
-class Request:
-    """One response to draw: the prompt's token ids and the key of its random stream."""
-
-    prompt: list[int]
-    key: str
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A drawn response, and why it ended: its end token ("end"), a stop string ("stop") or the token limit."""
-
-    text: str
-    finish: str
 
 
 class InverseTransform(LogitsProcessor):
@@ -71,65 +56,49 @@ def uniforms(keys: list[str], steps: int) -> torch.Tensor:
     return torch.tensor(np.stack(list(rows)), dtype=torch.float32).clamp_(max=1 - 2**-24)
 
 
-def check_lengths(prompts: dict[str, list[int]], new_tokens: int, limit: int) -> None:
-    """Raises UserError that names the first query whose prompt and response do not fit into the model's context."""
-    for name, prompt in prompts.items():
-        if len(prompt) + new_tokens > limit:
-            raise UserError(
-                f"query '{name}': its prompt has {len(prompt)} tokens; with max_new_tokens = {new_tokens} that is more "
-                f"than the model's context of {limit}. Shorten the query or the prompt template, lower "
-                "sampling.max_new_tokens, or use a model with a longer context."
-            )
+class TransformersSampler:
+    """A prepared model in memory, on the GPU if there is one."""
 
+    def __init__(self, folder: Path, tokenizer: Any):
+        self.model, self.tokenizer = models.load(folder), tokenizer
 
-@torch.inference_mode()
-def generate(
-    model: PreTrainedModel, tokenizer: Any, requests: list[Request], sampling: Sampling, stop: list[str]
-) -> list[Completion]:
-    """Draws one response for each request, in their order.
+    @torch.inference_mode()
+    def generate(self, requests: list[Request], sampling: Sampling, stop: list[str]) -> list[Completion]:
+        """See `Sampler`.
 
-    Long prompts go first, so that the largest batch shows at once whether memory suffices, and prompts in a batch have
-    similar lengths.
-    """
-    completions: dict[int, Completion] = {}
-    by_length = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt))
-    with Progress(len(requests), "sampling", "responses") as progress:
-        for start in range(0, len(requests), sampling.batch_size):
-            indices = by_length[start : start + sampling.batch_size]
-            batch = _generate_batch(model, tokenizer, [requests[i] for i in indices], sampling, stop)
-            completions.update(zip(indices, batch, strict=True))
-            progress.update(len(indices))
-    return [completions[i] for i in range(len(requests))]
+        Long prompts go first, so that the largest batch shows at once whether memory suffices, and prompts in a batch
+        have similar lengths.
+        """
+        completions: dict[int, Completion] = {}
+        by_length = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt))
+        with Progress(len(requests), "sampling", "responses") as progress:
+            for start in range(0, len(requests), sampling.batch_size):
+                indices = by_length[start : start + sampling.batch_size]
+                batch = self._generate_batch([requests[i] for i in indices], sampling, stop)
+                completions.update(zip(indices, batch, strict=True))
+                progress.update(len(indices))
+        return [completions[i] for i in range(len(requests))]
 
-
-def _generate_batch(model, tokenizer, requests: list[Request], sampling: Sampling, stop: list[str]) -> list[Completion]:
-    inputs = tokenizer.pad({"input_ids": [r.prompt for r in requests]}, return_tensors="pt").to(model.device)
-    prompt_length = inputs["input_ids"].shape[1]
-    options: dict[str, Any] = {"stop_strings": stop, "tokenizer": tokenizer} if stop else {}
-    if sampling.temperature > 0:
-        points = uniforms([r.key for r in requests], sampling.max_new_tokens).to(model.device)
-        draw = InverseTransform(points, prompt_length, sampling.temperature, sampling.top_p)
-        options["logits_processor"] = LogitsProcessorList([draw])
-    output = model.generate(
-        **inputs,
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=False,  # InverseTransform has drawn already; without it, this is greedy decoding
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        cache_implementation="static",  # a growing cache is copied at every step
-        disable_compile=True,
-        **options,
-    )
-    return [_completion(tokens, tokenizer, stop) for tokens in output[:, prompt_length:].tolist()]
-
-
-def _completion(tokens: list[int], tokenizer: Any, stop: list[str]) -> Completion:
-    if tokenizer.eos_token_id in tokens:
-        tokens, finish = tokens[: tokens.index(tokenizer.eos_token_id)], "end"
-    else:
-        finish = "length"
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    return Completion(text, "stop" if any(mark in text for mark in stop) else finish)
+    def _generate_batch(self, requests: list[Request], sampling: Sampling, stop: list[str]) -> list[Completion]:
+        model, tokenizer = self.model, self.tokenizer
+        inputs = tokenizer.pad({"input_ids": [r.prompt for r in requests]}, return_tensors="pt").to(model.device)
+        prompt_length = inputs["input_ids"].shape[1]
+        options: dict[str, Any] = {"stop_strings": stop, "tokenizer": tokenizer} if stop else {}
+        if sampling.temperature > 0:
+            points = uniforms([r.key for r in requests], sampling.max_new_tokens).to(model.device)
+            draw = InverseTransform(points, prompt_length, sampling.temperature, sampling.top_p)
+            options["logits_processor"] = LogitsProcessorList([draw])
+        output = model.generate(
+            **inputs,
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=False,  # InverseTransform has drawn already; without it, this is greedy decoding
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            cache_implementation="static",  # a growing cache is copied at every step
+            disable_compile=True,
+            **options,
+        )
+        return [completion(tokens, tokenizer, stop) for tokens in output[:, prompt_length:].tolist()]

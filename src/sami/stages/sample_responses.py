@@ -1,7 +1,7 @@
 """Samples responses of one policy: for each query, R responses under the C constitutions of one set.
 
-Reads   a model folder, queries (Query), constitutions (Constitution)
-Writes  examples (Example) and a JSON file that counts what was dropped and why
+Reads   a model folder, queries (Query), constitutions (Constitution); or the shards that other jobs have drawn
+Writes  examples (Example) and a JSON file that counts what was dropped and why; or one shard of the examples
 
     python -m sami.stages.sample_responses --help
 """
@@ -10,8 +10,9 @@ import json
 import logging
 
 from sami import records, settings
-from sami.constitutions import assign, by_set, order
+from sami.constitutions import by_set, empty_examples
 from sami.errors import UserError
+from sami.shards import files, share
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -25,29 +26,6 @@ def chosen_queries(queries: list[records.Query], first: int, count: int, path: s
             "Lower 'queries' in the experiment, or add queries and raise 'count' in the task."
         )
     return queries[first : first + count]
-
-
-def empty_examples(arguments, queries, sets) -> list[records.Example]:
-    """Examples whose responses are still to be drawn: which set, which order, which constitution for which response."""
-    set_of = assign([query.id for query in queries], list(sets), arguments.seed)
-    examples = []
-    for query in queries:
-        members = sets[set_of[query.id]]
-        count = arguments.sampling.responses or len(members)
-        examples.append(
-            records.Example(
-                query_id=query.id,
-                set_id=set_of[query.id],
-                constitution_ids=[constitution.id for constitution in members],
-                order=order(len(members[0].statements), query.id, arguments.seed, arguments.shuffle),
-                responses=[
-                    records.Response(text="", constitution=j % len(members), tokens=0, finish="end")
-                    for j in range(count)
-                ],
-                policy=arguments.policy,
-            )
-        )
-    return examples
 
 
 def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, list[int]]:
@@ -70,7 +48,7 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     from sami import models
     from sami.prompts import example_prompts
     from sami.sampling.responses import clean
-    from sami.sampling.transformers_sampler import Request, check_lengths, generate
+    from sami.sampling.sampler import Request, check_lengths, open_sampler
 
     tokenizer = models.load_tokenizer(arguments.model)
     requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
@@ -82,9 +60,16 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
         longest[query.id] = max(longest[query.id], *prompts, key=len)
         for j, label in enumerate(example.labels):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
-    model = models.load(arguments.model)
-    check_lengths(longest, arguments.sampling.max_new_tokens, models.context_length(model))
-    completions = iter(generate(model, tokenizer, requests, arguments.sampling, arguments.stop))
+    new_tokens = arguments.sampling.max_new_tokens
+    check_lengths(longest, new_tokens, models.context_length(models.config(arguments.model)))
+    sampler = open_sampler(
+        arguments.sampling.sampler,
+        arguments.model,
+        tokenizer,
+        longest=max(len(request.prompt) for request in requests) + new_tokens,
+        tensor_parallel=arguments.engine.tensor_parallel if arguments.engine else 1,
+    )
+    completions = iter(sampler.generate(requests, arguments.sampling, arguments.stop))
     filled = []
     for example in examples:
         responses = []
@@ -101,10 +86,17 @@ def main(arguments) -> None:
 
     queries = records.read(records.Query, arguments.queries)
     chosen = chosen_queries(queries, arguments.first, arguments.count, arguments.queries)
-    constitutions = records.read(records.Constitution, arguments.constitutions)
+    constitutions = records.read(records.Constitution, *arguments.constitutions)
     sets = by_set(constitutions)
-    examples = empty_examples(arguments, chosen, sets)
-    examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions})
+    if arguments.shards:
+        examples = records.read(records.Example, *files(arguments.shards))
+    else:
+        asked = [query.id for query in chosen], sets, arguments.sampling.responses, arguments.policy
+        examples = share(empty_examples(*asked, arguments.seed, arguments.shuffle), arguments.shard)
+        examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions})
+    if arguments.shard:
+        records.write(examples, arguments.output)  # filtered and counted when all are there
+        return
     kept, dropped = select(examples, sets, arguments.filters) if arguments.filters else (examples, {})
     counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
     log.info("sampled %(sampled)d examples, kept %(kept)d, dropped %(dropped)s", counts)
@@ -122,16 +114,19 @@ if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--model", "folder of the policy")
     stage.input("--queries", "queries, one record a line")
-    stage.input("--constitutions", "constitutions, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.structured("--prompts", settings.Prompts, "the prompts of a task")
     stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
     stage.structured("--filters", settings.Filters, "drop examples that the filters of a task reject", required=False)
     stage.structured("--sampling", settings.Sampling, "how to draw")
+    stage.structured("--engine", settings.Engine, "GPUs of the sampler vllm (default: one)", required=False)
     stage.setting("--policy", "name of the policy, kept in the records")
     stage.setting("--first", "number of the first query to use", type=int, default=0, required=False)
     stage.setting("--count", "number of queries to use", type=int)
     stage.setting("--seed", "seed of sets, order and responses", type=int)
     stage.setting("--shuffle", "shuffle the statements of a constitution", action="store_true", required=False)
+    stage.setting("--shard", "draw only these examples, 03-of-64 for example", required=False)
+    stage.input("--shards", "join what other jobs have drawn, FOLDER/shard-*-of-64.jsonl for example", required=False)
     stage.output("--output", "examples to write")
-    stage.output("--counts", "JSON counts to write")
+    stage.output("--counts", "JSON counts to write, unless it is a shard", required=False)
     stage.run(main)

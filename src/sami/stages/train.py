@@ -4,7 +4,7 @@ Reads   a model folder to start from, the reference model, examples (Example), q
         (Constitution)
 Writes  a model folder, and the metrics of every step as JSON Lines; TensorBoard events and checkpoints beside them
 
-Runs in as many processes as the engine's `processes` says; or start it yourself, on one node or more:
+Runs in as many processes as the engine's `processes` says, on `--nodes` nodes of a Slurm job; or start it yourself:
 
     torchrun --nproc-per-node 8 -m -- sami.stages.train ...
 
@@ -36,7 +36,7 @@ def read_items(arguments, policy, tokenizer):
         {c.id: c for c in records.read(records.Constitution, arguments.constitutions)},
         arguments.prompts,
         tokenizer,
-        context=models.context_length(policy),
+        context=models.context_length(policy.config),
         end_token=arguments.training.score_end_token,
     )
 
@@ -159,6 +159,7 @@ if __name__ == "__main__":
     stage.setting("--run-name", "name of the run for experiment trackers")
     stage.setting("--tensorboard", "folder for TensorBoard events")
     stage.setting("--checkpoints", "folder for the state of an unfinished run", type=Path)
+    stage.setting("--nodes", "nodes of the Slurm job to run on", type=int, required=False, default=1)
     stage.output("--output", "model folder to write")
     stage.output("--metrics", "JSON Lines file of the metrics of every step")
-    stage.run(main, processes=lambda arguments: arguments.engine.processes)
+    stage.run(main, processes=lambda arguments: arguments.engine.processes, nodes=lambda arguments: arguments.nodes)

@@ -53,7 +53,7 @@ def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[
     from sami import models
 
     model, tokenizer = models.load(folder), models.load_tokenizer(folder)
-    longest = models.context_length(model)
+    longest = models.context_length(model.config)
 
     def complete(prompt: str, attempt: int) -> str:
         if tokenizer.chat_template:
