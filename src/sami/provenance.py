@@ -17,7 +17,12 @@ PACKAGES = ["torch", "transformers", "datasets", "accelerate", "snakemake", "ope
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of the provenance record inside, where the input is a folder (model weights)."""
+    """SHA-256 of a file; of the provenance record inside, where the input is a folder (model weights).
+
+    Of the digests of all files, where the name is a pattern for several (shards): a record has one line for them.
+    """
+    if "*" in path.name:
+        return hashlib.sha256("".join(map(digest, sorted(path.parent.glob(path.name)))).encode()).hexdigest()
     if path.is_dir():
         record = path / "provenance.json"
         return digest(record) if record.exists() else "folder without provenance record"
