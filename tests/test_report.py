@@ -586,7 +586,7 @@ def test_what_does_not_fit_is_named(tmp_path, spoil, message):
     shutil.copy(flags["verdicts"][0], flags["verdicts"][0] + "l")
     flags["policies"] = list(flags["policies"])
     spoil(flags)
-    several = ("policies", "responses", "verdicts")
+    several = ("policies", "responses", "verdicts", "constitutions")
     given = {name: value if name in several else Path(value[0]) for name, value in flags.items()}
     arguments = argparse.Namespace(
         **given, evaluation=settings.Evaluation.model_validate(EVALUATION), title="t", provenance=None,

@@ -1,11 +1,29 @@
-"""Queries and responses of experiments that import what others have sampled; nothing is trained there."""
+"""Responses that were made elsewhere: of whole experiments, where nothing is trained, and of policies beside our own."""
 
-from sami.imported import file_of
+
+# Only for files that are not there, which it gets from the web; others are taken as they are, and never replaced.
+rule fetch_responses:
+    output:
+        "{released}",
+    log:
+        f"{RESOURCES}/logs/fetch_responses/{{released}}.log",
+    benchmark:
+        f"{RESOURCES}/benchmarks/fetch_responses/{{released}}.tsv"
+    wildcard_constraints:
+        released=one_of(FETCHED),
+    conda:
+        "../../envs/analysis.yaml"
+    localrule: True  # nodes of a cluster may have no way to the web
+    params:
+        code=code_digest("fetch_responses"),
+        address=lambda wildcards: FETCHED[wildcards.released],
+    shell:
+        stage("fetch_responses") + "--address {params.address:q} --output {output:q}"
 
 
 rule import_queries:
     input:
-        lambda wildcards: file_of(settings_of(wildcards).imported, BASE),
+        lambda wildcards: response_file(settings_of(wildcards), BASE),
     output:
         in_experiment("queries/eval.jsonl"),
     log:
@@ -15,9 +33,9 @@ rule import_queries:
     wildcard_constraints:
         experiment=IMPORTED,
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("import_queries"),
         eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
@@ -29,9 +47,11 @@ rule import_queries:
 
 rule import_responses:
     input:
-        released=lambda wildcards: file_of(settings_of(wildcards).imported, wildcards.policy),
+        given=lambda wildcards: response_file(settings_of(wildcards), wildcards.policy),
+        texts=texts_of_records,
+        asked=where_trained(in_experiment("iteration-0/eval/responses.jsonl").format_map),
         queries=in_experiment("queries/eval.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        constitutions=evaluated_constitutions,
     output:
         in_experiment("{policy}/eval/responses.jsonl"),
     log:
@@ -39,13 +59,16 @@ rule import_responses:
     benchmark:
         in_experiment("benchmarks/import_responses-{policy}.tsv")
     wildcard_constraints:
-        experiment=IMPORTED,
+        experiment=FROM_FILES,
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("import_responses"),
+        judged=lambda wildcards: settings_of(wildcards).evaluation.judged,
+        asked=lambda wildcards, input: flag("asked", input.asked),
     shell:
-        stage("import_responses") + "--released {input.released:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} --policy {wildcards.policy:q} --output {output:q}"
+        stage("import_responses") + "--given {input.given:q} --texts {input.texts:q} {params.asked} "
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --judged {params.judged} "
+        "--policy {wildcards.policy:q} --output {output:q}"

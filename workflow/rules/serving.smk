@@ -9,10 +9,10 @@ rule serve_writer:
     log:
         in_experiment("logs/serve_writer.log"),
     conda:
-        "../../envs/sami.yaml"
-    threads: max(1, HEAVY_THREADS - 1)  # the job that asks the server runs beside it
+        "../../envs/training.yaml"
+    threads: lambda wildcards, input: max(1, cores("score")(wildcards, input) - 1)  # the job that asks the server runs beside it
     resources:
-        mem_mb=4000,
+        **needs("score"),
     params:
         server_log=lambda wildcards, output: Path(output[0]).with_suffix(".log"),
     shell:
@@ -20,6 +20,13 @@ rule serve_writer:
         "touch {output:q}; "
         + stage("serve_model")
         + "--model {input:q} --server {output:q} --server-log {params.server_log:q}"
+
+
+use rule serve_writer as serve_held_out_writer with:
+    output:
+        service(in_experiment("servers/held-out-writer.json")),
+    log:
+        in_experiment("logs/serve_held_out_writer.log"),
 
 
 use rule serve_writer as serve_judge with:

@@ -1,17 +1,18 @@
 """What the browser of responses knows: every response with every verdict on it, each text once.
 
 A *case* is what a verdict is about (`Verdict.key`): a query, a constitution of one set, and the number of the response
-in its example. All policies answer the same cases. Texts, queries, constitutions and responses stand in lists and are
-referred to by position, so that the data are hardly larger than the texts.
+in its example. All policies answer the cases that are judged, most of them all cases. Texts, queries, constitutions and
+responses stand in lists and are referred to by position, so that the data are hardly larger than the texts.
 
 Ground floor: no torch, no HTTP.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sami.errors import UserError
 from sami.judging import checks
+from sami.judging.pairs import judged_responses
 from sami.records import Constitution, Example, Query, Response, Verdict
 from sami.settings import BASE, Degeneration
 from sami.statistics import is_degenerate
@@ -58,15 +59,14 @@ def check_policies(policies: Mapping[str, Sequence[Example]], files: Mapping[str
             )
 
 
-def check_same_cases(found: Mapping[Key, Any], expected: Mapping[Key, Any], file: str, what: str) -> None:
-    """Raises UserError where something is not about the cases that the base model answered."""
-    apart = sorted(found.keys() ^ expected.keys())
+def check_cases(found: Collection[Key], expected: Collection[Key], apart: set[Key], file: str, what: str) -> None:
+    """Raises UserError where something is not about the cases that it should be about: where any are `apart`."""
     if apart:
-        query, set_id, constitution, number = apart[0]
+        query, set_id, constitution, number = min(apart)
         raise UserError(
-            f"{file}: found {what} on {len(found)} cases, expected the {len(expected)} that the base model answered; "
-            f"{len(apart)} are in one of them only, the first of which is query '{query}', set '{set_id}', "
-            f"constitution '{constitution}', number {number}. Make this file again."
+            f"{file}: found {what} on {len(found)} cases, expected the {len(expected)} that the base model answered, "
+            f"as far as they are judged; {len(apart)} are in one of them only, the first of which is query '{query}', "
+            f"set '{set_id}', constitution '{constitution}', number {number}. Make this file again."
         )
 
 
@@ -77,6 +77,7 @@ def data(
     constitutions: Mapping[str, Constitution],
     queries: Mapping[str, Query],
     rule: Degeneration,
+    judged: str = "all",
 ) -> dict[str, Any]:
     """All that the page's script reads, as plain values.
 
@@ -86,6 +87,7 @@ def data(
         verdicts: file -> its verdicts, those of one judge on one policy against one comparator.
         constitutions, queries: by id.
         rule: when a response counts as degenerate.
+        judged: under which constitutions there are verdicts (`sami.judging.pairs.judged_responses`).
 
     Returns:
         - policies, judges: names; base: the position of the base model.
@@ -94,10 +96,10 @@ def data(
         - constitutions: [id, [[principle, wanted, text] of each statement]].
         - responses: [text, tokens or null, words, cut off, degenerate]; the last two are 0 or 1.
         - cases: [query, constitution, number, [response of each policy], [degrees of each policy]]; the degrees are
-          those of the statements, null without a programmatic check.
+          those of the statements, null without a programmatic check. Both are null where a policy has no response.
         - comparisons: for each file of verdicts {policy, comparator, judge, choices, preferences, answers}; the last
           three hold an entry a case: a digit (position in CHOICES), a number, and a list of [order (position in
-          ORDERS), choice, preference, text].
+          ORDERS), choice, preference, text]; of a case that is not judged "-", null, and none.
 
     Raises:
         UserError: the files do not fit together.
@@ -106,8 +108,14 @@ def data(
     answered = {policy: by_case(examples, files[policy]) for policy, examples in policies.items()}
     known = answered[BASE]
     texts, asked, shown, responses = Numbers(), Numbers(), Numbers(), Numbers()
+    judged_cases = {
+        (*example.key, *which)
+        for example in policies[BASE]
+        for which in judged_responses(example, constitutions, judged)
+    }
     for policy, cases in answered.items():
-        check_same_cases(cases, known, files[policy], "responses")
+        apart = (cases.keys() - known.keys()) | (judged_cases - cases.keys())
+        check_cases(cases, known if judged == "all" else judged_cases, apart, files[policy], "responses")
     cases = []
     for key in known:
         query_id, _, constitution_id, number = key
@@ -116,12 +124,12 @@ def data(
                 f"{files[BASE]}: query '{query_id}' or constitution '{constitution_id}' is not in the files of "
                 "--queries and --constitutions, which are of another run. Make the responses again."
             )
-        given = [of[key] for of in answered.values()]
-        numbers = [responses[texts[r.text], r.tokens, r.finish == "length"] for r in given]
-        degrees = [_degrees(response.text, constitutions[constitution_id]) for response in given]
+        given = [of.get(key) for of in answered.values()]
+        numbers = [r and responses[texts[r.text], r.tokens, r.finish == "length"] for r in given]
+        degrees = [r and _degrees(r.text, constitutions[constitution_id]) for r in given]
         cases.append([asked[query_id], shown[constitution_id], number, numbers, degrees])
     names, judges = list(policies), Numbers()
-    comparisons = [_comparison(file, of, answered, names, judges, texts) for file, of in verdicts.items()]
+    comparisons = [_comparison(file, of, answered, judged_cases, names, judges, texts) for file, of in verdicts.items()]
     _check_once(comparisons, list(verdicts))
     statements = {i: constitutions[i].statements for i in shown}
     return {
@@ -161,6 +169,7 @@ def _comparison(
     file: str,
     verdicts: Sequence[Verdict],
     answered: Mapping[str, Mapping[Key, Response]],
+    judged: Collection[Key],
     names: list[str],
     judges: Numbers,
     texts: Numbers,
@@ -175,24 +184,24 @@ def _comparison(
     policy, comparator, judge = kinds[0]
     by_key = {verdict.key: verdict for verdict in verdicts}
     first, second = answered[policy], answered[comparator]
-    check_same_cases(by_key, first, file, "verdicts")
+    check_cases(by_key, judged, by_key.keys() ^ judged, file, "verdicts")
     for key, verdict in by_key.items():
         if (verdict.first, verdict.second) != (first[key].text, second[key].text):
             raise UserError(
                 f"{file}: the verdict on query '{key[0]}', constitution '{key[2]}', number {key[3]} is about other "
                 f"responses than those of '{policy}' and '{comparator}' in --responses. Judge these responses again."
             )
-    ordered = [by_key[key] for key in answered[BASE]]
+    ordered = [by_key.get(key) for key in answered[BASE]]
     return {
         "policy": names.index(policy),
         "comparator": names.index(comparator),
         "judge": judges[judge],
-        "choices": "".join(str(CHOICES.index(verdict.choice)) for verdict in ordered),
-        "preferences": [round(verdict.preference, 4) for verdict in ordered],
+        "choices": "".join(str(CHOICES.index(verdict.choice)) if verdict else "-" for verdict in ordered),
+        "preferences": [verdict and round(verdict.preference, 4) for verdict in ordered],
         "answers": [
             [
                 [ORDERS.index(a.order), CHOICES.index(a.choice), round(a.preference, 4), _optional(a.raw, texts)]
-                for a in verdict.answers
+                for a in (verdict.answers if verdict else [])
             ]
             for verdict in ordered
         ],

@@ -32,6 +32,8 @@
 
   const nameOf = (policy) => (policy === data.base ? "base model" : policies[policy].replace(/^iteration-/, "iteration "));
   const textOf = (response) => texts[responses[response][TEXT]];
+  const answerTo = (number, policy) => responses[cases[number][RESPONSES][policy]]; // undefined where there is none
+  const judgedOn = (comparison, number) => comparison.choices[number] !== "-";
   const nameOfCase = (number) => [queries[cases[number][QUERY]][0], constitutions[cases[number][CONSTITUTION]][0]];
   // Whether a query has several responses under one constitution, so that their number tells them apart.
   const numbered = unique(cases.map((_, number) => nameOfCase(number).join("\n"))).length < cases.length;
@@ -129,11 +131,12 @@
     };
   };
 
+  const wordsOf = (number, chosen) => chosen.flatMap((policy) => answerTo(number, policy)?.[WORDS] ?? []);
   const longestTenth = (chosen) => {
-    const lengths = cases.flatMap((entry) => chosen.map((policy) => responses[entry[RESPONSES][policy]][WORDS])).sort((a, b) => a - b);
+    const lengths = cases.flatMap((_, number) => wordsOf(number, chosen)).sort((a, b) => a - b);
     return lengths[Math.floor(0.9 * lengths.length)];
   };
-  const some = (number, chosen, test) => chosen.policies.some((policy) => test(responses[cases[number][RESPONSES][policy]]));
+  const some = (number, chosen, test) => chosen.policies.some((policy) => answerTo(number, policy) && test(answerTo(number, policy)));
   const states = (number, principle, polarity) =>
     constitutions[cases[number][CONSTITUTION]][1].some(
       ([name, wanted]) => (!principle || name === principle) && (!polarity || (polarity === "wanted") === Boolean(wanted)),
@@ -168,7 +171,7 @@
       const within = new Set();
       for (const [text, lower] of folded) if (lower.includes(term)) within.add(text);
       cases.forEach((entry, number) => {
-        passes[number] &&= within.has(queries[entry[QUERY]][1]) || entry[RESPONSES].some((response) => within.has(responses[response][TEXT]));
+        passes[number] &&= within.has(queries[entry[QUERY]][1]) || entry[RESPONSES].some((response) => within.has(responses[response]?.[TEXT]));
       });
     }
     return passes;
@@ -177,12 +180,13 @@
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const SORTS = {
     "": ["order of the files"],
-    longest: ["longest response", (number, chosen) => Math.max(...chosen.policies.map((p) => responses[cases[number][RESPONSES][p]][WORDS]))],
-    growth: ["most words over the base model", (number, chosen) => {
-      const words = cases[number][RESPONSES].map((response) => responses[response][WORDS]);
-      return Math.max(...chosen.policies.map((policy) => words[policy] - words[data.base]));
+    longest: ["longest response", (number, chosen) => Math.max(0, ...wordsOf(number, chosen.policies))],
+    growth: ["most words over the base model", (number, chosen) =>
+      Math.max(-1e9, ...wordsOf(number, chosen.policies).map((words) => words - answerTo(number, data.base)[WORDS]))],
+    preferred: ["most preferred", (number, chosen) => {
+      const verdicts = chosen.verdicts.filter((of) => judgedOn(of, number));
+      return verdicts.length ? mean(verdicts.map((of) => of.preferences[number])) : 0;
     }],
-    preferred: ["most preferred", (number, chosen) => (chosen.verdicts.length ? mean(chosen.verdicts.map((of) => of.preferences[number])) : 0)],
     rejected: ["least preferred", (number, chosen) => -SORTS.preferred[1](number, chosen)],
   };
 
@@ -298,7 +302,9 @@
 
   const snippet = (number) => [...visible(texts[queries[cases[number][QUERY]][1]].slice(0, 400)).replace(/\s+/g, " ")].slice(0, 180).join("");
   const row = (number, chosen) => {
-    const verdicts = everyPolicy.filter((policy) => chosen.of.has(policy)).map((policy) => [policy, +chosen.of.get(policy).choices[number]]);
+    const verdicts = everyPolicy
+      .filter((policy) => chosen.of.has(policy) && judgedOn(chosen.of.get(policy), number))
+      .map((policy) => [policy, +chosen.of.get(policy).choices[number]]);
     const told = verdicts.map(([policy, choice]) => `${nameOf(policy)} ${OUTCOMES[choice]}`).join(", ");
     return el("li", {},
       el("button", { type: "button", "data-case": number, tabindex: -1 },
@@ -346,17 +352,18 @@
 
   const responseOf = (policy, chosen) => {
     const entry = cases[current];
-    const [, tokens, words, cut, degenerate] = responses[entry[RESPONSES][policy]];
+    if (!answerTo(current, policy)) return null;
+    const [, tokens, words, cut, degenerate] = answerTo(current, policy);
     const text = visible(textOf(entry[RESPONSES][policy]));
     const reference = referenceOf(policy, chosen);
-    const compared = reference !== undefined && reference >= 0 && reference !== policy;
+    const compared = reference !== undefined && reference >= 0 && reference !== policy && answerTo(current, reference);
     const nodes = compared ? marked(text, textOf(entry[RESPONSES][reference])) : [text];
     const verdict = chosen.of.get(policy);
     const statements = constitutions[entry[CONSTITUTION]][1];
     const degrees = entry[DEGREES][policy];
     return el("section", { class: `response${state.policy === policies[policy] ? " chosen" : ""}`, "aria-label": `Response of ${nameOf(policy)}` },
       el("header", {},
-        el("div", { class: "title" }, el("h4", {}, nameOf(policy)), verdict ? badge(+verdict.choices[current]) : null),
+        el("div", { class: "title" }, el("h4", {}, nameOf(policy)), verdict && judgedOn(verdict, current) ? badge(+verdict.choices[current]) : null),
         el("div", { class: "facts" },
           el("span", {}, count(words, "word")),
           tokens === null ? null : el("span", {}, count(tokens, "token")),
@@ -439,7 +446,7 @@
       el("div", { class: "responses" }, ...everyPolicy.map((policy) => responseOf(policy, chosen))),
       el("div", { class: "verdicts" }, ...comparators.map((comparator) => el("section", {},
         el("h3", {}, `Verdicts against ${nameOf(comparator)}`),
-        ...byPolicy.filter((of) => of.comparator === comparator).map((of) => verdictOf(of, chosen))))));
+        ...byPolicy.filter((of) => of.comparator === comparator && judgedOn(of, current)).map((of) => verdictOf(of, chosen))))));
     highlight(termsOf(state.search));
   };
 
@@ -487,7 +494,7 @@
     const active = FILTERS.filter((name) => name !== "search" && state[name] !== "").length;
     $("active").textContent = active ? `(${active} active)` : "";
     const said = [0, 0, 0, 0];
-    for (const { choices } of chosen.verdicts) for (const number of shown) said[choices[number]]++;
+    for (const { choices } of chosen.verdicts) for (const number of shown) if (choices[number] !== "-") said[choices[number]]++;
     const verdicts = said.map((total, choice) => (total ? `${total.toLocaleString("en")} ${OUTCOMES[choice]}` : "")).filter(Boolean);
     $("count").replaceChildren(el("strong", {}, shown.length.toLocaleString("en")), ` of ${count(cases.length, "case")}`,
       verdicts.length ? ` · verdicts: ${verdicts.join(", ")}` : "");

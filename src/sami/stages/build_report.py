@@ -38,6 +38,7 @@ def main(arguments) -> None:
         {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
         {query.id: query for query in records.read(records.Query, arguments.queries)},
         arguments.evaluation.degeneration,
+        arguments.evaluation.judged,
     )
     text = page.render(
         title=arguments.title,
