@@ -9,7 +9,7 @@ import random
 
 from sami.errors import UserError
 from sami.queries import normalised
-from sami.records import Constitution, Principle, Statement
+from sami.records import Constitution, Example, Principle, Response, Statement
 from sami.settings import Constitutions
 
 
@@ -76,6 +76,48 @@ def draw_sets(query_ids: list[str], sets: dict[str, list[Constitution]], seed: i
     # Draws of their own, so that a learned set does not always meet the same held-out one.
     kinds = [assign(query_ids, ids, of) for ids, of in ((learned, seed), (held_out, f"held-out-{seed}")) if ids]
     return [(query_id, set_of[query_id]) for query_id in query_ids for set_of in kinds]
+
+
+def empty_examples(
+    query_ids: list[str],
+    sets: dict[str, list[Constitution]],
+    responses: int | None,
+    policy: str,
+    seed: int,
+    shuffle: bool,
+) -> list[Example]:
+    """Examples whose responses are still to be drawn: which set, which order, which constitution for which response.
+
+    Args:
+        query_ids: of the queries that the policy is asked.
+        sets: set id -> constitutions, as `by_set` makes it.
+        responses: how many to a query and set; None for one under each constitution.
+        policy: kept in the records.
+        seed: of sets and order.
+        shuffle: whether to shuffle the statements.
+    """
+    return [
+        Example(
+            query_id=query_id,
+            set_id=set_id,
+            constitution_ids=[constitution.id for constitution in sets[set_id]],
+            order=order(len(sets[set_id][0].statements), query_id, seed, shuffle),
+            responses=[
+                Response(text="", constitution=j % len(sets[set_id]), tokens=0, finish="end")
+                for j in range(responses or len(sets[set_id]))
+            ],
+            policy=policy,
+        )
+        for query_id, set_id in draw_sets(query_ids, sets, seed)
+    ]
+
+
+def build_held_out(
+    principles: list[Principle], learned: list[Principle], settings: Constitutions, seed: int
+) -> list[Constitution]:
+    """As `build`, of principles on which no policy is trained. Raises UserError where one is among the learned ones."""
+    check_held_out(*({p.id: [p.text, p.opposite] for p in side} for side in (learned, principles)))
+    return [constitution.model_copy(update={"held_out": True}) for constitution in build(principles, settings, seed)]
 
 
 def check_held_out(learned: dict[str, list[str]], held_out: dict[str, list[str]]) -> None:

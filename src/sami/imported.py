@@ -189,9 +189,15 @@ def given(path: str | Path, texts: Sequence[str | Path] | None = None) -> list[G
     return found
 
 
-def experiment_folder(path: str | Path) -> Path:
+def made_by(path: str | Path, results: str | Path) -> str | None:
+    """Name of the experiment that has a file of held-out responses in its folder of `results`, if one has."""
+    folder = _experiment(path)
+    return folder.name if folder.parent == Path(os.path.normpath(results)) else None
+
+
+def _experiment(path: str | Path) -> Path:
     """The folder of the experiment that made a file of held-out responses, {folder}/{policy}/eval/responses.jsonl."""
-    return Path(os.path.normpath(path)).parents[2] if len(Path(os.path.normpath(path)).parents) > 2 else Path()
+    return Path(os.path.normpath(Path(path, "../../..")))
 
 
 def texts_beside(path: str | Path) -> list[Path]:
@@ -200,7 +206,7 @@ def texts_beside(path: str | Path) -> list[Path]:
     Raises:
         UserError: they are not where an experiment has them.
     """
-    folder = experiment_folder(path)
+    folder = _experiment(path)
     files = [folder / "queries/eval.jsonl", folder / "constitutions.jsonl"]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
@@ -271,7 +277,7 @@ def match(
         instead = f"one for this question is under {others[0]!r}" if others else "it does not have this question"
         kind = "every constitution" if judged == "all" else "the constitution that wants every principle"
         raise UserError(
-            f"{path}: lacks responses to {len(missing)} of what the experiment asks, the first of which is the question "
+            f"{path}: lacks responses to {len(missing)} of what the experiment asks, first of all to the question "
             f"{query.text[:60]!r} under the constitution '{constitution.id}': found {count} ({instead}); expected as "
             f"many as the experiment's own policies give under {kind} ('evaluation.judged: {judged}'). Name a file "
             "about the same queries and principles."

@@ -5,7 +5,8 @@ rule sample_evaluation:
     input:
         model=lambda wildcards: policy_model(wildcards.experiment, wildcards.policy),
         queries=in_experiment("queries/eval.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        constitutions=evaluated_constitutions,
+        shards=evaluation_shards,
     output:
         responses=in_experiment("{policy}/eval/responses.jsonl"),
         counts=in_experiment("{policy}/eval/sampling.json"),
@@ -14,12 +15,13 @@ rule sample_evaluation:
     benchmark:
         in_experiment("benchmarks/sample_evaluation-{policy}.tsv")
     wildcard_constraints:
-        experiment=TRAINED,
+        experiment=SAMPLED,
     conda:
-        "../../envs/sami.yaml"
-    threads: HEAVY_THREADS
+        sampling_environment(lambda settings: settings.evaluation.sampling)
+    threads: cores(sampling_kind)
     resources:
-        mem_mb=4000,
+        **needs(sampling_kind),
+        engine=slice_of("engine"),
     params:
         code=code_digest("sample_responses"),
         prompts=prompts_of,
@@ -28,11 +30,26 @@ rule sample_evaluation:
         eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
         shuffle=shuffle_flag,
         seed=seed_of,
+        share=joined,
+        counts=lambda wildcards, output: flag("counts", output.get("counts")),
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --sampling {params.sampling:q} "
         "--policy {wildcards.policy} --count {params.eval_count} {params.shuffle} --stop {params.stop:q} "
-        "--seed {params.seed} --output {output.responses:q} --counts {output.counts:q}"
+        "--seed {params.seed} --engine {resources.engine:q} {params.share} "
+        "--output {output.responses:q} {params.counts}"
+
+
+use rule sample_evaluation as sample_evaluation_shard with:
+    output:
+        responses=temp(in_experiment("{policy}/eval/responses/shard-{shard}.jsonl")),
+        provenance=temp(in_experiment("{policy}/eval/responses/shard-{shard}.jsonl.provenance.json")),
+    log:
+        in_experiment("logs/sample_evaluation-{policy}/shard-{shard}.log"),
+    benchmark:
+        in_experiment("benchmarks/sample_evaluation-{policy}/shard-{shard}.tsv")
+    params:
+        share=lambda wildcards: flag("shard", wildcards.shard),
 
 
 rule estimate_information:
@@ -42,7 +59,7 @@ rule estimate_information:
         responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
         base_responses=in_experiment("iteration-0/eval/responses.jsonl"),
         queries=in_experiment("queries/eval.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        constitutions=evaluated_constitutions,
     output:
         in_experiment("iteration-{iteration}/eval/information.jsonl"),
     log:
@@ -52,10 +69,10 @@ rule estimate_information:
     wildcard_constraints:
         experiment=TRAINED,
     conda:
-        "../../envs/sami.yaml"
-    threads: HEAVY_THREADS
+        "../../envs/training.yaml"
+    threads: cores("score")
     resources:
-        mem_mb=4000,
+        **needs("score"),
         engine=slice_of("engine"),
     params:
         code=code_digest("estimate_information"),
@@ -72,7 +89,7 @@ rule judge_responses:
         responses=in_experiment("{policy}/eval/responses.jsonl"),
         comparator=lambda wildcards: f"{RESULTS}/{wildcards.experiment}/{policy_name(wildcards.comparator)}/eval/responses.jsonl",
         queries=in_experiment("queries/eval.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        constitutions=evaluated_constitutions,
         model=judge_model,
         server=judge_server,
     output:
@@ -82,25 +99,36 @@ rule judge_responses:
     benchmark:
         in_experiment("benchmarks/judge_responses-{judge}-{policy}-vs-{comparator}.tsv")
     wildcard_constraints:
-        judge=one_of(name for name, judge in SETTINGS.judges.items() if judge.kind != "panel"),
+        judge=judges(lambda judge: judge.kind != "panel" and not local_model(judge)),
     conda:
-        "../../envs/sami.yaml"
-    threads: lambda wildcards: HEAVY_THREADS if judge_of(wildcards).kind == "likelihood" else 1
+        environment_of(lambda wildcards: judge_of(wildcards).kind == "likelihood")
+    threads: cores("judge")
     resources:
-        mem_mb=lambda wildcards: 4000 if judge_of(wildcards).kind == "likelihood" else 1000,
+        **needs("judge"),
+        api_jobs=lambda wildcards: 1 if judge_of(wildcards).kind == "openai" else None,
         limits=lambda wildcards: flag("limits", as_json(getattr(judge_of(wildcards), "limits", Limits()))),
     params:
         code=code_digest("judge_responses"),
         judge=lambda wildcards: judge_of(wildcards).model_dump_json(exclude={"limits"}),
+        judged=lambda wildcards: settings_of(wildcards).evaluation.judged,
         model=lambda wildcards, input: flag("model", input.model),
         server=lambda wildcards, input: flag("server", input.server),
         answers=SETTINGS.root.answers,
         seed=seed_of,
     shell:
         stage("judge_responses") + "--responses {input.responses:q} --comparator-responses {input.comparator:q} "
-        "--queries {input.queries:q} --constitutions {input.constitutions:q} --judge {params.judge:q} "
-        "--judge-name {wildcards.judge} {params.model} {params.server} {resources.limits} --answers {params.answers:q} "
-        "--account {wildcards.experiment}/{wildcards.judge} --seed {params.seed} --output {output:q}"
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --judged {params.judged} "
+        "--judge {params.judge:q} --judge-name {wildcards.judge} {params.model} {params.server} {resources.limits} "
+        "--answers {params.answers:q} --account {wildcards.experiment}/{wildcards.judge} --seed {params.seed} --output {output:q}"
+
+
+# A judge that is a model of this cluster is not asked from a login node.
+use rule judge_responses as judge_by_model with:
+    wildcard_constraints:
+        judge=judges(local_model),
+    threads: cores(judging_kind)
+    resources:
+        **needs("score"),
 
 
 rule combine_verdicts:
@@ -113,11 +141,11 @@ rule combine_verdicts:
     benchmark:
         in_experiment("benchmarks/combine_verdicts-{judge}-{policy}-vs-{comparator}.tsv")
     wildcard_constraints:
-        judge=one_of(name for name, judge in SETTINGS.judges.items() if judge.kind == "panel"),
+        judge=judges(lambda judge: judge.kind == "panel"),
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("combine_verdicts"),
     shell:

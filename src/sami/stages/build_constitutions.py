@@ -7,32 +7,27 @@ Writes  constitutions (Constitution)
 """
 
 from sami import records, settings
-from sami.constitutions import build, check_held_out
+from sami.constitutions import build, build_held_out
 from sami.errors import UserError
 from sami.stage import Stage
 
 
-def texts(principles: list[records.Principle]) -> dict[str, list[str]]:
-    """Id -> the principle and its opposite."""
-    return {principle.id: [principle.text, principle.opposite] for principle in principles}
-
-
 def main(arguments) -> None:
     principles = records.read(records.Principle, arguments.principles)
-    if arguments.learned:
-        try:
-            check_held_out(texts(records.read(records.Principle, arguments.learned)), texts(principles))
-        except UserError as error:
-            raise UserError(f"{arguments.principles}, {arguments.learned}: {error}") from None
-    built = build(principles, arguments.settings, arguments.seed)
-    held_out = arguments.learned is not None
-    records.write([c.model_copy(update={"held_out": held_out}) for c in built], arguments.output)
+    how = arguments.settings, arguments.seed
+    if arguments.learned is None:
+        return records.write(build(principles, *how), arguments.output)
+    try:
+        built = build_held_out(principles, records.read(records.Principle, arguments.learned), *how)
+    except UserError as error:
+        raise UserError(f"{arguments.principles} (held out), {arguments.learned}: {error}") from None
+    records.write(built, arguments.output)
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--principles", "principles, one record a line")
-    stage.input("--learned", "principles of training, where those above are held out from it", required=False)
+    stage.input("--learned", "principles of training, where the others are held out from it", required=False)
     stage.structured("--settings", settings.Constitutions, "how to build them")
     stage.setting("--seed", "seed of the draws", type=int)
     stage.output("--output", "constitutions to write")
