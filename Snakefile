@@ -66,7 +66,7 @@ for target in [*SETTINGS.experiments, *SETTINGS.root.compare]:
 
     rule:
         name:
-            target
+            target_name(target)
         input:
             comparison_of(target) if target in SETTINGS.root.compare else finished(target),
         localrule: True

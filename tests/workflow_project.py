@@ -30,6 +30,7 @@ class Project:
         for part in ("workflow", "config", "profiles", "envs", "src"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(ROOT / "Snakefile", folder)
+        shutil.copy(ROOT / "slurm", folder, follow_symlinks=False)
         with (folder / "config/models.yaml").open("a") as file:
             yaml.safe_dump({"tiny": {"source": "path", "path": str(model)}}, file)
         self.overrides = self.write("tiny.yaml", overrides)

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from sami import provenance
+from sami import launch, provenance
 from sami.errors import UserError
 
 log = logging.getLogger("sami")
@@ -63,9 +63,9 @@ class Stage:
         self.inputs.append(argument.dest)
         return self
 
-    def output(self, flag: str, help: str) -> "Stage":
+    def output(self, flag: str, help: str, required: bool = True) -> "Stage":
         """An output path. The stage writes to the path it finds in its arguments; `run` gives it its real name."""
-        self.outputs.append(self.parser.add_argument(flag, help=help, type=Path, required=True).dest)
+        self.outputs.append(self.parser.add_argument(flag, help=help, type=Path, required=required).dest)
         return self
 
     def setting(self, flag: str, help: str, **options) -> "Stage":
@@ -80,17 +80,19 @@ class Stage:
 
     def run(
         self,
-        main: Callable[[argparse.Namespace], None],
+        main: Callable[[argparse.Namespace], dict[str, Any] | None],
         argv: list[str] | None = None,
         processes: Callable[[argparse.Namespace], int] = lambda arguments: 1,
+        nodes: Callable[[argparse.Namespace], int] = lambda arguments: 1,
     ) -> None:
         """Parses arguments, calls `main`, writes provenance, renames outputs. Ends the process on an error.
 
         Args:
-            main: what the stage does.
+            main: what the stage does. What it returns, if anything, is kept in the provenance record.
             argv: the command line, where it is not that of the process.
             processes: how many processes run `main` together. Where they have not been started (by torchrun or the
                 like), this starts them. The first one logs, and owns the outputs.
+            nodes: on how many nodes of a Slurm job they are started.
         """
         self.parser.add_argument("--threads", type=int, help="processor threads to use (default: the library's choice)")
         self.parser.add_argument("--log", help="also write log messages to this file")
@@ -100,19 +102,21 @@ class Stage:
         self._start_logging(arguments.log, rank)
         end_with_parent()
         started = time.time()
-        final = {name: getattr(arguments, name) for name in self.outputs}
+        final = {name: getattr(arguments, name) for name in self.outputs if getattr(arguments, name) is not None}
         try:
             for name, kind in self.settings.items():
                 if getattr(arguments, name) is not None:
                     setattr(arguments, name, TypeAdapter(kind).validate_json(getattr(arguments, name)))
             count = max(size, processes(arguments))
             if arguments.threads:  # read when torch is imported
-                os.environ["OMP_NUM_THREADS"] = str(max(1, arguments.threads // count))
+                os.environ["OMP_NUM_THREADS"] = str(max(1, arguments.threads * nodes(arguments) // count))
             if "WORLD_SIZE" not in os.environ and count > 1:
-                self._launch(count, argv)
+                module = f"sami.stages.{self.name}"
+                launcher = launch.command(module, argv or sys.argv[1:], count, nodes(arguments), arguments.threads)
+                os.execvp(launcher[0], launcher)
             for name, path in final.items():
                 setattr(arguments, name, _fresh_partial(path) if rank == 0 else _partial(path))
-            main(arguments)
+            found = main(arguments)
             if rank == 0:
                 settings = {
                     name: json.loads(value) if value and name in self.settings else value
@@ -121,7 +125,7 @@ class Stage:
                 }
                 content = provenance.record(self.name, settings, {name: plain[name] for name in self.inputs}, started)
                 for name, path in final.items():
-                    _publish(getattr(arguments, name), path, content)
+                    _publish(getattr(arguments, name), path, content | (found or {}))
         except Resumable as reason:
             log.warning("%s", reason)
             # Its temporary files may already belong to the run that goes on; that one removes what it does not need.
@@ -141,13 +145,6 @@ class Stage:
             if rank == 0:
                 for path in final.values():
                     remove(_partial(path))
-
-    def _launch(self, count: int, argv: list[str] | None) -> None:
-        """Becomes the launcher of `count` processes of this stage."""
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        # Behind "--", the launcher does not take our flags for abbreviations of its own.
-        command = [sys.executable, *launcher, "-m", "--", f"sami.stages.{self.name}", *(argv or sys.argv[1:])]
-        os.execv(sys.executable, command)
 
     def _fail(self, message: str, rank: int) -> None:
         if rank > 0:

@@ -9,10 +9,10 @@ rule prepare_model:
     benchmark:
         f"{RESOURCES}/benchmarks/prepare_model-{{model}}.tsv"
     conda:
-        "../../envs/sami.yaml"
-    threads: 1
+        "../../envs/training.yaml"
+    threads: cores("prepare")
     resources:
-        mem_mb=4000,
+        **needs("prepare"),
     params:
         code=code_digest("prepare_model"),
         model=lambda wildcards: as_json(SETTINGS.models[wildcards.model]),

@@ -14,9 +14,9 @@ rule build_queries:
     wildcard_constraints:
         experiment=TRAINED,
     conda:
-        "../../envs/sami.yaml"
+        "../../envs/analysis.yaml"
     resources:
-        mem_mb=1000,
+        **needs("light"),
     params:
         code=code_digest("build_queries"),
         train=lambda wildcards: as_json(task_of(wildcards).train),

@@ -6,6 +6,7 @@ rule sample_responses:
         model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration) - 1),
         queries=in_experiment("queries/train.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
+        shards=training_shards,
     output:
         responses=in_experiment("iteration-{iteration}/responses.jsonl"),
         counts=in_experiment("iteration-{iteration}/sampling.json"),
@@ -16,10 +17,11 @@ rule sample_responses:
     wildcard_constraints:
         iteration=r"[1-9]\d*",
     conda:
-        "../../envs/sami.yaml"
-    threads: HEAVY_THREADS
+        sampling_environment(lambda settings: settings.sampling)
+    threads: cores(sampling_kind)
     resources:
-        mem_mb=4000,
+        **needs(sampling_kind),
+        engine=slice_of("engine"),
     params:
         code=code_digest("sample_responses"),
         prompts=prompts_of,
@@ -30,9 +32,24 @@ rule sample_responses:
         shuffle=shuffle_flag,
         policy=lambda wildcards: f"iteration-{int(wildcards.iteration) - 1}",
         seed=seed_of,
+        share=joined,
+        counts=lambda wildcards, output: flag("counts", output.get("counts")),
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --sampling {params.sampling:q} "
         "--policy {params.policy} {params.slice} {params.shuffle} --filters {params.filters:q} "
-        "--stop {params.stop:q} --seed {params.seed} "
-        "--output {output.responses:q} --counts {output.counts:q}"
+        "--stop {params.stop:q} --seed {params.seed} --engine {resources.engine:q} {params.share} "
+        "--output {output.responses:q} {params.counts}"
+
+
+# One of several jobs, whose shards the rule above then joins.
+use rule sample_responses as sample_responses_shard with:
+    output:
+        responses=temp(in_experiment("iteration-{iteration}/responses/shard-{shard}.jsonl")),
+        provenance=temp(in_experiment("iteration-{iteration}/responses/shard-{shard}.jsonl.provenance.json")),
+    log:
+        in_experiment("logs/sample_responses-{iteration}/shard-{shard}.log"),
+    benchmark:
+        in_experiment("benchmarks/sample_responses-{iteration}/shard-{shard}.tsv")
+    params:
+        share=lambda wildcards: flag("shard", wildcards.shard),

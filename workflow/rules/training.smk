@@ -18,10 +18,10 @@ rule train:
     wildcard_constraints:
         iteration=r"[1-9]\d*",
     conda:
-        "../../envs/sami.yaml"
-    threads: HEAVY_THREADS
+        "../../envs/training.yaml"
+    threads: cores("train")
     resources:
-        mem_mb=7000,
+        **needs("train", resumes=True),
         engine=slice_of("engine"),  # here and not under params, so that changing it makes no result out of date
     params:
         code=code_digest("train"),
@@ -33,7 +33,7 @@ rule train:
     shell:
         stage("train") + "--start {input.start:q} --reference {input.reference:q} --responses {input.responses:q} "
         "--queries {input.queries:q} --constitutions {input.constitutions:q} --prompts {params.prompts:q} "
-        "--training {params.training:q} --engine {resources.engine:q} --seed {params.seed} "
+        "--training {params.training:q} --engine {resources.engine:q} --nodes {resources.nodes} --seed {params.seed} "
         "--run-name {wildcards.experiment}-{wildcards.iteration} --tensorboard {params.tensorboard:q} "
         "--checkpoints {params.checkpoints:q} "
         "--output {output.model:q} --metrics {output.metrics:q}"
