@@ -4,6 +4,7 @@ snakemake --cores all                                    the experiments listed 
 snakemake --cores all model-written                      one experiment (or one entry of `compare`) by name
 snakemake --cores all figures                            all their tables and figures, for print
 snakemake --cores all results/quickstart/iteration-2/model
+snakemake plan                                           what all that would take; runs nothing
 snakemake --cores all --configfile mine.yaml             with your own settings laid over the default ones
 """
 
@@ -25,6 +26,7 @@ include: "workflow/rules/sampling.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/plan.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -68,7 +70,7 @@ for target in [*SETTINGS.experiments, *SETTINGS.root.compare]:
         name:
             target_name(target)
         input:
-            comparison_of(target) if target in SETTINGS.root.compare else finished(target),
+            target_files(target),
         localrule: True
 
 

@@ -16,6 +16,8 @@ from sami.constitutions import build, build_held_out, by_set, check_held_out, em
 from sami.errors import UserError
 from sami.messages import plain
 from sami.model_folders import check_tensor_parallel
+from sami.plan import fitting
+from sami.plan.models import BYTES
 from sami.principles import from_people
 from sami.records import Constitution
 from sami.settings import (
@@ -35,7 +37,6 @@ log = logging.getLogger(__name__)
 
 
 CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a start may take
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def check(
@@ -44,6 +45,7 @@ def check(
     judged: bool = False,
     packages: bool = True,
     fetched: bool = True,
+    fits: bool = True,
 ) -> None:
     """Finds what would stop the given experiments later: missing files and packages, too few queries, a full disk.
 
@@ -53,6 +55,7 @@ def check(
         judged: whether their responses are to be judged, so that keys of endpoints must be there.
         packages: whether the stages run in this environment, so that packages must be there.
         fetched: whether missing models are fetched, so that gated ones need a token; else its absence is a warning.
+        fits: whether memory and disk must suffice.
 
     Raises:
         UserError: the first obstacle found.
@@ -89,7 +92,10 @@ def check(
         _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
     for name in trained:
         _check_response_files(configuration, name)
-    _check_space(configuration, trained, models)
+    if fits:
+        for name in experiments:
+            fitting.check(configuration, name)
+        _check_space(configuration, trained, models)
 
 
 def check_cluster(configuration: Configuration, experiment_names: Sequence[str], cores: int) -> list[slurm.Nodes]:

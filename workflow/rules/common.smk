@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import json
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ from sami.yaml_files import read_yaml
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 # Snakemake tells its executor, and whether it only plans, after this file is read; so the command line tells.
 OPTIONS = parse_args(sys.argv[1:])[1]
+PLANNED = "plan" in OPTIONS.targets  # what is requested is reckoned, and nothing else runs
 
 # `python` in the rules is the one that runs this workflow, also where its environment is not activated; and in another
 # environment (`--sdm conda`) it finds this package.
@@ -50,7 +52,18 @@ def judged(settings):
     """Whether the targets on the command line need verdicts, for which a key may be missing."""
     paths = [word for word in sys.argv[1:] if any(name in Path(word).parts[:-1] for name in settings.experiments)]
     late = ("verdicts-", "tables", "figures", "report")
-    return not OPTIONS.dryrun and (not paths or any(part in path for path in paths for part in late))
+    runs = not (OPTIONS.dryrun or PLANNED)
+    return runs and (not paths or any(part in path for path in paths for part in late))
+
+
+def refuse_targets_beside_plan(settings):
+    """Whoever asks for a plan wants nothing to run yet."""
+    others = set(OPTIONS.targets) - {"plan", *settings.experiments, *settings.root.compare}
+    if PLANNED and others:
+        raise UserError(
+            f"found the target '{min(others)}' beside 'plan', with which nothing runs; expected at most names of "
+            "experiments, which are then planned. Ask for other targets in a command of their own."
+        )
 
 
 def load_settings():
@@ -58,11 +71,16 @@ def load_settings():
     try:
         settings = configuration.load(configuration_files(), workflow.config_settings.config)
         if MAIN_PROCESS:
-            # Nothing runs in a dry run, and what `--sdm` names has packages of its own.
-            packages = not (workflow.dryrun or workflow.deployment_settings.deployment_method)
-            fetched = not OPTIONS.dryrun and OPTIONS.targets != ["plan"]
+            refuse_targets_beside_plan(settings)
+            runs = not (OPTIONS.dryrun or PLANNED)
+            packages = runs and not workflow.deployment_settings.deployment_method  # which has packages of its own
             preflight.check(
-                settings, requested(settings), judged=judged(settings), packages=packages, fetched=fetched
+                settings,
+                requested(settings),
+                judged=judged(settings),
+                packages=packages,
+                fetched=runs,
+                fits=not PLANNED,
             )
         return settings
     except UserError as error:
@@ -83,7 +101,7 @@ HEAVY_THREADS = min(8, workflow.resource_settings.cores or 2)  # for rules that 
 
 def cluster_nodes():
     """The nodes of the Slurm cluster that is to run what is requested; none without `--profile slurm`."""
-    if not MAIN_PROCESS or OPTIONS.executor != "slurm":
+    if not MAIN_PROCESS or OPTIONS.executor != "slurm" or PLANNED:
         return []
     if OPTIONS.dryrun and not shutil.which("sinfo"):
         return []  # a plan can be made anywhere
@@ -594,6 +612,13 @@ def target_name(name):
     return name
 
 
+def target_files(name):
+    """What an experiment or a comparison leaves for people to read; nothing where it is only planned."""
+    if PLANNED:
+        return []
+    return comparison_of(name) if name in SETTINGS.root.compare else finished(name)
+
+
 def comparison_of(name):
     """The table and the figure of a comparison."""
     return [f"{RESULTS}/{name}/{path}" for path in (*table_paths("comparison"), *figure_paths("comparison"))]
@@ -619,7 +644,7 @@ def write_format_version():
 
 
 def print_summaries():
-    for experiment in requested(SETTINGS):
+    for experiment in [] if PLANNED else requested(SETTINGS):
         path = Path(RESULTS, experiment, "tables", "summary.csv")
         if path.exists():
             print(f"\n{path}\n\n{summary.format(path)}\n")

@@ -1,4 +1,4 @@
-"""What became of the rows of a plan, read from what their jobs have left on disk; of an unfinished run, what is there."""
+"""What became of the rows of a plan, read from what their jobs have left; of an unfinished run, what is there."""
 
 import csv
 import json

@@ -1,0 +1,39 @@
+"""Shows what experiments will take, and beside it what they took: jobs, hours, tokens, memory, disk, requests, dollars.
+
+Reads   the configuration files, and whatever the experiments have left so far
+Writes  the plan as a page (Markdown, which it also prints) and as a table (CSV)
+
+Where jobs need more memory than the hardware that an experiment names, it prints the plan and fails.
+
+    python -m sami.stages.plan --files config/config.yaml --experiments quickstart --page plan.md --table plan.csv
+"""
+
+import json
+
+from sami import configuration
+from sami.plan import fitting, table
+from sami.plan.jobs import plan
+from sami.plan.outcome import outcomes
+from sami.stage import Stage
+
+
+def main(arguments) -> None:
+    settings = configuration.load(arguments.files, json.loads(arguments.command_line))
+    rows, notes = plan(settings, arguments.experiments)
+    found = outcomes(rows, settings)
+    page = table.markdown(rows, found, notes)
+    print(f"\n{page}", flush=True)
+    for experiment in arguments.experiments:
+        fitting.check(settings, experiment)
+    arguments.page.write_text(page, encoding="utf-8")
+    table.write_csv(rows, found, arguments.table)
+
+
+if __name__ == "__main__":
+    stage = Stage(__file__, __doc__)
+    stage.input("--files", "configuration files; later ones override", nargs="+")
+    stage.setting("--command-line", "settings that override the files (JSON)", default="{}", required=False)
+    stage.setting("--experiments", "names of experiments", nargs="+")
+    stage.output("--page", "Markdown file to write")
+    stage.output("--table", "CSV file to write")
+    stage.run(main)
