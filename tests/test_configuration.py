@@ -91,6 +91,10 @@ def experiment(text: str) -> str:
     return f"experiments:\n  quickstart:\n    {text}\n"
 
 
+def published(entries: str) -> str:
+    return f"evaluation: {{published: [{entries}]}}"
+
+
 # --- violations of the models -----------------------------------------------------------------------------------------
 
 VIOLATIONS = [  # what quickstart says, key named, what was found, what was expected, how to mend it
@@ -133,6 +137,13 @@ def test_violation_is_told_in_plain_words(project, text, key, found, expected, m
         ("version: 2", ["mine.yaml, line 1: version: found 2 (a whole number), expected 1."]),
         ("run: quickstart", ["run: found", "expected a list of at least one entry", "brackets: [quickstart]."]),
         ("run: []", ["run: found an empty list, expected a list of at least one entry"]),
+        ("compare: {x: [quickstart]}", ["compare.x: found a list of 1, expected a list of at least 2 entries"]),
+        ("compare: {x: [quickstart, servd]}", ['compare.x[1]: found "servd" (text)', "Did you mean 'served'?"]),
+        ("compare: {x: [served, served]}", ["compare.x[1]: found 'served' a second time"]),
+        (
+            "compare: {served: [quickstart, served]}",
+            ["compare.served: an experiment is called 'served', too", "Rename"],
+        ),
         ("result: x", ["result: found the unknown key 'result'; did you mean 'results' (text)?"]),
         ("experiments: {a b: {}}", ["experiments.a b: found the name", "expected letters, digits,", "Rename it."]),
         (
@@ -161,6 +172,14 @@ def test_violation_at_the_top(project, text, parts):
             [".constitutions: 'per_set: 5' constitutions need at least 5", "'statements: 1' has 2; raise"],
         ),
         ("queries: {train: [8]}", ["the list 'queries.train' has length 1, but 'iterations' is 3; give one count"]),
+        (published("{comparator: instruct, win_rate: 0.7}"), ["the comparator 'instruct', expected one of", ": base."]),
+        (published("{comparator: base, win_rate: [0.8, 0.7]}"), ["[0]: found the range [0.8, 0.7]", ": [0.7, 0.8]."]),
+        (
+            published("{comparator: base, win_rate: 70}"),
+            [".published[0].win_rate: found 70", "at most 1 or a list of 2"],
+        ),
+        (published("{comparator: base, win_rate: 0.7}, {comparator: base, win_rate: 0.6}"), ["names one twice: base"]),
+        (published("{comparator: base, principles: held-out, win_rate: 0.6}"), ["'constitutions.held_out' names none"]),
     ],
 )
 def test_values_that_contradict_each_other(project, text, parts):

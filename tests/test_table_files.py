@@ -45,7 +45,7 @@ AWKWARD = r"""50% & $x_1$ #2 {a} ~b ^c \d | *e* `f` <b>g</b> _h_"""
 
 @pytest.fixture
 def awkward() -> pd.DataFrame:
-    return shown(pd.DataFrame({"experiment": [AWKWARD, "two\nlines"], "difference": [-0.25, 0.5]}), "experiment",
+    return shown(pd.DataFrame({"experiment": [AWKWARD, "[two\nlines"], "difference": [-0.25, 0.5]}), "experiment",
                  "difference")  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_markdown_shows_every_character_as_it_is(awkward):
         re.sub("&amp;", "&", c.replace("&lt;", "<").replace("&gt;", ">"))
         for c in re.findall("<td[^>]*>(.*)</td>", html)
     ]
-    assert cells == [AWKWARD, "-0.25", "two lines", "0.50"]
+    assert cells == [AWKWARD, "-0.25", "[two lines", "0.50"]
 
 
 def test_latex_escapes_every_character_and_has_the_rules_of_booktabs(awkward):
@@ -69,11 +69,12 @@ def test_latex_escapes_every_character_and_has_the_rules_of_booktabs(awkward):
     ]
     row, other = lines[4:6]
     assert row.endswith(r" & $-$0.25 \\")
-    assert other == r"two lines & 0.50 \\"
+    assert other == r"{}[two lines & 0.50 \\"
     text = row.removesuffix(r" & $-$0.25 \\")
     assert not re.search(
         r"(?<!\\)[&%#_{}$]", re.sub(r"\\(textbackslash|textasciitilde|textasciicircum)\b|\{\}", "", text)
     )
+    assert not re.search("[<>|]", text)
     assert lines[-1] == r"\end{tabular}"
 
 

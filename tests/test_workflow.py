@@ -287,6 +287,35 @@ def test_too_long_query_of_a_later_iteration_is_found_at_once(tmp_path):
     assert not (project.folder / "results/quickstart/iteration-1/responses.jsonl").exists()
 
 
+def test_experiments_are_compared(copy):
+    """A second experiment, whose results are the first one's, so that there is nothing to train."""
+    change(copy, "experiments", "again", to={})
+    change(copy, "compare", to={"both": ["quickstart", "again"], "small": ["quickstart", "model-written"]})
+    shutil.copytree(copy.folder / "results/quickstart", copy.folder / "results/again")
+    comparison = {("compare_experiments", ""), ("plot_comparison", "")}
+    assert copy.planned("both") == comparison | {("both", "")}
+    assert copy.planned("figures") == {("figures", "")}  # its experiments are not all in `run`
+    change(copy, "run", to=["quickstart", "again"])
+    assert copy.planned("figures") == comparison | {("figures", "")}
+    assert ("compare_experiments", "") not in copy.planned("quickstart", "--forcerun", "plot_figures")
+    copy.run()  # all, with the comparison
+    files = {str(path.relative_to(copy.folder)) for path in (copy.folder / "results/both").rglob("comparison.*")}
+    assert files >= {f"results/both/tables/comparison.{kind}" for kind in ("csv", "md", "tex")}
+    assert files >= {f"results/both/figures/comparison.{kind}" for kind in ("pdf", "png")}
+    with (copy.folder / "results/both/tables/comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["experiment"], row["policy"]) for row in rows] == [(e, "iteration-3") for e in ("quickstart", "again")]
+    assert [(row["difference"], row["p"]) for row in rows] == [("", ""), ("0.0000", "1")]
+    assert copy.planned("figures") == set()
+    change(copy, "experiments", "again", "seed", to=2)
+    assert comparison <= copy.planned("both")
+
+
+def test_a_rules_name_is_no_target_of_ones_own(copy):
+    change(copy, "compare", to={"figures": ["quickstart", "served"]})
+    assert "compare.figures: found the name 'figures', which a rule" in copy.run("--dry-run", expect=1)
+
+
 def test_judge_behind_an_endpoint(finished, copy, tmp_path):
     """Another judge judges what is there; how it may be asked replans nothing, and the key is needed before the run."""
     judge = {**JUDGE, "orders": "random", "limits": {"concurrency": 4, "price": {"input": 1.0, "output": 2.0}}}

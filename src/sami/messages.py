@@ -224,6 +224,10 @@ def _expected(schema: dict, root: dict) -> str:
     return " or ".join(_expected_option(option, root) for option in _options(schema, root))
 
 
+def _entries(count: int) -> str:
+    return "one entry" if count == 1 else f"{count} entries"
+
+
 def _expected_option(option: dict, root: dict) -> str:
     choices = _choices(option)
     if choices:
@@ -234,7 +238,9 @@ def _expected_option(option: dict, root: dict) -> str:
         return f"a mapping with the keys {keys}" if keys else "a mapping (key: value)"
     if kind == "array":
         each = _expected(option["items"], root)
-        return f"a list{' of at least one entry' if option.get('minItems') else ''}, each entry {each}"
+        least = option.get("minItems")
+        size = f" of {'' if option.get('maxItems') == least else 'at least '}{_entries(least)}" if least else ""
+        return f"a list{size}, each entry {each}"
     if "pattern" in option:
         return FORMS.get(option["pattern"], f"text of the form {option['pattern']}")
     if kind == "string" and option.get("minLength"):

@@ -25,7 +25,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches
 PNG_DPI = 200
 BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 GREY = "#666666"
-PUBLISHED = {"facecolor": "#E6E6E6", "edgecolor": "#999999", "linewidth": 0.8, "zorder": 0.5, "label": "published"}
+PUBLISHED = {"facecolor": "#E6E6E6", "edgecolor": "#808080", "linewidth": 1.0, "zorder": 0.5, "label": "published"}
 DOTTED, DASHED = (0, (1, 1.5)), (0, (4, 1.5))  # in line widths
 HOLLOW_GREY = (GREY, "o", True)  # colour, marker, hollow: of the base model
 OTHERS = [(VERMILION, "s", True), (GREEN, "^", True), (PURPLE, "P", True)]  # the same of models not trained here
@@ -124,8 +124,8 @@ def generalisation(generalisation: pd.DataFrame, title: str = "") -> Figure:
             )
 
     def published(axes: Axes, places: dict[str, float], shown: pd.DataFrame) -> None:
-        for kind, colour, *_ in kinds:
-            _published(axes, places, shown[shown["principles"] == kind], edgecolor=colour, label=f"published, {kind}")
+        for kind, _, _, line, *_ in kinds:
+            _published(axes, places, shown[shown["principles"] == kind], linestyle=line, label=f"published, {kind}")
 
     by_first = generalisation[generalisation["judge"] == generalisation["judge"].iloc[0]]
     return _against_comparators(by_first, title, ["win_rate", "win_low", "win_high"], lines, published)

@@ -51,6 +51,7 @@ HEADINGS = {
     "own_log_probability": "log-probability, own",
 }
 MISSING = "-"
+NOT_IN_OLD_FONTS = {ord("<"): r"\textless{}", ord(">"): r"\textgreater{}", ord("|"): r"\textbar{}"}
 
 
 def write(frames: dict[str, pd.DataFrame], folder: Path) -> None:
@@ -147,5 +148,7 @@ def latex(table: pd.DataFrame) -> str:
     r"""A table of `printed` as a LaTeX tabular, with the rules of the package booktabs."""
     sides = "".join("r" if column in table.attrs["numeric"] else "l" for column in table)
     text = table.map(lambda cell: " ".join(cell.split())).to_latex(index=False, escape=True, column_format=sides)
+    text = text.translate(NOT_IN_OLD_FONTS)
     text = re.sub(r"(?<=[ \[])-(?=\d)", "$-$", text)  # a minus, where LaTeX would set a hyphen
+    text = re.sub(r"^\[", "{}[", text, flags=re.MULTILINE)  # else an option of the line before
     return "% \\usepackage{booktabs}\n" + text

@@ -353,10 +353,50 @@ def flag(name, value):
     return f"--{name} {shlex.quote(str(value))}" if value else ""
 
 
-def train_slice(wildcards):
-    """Which of the ordered training queries an iteration uses: never the same twice."""
-    counts, iteration = settings_of(wildcards).train_counts(), int(wildcards.iteration)
-    return f"--first {sum(counts[: iteration - 1])} --count {counts[iteration - 1]}"
+def arguments(**values):
+    """Arguments of a stage: a list gives several words, true the name alone, false nothing."""
+    words = []
+    for name, value in values.items():
+        if value is not False:
+            words += [f"--{name}", *(value if isinstance(value, list) else [] if value is True else [str(value)])]
+    return shlex.join(words)
+
+
+# One parameter for all that the jobs of a file have in common: there can be thousands of them.
+@functools.cache
+def training_samples(experiment, iteration):
+    """Arguments of the job that samples for an iteration; its queries were never used before."""
+    settings = SETTINGS.experiments[experiment]
+    counts, task = settings.train_counts(), SETTINGS.tasks[settings.task]
+    return arguments(
+        policy=f"iteration-{iteration - 1}",
+        first=sum(counts[: iteration - 1]),
+        count=counts[iteration - 1],
+        sampling=as_json(settings.sampling),
+        filters=as_json(task.filters),
+        **common_to_samples(settings, task),
+    )
+
+
+@functools.cache
+def evaluation_samples(experiment, policy):
+    """Arguments of the job that samples responses of a policy to the held-out queries."""
+    settings = SETTINGS.experiments[experiment]
+    return arguments(
+        policy=policy,
+        count=settings.queries.eval,
+        sampling=as_json(settings.evaluation.sampling),
+        **common_to_samples(settings, SETTINGS.tasks[settings.task]),
+    )
+
+
+def common_to_samples(settings, task):
+    return {
+        "prompts": as_json(task.prompts),
+        "stop": task.stop,
+        "shuffle": settings.constitutions.shuffle,
+        "seed": settings.seed,
+    }
 
 
 def shards_of(wildcards, folder, queries, sampling, jobs):
@@ -500,10 +540,6 @@ def earlier_ends(rulename, values, attempt):
     logs = (folder / f"rule_{rulename}" / "_".join(values).replace(os.sep, "_")).glob("*.log")
     numbers = sorted((int(log.stem) for log in logs if log.stem.isdigit()))[1 - attempt :]
     return slurm.states([str(number) for number in numbers]) if numbers else []
-
-
-def shuffle_flag(wildcards):
-    return "--shuffle" if settings_of(wildcards).constitutions.shuffle else ""
 
 
 def start_of(wildcards):
