@@ -79,6 +79,9 @@ def cell(value: Any, column: str) -> Any:
     """Text of a cell of a CSV file: the same bytes for the same number on every machine; empty for a missing number."""
     if pd.isna(value):
         return ""
+    if isinstance(value, str):
+        # A cell with a carriage return alone would not be quoted, and whoever reads the file would see a new row.
+        return value.replace("\r\n", "\n").replace("\r", "\n")
     if not isinstance(value, float | np.floating):
         return value
     return _unsigned_zero(format(value, FORMATS.get(column, ".4f")))

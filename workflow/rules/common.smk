@@ -1,7 +1,9 @@
 """Checked settings, paths, and what the rules share."""
 
 import atexit
+import contextlib
 import functools
+import io
 import json
 import os
 import re
@@ -25,7 +27,8 @@ from sami.yaml_files import read_yaml
 
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 # Snakemake tells its executor, and whether it only plans, after this file is read; so the command line tells.
-OPTIONS = parse_args(sys.argv[1:])[1]
+with contextlib.redirect_stderr(io.StringIO()):  # it would say again which profiles are used
+    OPTIONS = parse_args(sys.argv[1:])[1]
 PLANNED = "plan" in OPTIONS.targets  # what is requested is reckoned, and nothing else runs
 
 # `python` in the rules is the one that runs this workflow, also where its environment is not activated; and in another
@@ -79,7 +82,7 @@ def load_settings():
                 requested(settings),
                 judged=judged(settings),
                 packages=packages,
-                fetched=runs,
+                runs=runs,
                 fits=not PLANNED,
             )
         return settings
@@ -123,7 +126,10 @@ TRAINED, IMPORTED = (
     one_of(name for name, e in SETTINGS.experiments.items() if bool(e.imported) == imported)
     for imported in (False, True)
 )
-WITH_HELD_OUT = one_of(name for name, e in SETTINGS.experiments.items() if e.constitutions.held_out)
+WITHOUT_HELD_OUT, WITH_HELD_OUT = (  # of those that train
+    one_of(n for n, e in SETTINGS.experiments.items() if not e.imported and bool(e.constitutions.held_out) == held_out)
+    for held_out in (False, True)
+)
 COMPARISONS = one_of(SETTINGS.root.compare)  # their results lie beside those of the experiments
 POLICIES = sorted({name for e in SETTINGS.experiments.values() for name in e.policies()})
 
@@ -362,41 +368,38 @@ def arguments(**values):
     return shlex.join(words)
 
 
-# One parameter for all that the jobs of a file have in common: there can be thousands of them.
+def samples(settings, sampling, **more):
+    """Arguments of jobs that sample; one text for all of a file, since there can be thousands of them."""
+    return arguments(
+        prompts=as_json(SETTINGS.tasks[settings.task].prompts),
+        stop=SETTINGS.tasks[settings.task].stop,
+        sampling=as_json(sampling),
+        shuffle=settings.constitutions.shuffle,
+        seed=settings.seed,
+        **more,
+    )
+
+
 @functools.cache
 def training_samples(experiment, iteration):
-    """Arguments of the job that samples for an iteration; its queries were never used before."""
+    """Arguments of jobs that sample for an iteration. It never uses the queries of another one."""
     settings = SETTINGS.experiments[experiment]
-    counts, task = settings.train_counts(), SETTINGS.tasks[settings.task]
-    return arguments(
+    counts = settings.train_counts()
+    return samples(
+        settings,
+        settings.sampling,
         policy=f"iteration-{iteration - 1}",
         first=sum(counts[: iteration - 1]),
         count=counts[iteration - 1],
-        sampling=as_json(settings.sampling),
-        filters=as_json(task.filters),
-        **common_to_samples(settings, task),
+        filters=as_json(SETTINGS.tasks[settings.task].filters),
     )
 
 
 @functools.cache
 def evaluation_samples(experiment, policy):
-    """Arguments of the job that samples responses of a policy to the held-out queries."""
+    """Arguments of jobs that sample a policy's responses to the held-out queries."""
     settings = SETTINGS.experiments[experiment]
-    return arguments(
-        policy=policy,
-        count=settings.queries.eval,
-        sampling=as_json(settings.evaluation.sampling),
-        **common_to_samples(settings, SETTINGS.tasks[settings.task]),
-    )
-
-
-def common_to_samples(settings, task):
-    return {
-        "prompts": as_json(task.prompts),
-        "stop": task.stop,
-        "shuffle": settings.constitutions.shuffle,
-        "seed": settings.seed,
-    }
+    return samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.eval)
 
 
 def shards_of(wildcards, folder, queries, sampling, jobs):

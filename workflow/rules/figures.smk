@@ -49,7 +49,7 @@ rule plot_figures:
     benchmark:
         in_experiment("benchmarks/plot_figures.tsv")
     wildcard_constraints:
-        experiment=TRAINED,
+        experiment=WITHOUT_HELD_OUT,
     conda:
         "../../envs/analysis.yaml"
     resources:
@@ -71,13 +71,9 @@ use rule plot_figures as plot_imported_figures with:
         experiment=IMPORTED,
 
 
-use rule plot_figures as plot_generalisation with:
+use rule plot_figures as plot_figures_with_held_out with:
     output:
-        list(drawn(["generalisation"])),
-    log:
-        in_experiment("logs/plot_generalisation.log"),
-    benchmark:
-        in_experiment("benchmarks/plot_generalisation.tsv")
+        list(drawn(FIGURES + TRAINING_FIGURES + ["generalisation"])),
     wildcard_constraints:
         experiment=WITH_HELD_OUT,
 
