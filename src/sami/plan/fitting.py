@@ -62,7 +62,8 @@ def _alone(e: Experiment, row: Row) -> Iterator[list[Change]]:
     if row.stage == "train":
         yield [{"training.precision": "bfloat16"}]
         yield _more_processes(e, row)
-        yield [{"training.lora": {"rank": 16, "alpha": 32}, "engine.processes": 1}]
+        alone = {} if e.engine.processes == 1 else {"engine.processes": 1}
+        yield [{"training.lora": {"rank": 16, "alpha": 32}} | alone]
     if row.stage.startswith("sample"):
         part, sampling = (
             ("sampling", e.sampling)

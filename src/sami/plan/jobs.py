@@ -5,6 +5,7 @@
 Every formula is in docs/plan.md. A number that cannot be told is None, and a note says what is missing.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -130,11 +131,10 @@ class Planner:
         job, known = self.experiment.resources.of(kind), self.configuration.hardware
         name = job.hardware or next(iter(known))
         if job.hardware is None:
-            asked = f" asks for {job.gpus} GPUs but" if job.gpus else ""
+            asked = f" asks for {job.gpus} GPU(s) but" if job.gpus else ""
             self.notes.append(
-                f"{self.name}: resources{asked} names no hardware for the jobs '{kind}': reckoned with {name}, and "
-                "nothing is refused. Name one of "
-                f"{self.root.hardware}: resources: {{all: {{hardware: NAME}}}}."
+                f"{self.name}: 'resources'{asked} names no hardware for some jobs: reckoned with {name}, and nothing "
+                f"is refused. Name one of {self.root.hardware}, for example resources: {{all: {{hardware: {name}}}}}."
             )
         return name, known[name]
 
@@ -146,7 +146,9 @@ class Planner:
 
     # --- lengths ------------------------------------------------------------------------------------------------------
 
+    @functools.cache  # noqa: B019 (a planner lives no longer than its plan)
     def queries(self, part: str) -> lengths.Texts:
+        """Tokens of the queries for training or evaluation."""
         found = lengths.of_queries(self.task, self.experiment.task, part, self.folder / "queries" / f"{part}.jsonl")
         if found.mean is None:
             self.notes.append(
@@ -200,21 +202,26 @@ class Planner:
     # --- rows ---------------------------------------------------------------------------------------------------------
 
     def rows(self) -> Iterable[Row]:
-        e = self.experiment
+        """All rows but those of preparing models, in the order of the work."""
+        e, judges = self.experiment, self.configuration.judges
         yield from self.write()
-        for t in range(1, e.iterations + 1 if not e.imported else 1):
-            yield self.sample(
-                "sample_responses", f"iteration-{t}", e.model, e.sampling, "train", e.train_counts()[t - 1]
-            )
+        drawn = [
+            self.sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", self.held_out())
+            for policy, model in self.policies().items()
+        ]
+        for t, count in enumerate(e.train_counts()[: 0 if e.imported else e.iterations], 1):
+            drawn.append(self.sample("sample_responses", f"iteration-{t}", e.model, e.sampling, "train", count))
+            yield drawn[-1]
             yield self.train(t)
-        for policy, model in self.policies().items():
-            yield self.sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", self.held_out())
-        for t in range(e.iterations + 1 if not e.imported else 0):
+        yield from drawn[: len(self.policies())]
+        for t in range(0 if e.imported else e.iterations + 1):
             yield self.score(t)
-        for comparison in e.comparisons():
-            if self.configuration.judges[comparison[1]].kind != "panel":
-                yield self.judge(*comparison)
-        yield self.light()
+        verdicts = [self.judge(*comparison) for comparison in e.comparisons() if judges[comparison[1]].kind != "panel"]
+        yield from verdicts
+        self.compare_cost(verdicts)
+        joined = sum(row.jobs > 1 for row in drawn)
+        panels = len(e.comparisons()) - len(verdicts)
+        yield self.light(joined + panels)
 
     def prepare(self, model: str) -> Row:
         """Weights are copied, or linked where they are a folder on this machine."""
@@ -340,11 +347,12 @@ class Planner:
         row = self._row("estimate_information", f"iteration-{iteration}", "score", 1)
         passes = self.held_out() * (1 if iteration == 0 else 3)
         one, longest = (self.matrix("eval", e.evaluation.sampling, longest) for longest in (False, True))
-        self._read(row, model, passes, one, longest, e.engine.tokens_per_pass, models=1 if iteration == 0 else 2)
+        models, processes = 1 if iteration == 0 else 2, row.gpus or 1
+        self._read(row, model, passes, one, longest, e.engine.tokens_per_pass, models, processes)
         row.disk = passes * e.constitutions.per_set * self.drawn(e.evaluation.sampling) * 50
         return row
 
-    def _read(self, row, model, passes, one, longest, tokens_per_pass, models=1) -> None:
+    def _read(self, row, model, passes, one, longest, tokens_per_pass, models=1, processes=1) -> None:
         """Fills in tokens, arithmetic, time and memory of scoring texts without gradients."""
         row.available = row.machine.memory_gib * 2**30
         row.prompt_tokens = row.flop = row.seconds = None
@@ -356,11 +364,12 @@ class Planner:
             return
         encoded = max(min(tokens_per_pass, passes * tokens), longest[0])
         overhead = row.machine.overhead_gib * 2**30
-        row.memory = memory.scoring(model, encoded, encoded * predicted / tokens, overhead, row.machine.kind)
+        row.memory = memory.scoring(model, encoded, encoded * predicted / tokens, overhead, row.machine.kind, processes)
         row.flop = 2 * passes * (model.body * tokens + model.head * predicted)
         rate = self._rate(row.machine, model.dtype, "scoring")
         if rate is not None:
-            row.seconds = row.machine.start_seconds + models * model.bytes / row.machine.disk + row.flop / rate
+            moved = models * model.bytes / row.machine.disk
+            row.seconds = row.machine.start_seconds + moved + row.flop / rate / processes
 
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""
@@ -411,19 +420,27 @@ class Planner:
             seconds = max(seconds, 60 * (row.prompt_tokens + row.new_tokens) / limits.tokens_per_minute)
         row.seconds = row.machine.start_seconds + seconds
 
-    def light(self) -> Row:
-        """Everything that takes seconds: queries, constitutions, what is imported, tables, figures, the report."""
-        e, c = self.experiment, self.configuration
-        files = [*e.response_files()]
-        panels = sum(c.judges[judge].kind == "panel" for _, judge, _ in e.comparisons())
-        written = sum(
-            not c.principle_files[name].behaviours
-            for name in (e.constitutions.principles, e.constitutions.held_out)
-            if name
-        )
-        sets = 2 if e.constitutions.held_out else 1
-        # Queries, tables, figures, the report; constitutions; principles by people; responses from files.
-        return self._row("light", "", "light", jobs=4 + sets + written + len(files) + panels)
+    def compare_cost(self, verdicts: Sequence[Row]) -> None:
+        """Says which judge would reach the dollars that it may cost, so that its last verdicts would be missing."""
+        for name in dict.fromkeys(row.of for row in verdicts):
+            most = getattr(getattr(self.configuration.judges[name], "limits", None), "max_cost", None)
+            asked = sum(row.dollars or 0 for row in verdicts if row.of == name)
+            if most is not None and asked > most:
+                self.notes.append(
+                    f"{self.name}: verdicts of {name} may cost ${asked:.2f}, more than the ${most:g} of its "
+                    f"limits.max_cost ({self.root.judges}/{name}.yaml), so some would be refused. Raise it, or lower "
+                    "the number of queries, policies or comparators."
+                )
+
+    def light(self, others: int) -> Row:
+        """Everything that takes seconds, and `others` that join what several jobs have made.
+
+        Queries, constitutions and principles by people, responses from files; tables, figures and the report.
+        """
+        e, files = self.experiment, self.configuration.principle_files
+        names = [name for name in (e.constitutions.principles, e.constitutions.held_out) if name]
+        by_people = sum(bool(files[name].pairs) for name in names)
+        return self._row("light", "", "light", jobs=4 + len(names) + by_people + len(e.response_files()) + others)
 
     @staticmethod
     def _rate(machine: Hardware, number_format: str, use: str) -> float | None:

@@ -15,6 +15,7 @@ PRECISIONS = {
     "float32": ("float32", "float32", "float32"),
     "mixed": ("float32", "bfloat16", "float32"),
     "bfloat16": ("bfloat16", "bfloat16", "bfloat16"),
+    "float16": ("float16", "float16", "float16"),
 }
 OPTIMISER = {"rmsprop": 1, "adamw": 2}  # numbers that it keeps for each weight
 LOGIT_BYTES = 256 << 20  # of a chunk of logits; `sami.scoring.head` keeps to it
@@ -43,9 +44,8 @@ def trained(model: Facts, training: Training) -> float:
     if training.lora is None:
         return model.parameters
     s = model.shape
-    return (
-        training.lora.rank * s.layers * (6 * s.hidden + 2 * (s.hidden + s.kv_width) + 3 * (s.hidden + s.intermediate))
-    )
+    ends = 4 * s.hidden + 2 * (s.hidden + s.kv_width) + 3 * (s.hidden + s.intermediate)  # rows and columns of a layer
+    return training.lora.rank * s.layers * ends
 
 
 def training(
@@ -63,11 +63,8 @@ def training(
     processes, shape, with_gradients = engine.processes, model.shape, trained(model, training)
     block = 9 * shape.hidden + 2 * shape.kv_width + 4 * shape.intermediate
     products = 5 * shape.hidden + 2 * shape.kv_width + 2 * shape.intermediate
-    kept = {
-        "none": shape.layers * block,
-        "selective": shape.layers * products + block,
-        "full": shape.layers * shape.hidden + block,
-    }[engine.activation_checkpointing]
+    kept = {"none": block, "selective": products, "full": shape.hidden}[engine.activation_checkpointing]
+    kept = (shape.layers - 1) * kept + block  # the layer whose turn it is has all of its own
     if sharded(training, processes):  # the root and two layers are whole, with their gradients
         gathered = (model.root + 2 * model.layer) * (compute + reduce)
     else:  # the gradient of the embeddings, before it is added to that of the head
@@ -86,13 +83,18 @@ def training(
     )
 
 
-def scoring(model: Facts, tokens: float, predicted: float, overhead: float, kind: str) -> Need:
-    """Of a process that scores without gradients: one block's activations at a time."""
+def scoring(model: Facts, tokens: float, predicted: float, overhead: float, kind: str, processes: int = 1) -> Need:
+    """Of a process that scores without gradients: one block's activations at a time.
+
+    Args:
+        processes: among which weights are divided; the root and two layers are then whole.
+    """
     shape = model.shape
     block = 9 * shape.hidden + 2 * shape.kv_width + 4 * shape.intermediate
     return Need(
         {
-            "weights": model.bytes,
+            "weights": model.bytes / processes,
+            "gathered": (model.root + 2 * model.layer) * BYTES[model.dtype] if processes > 1 else 0,
             "activations": tokens * block * BYTES[model.dtype] * ALLOCATOR[kind],
             "logits": min(LOGIT_BYTES, predicted * shape.vocabulary * 4) * ALLOCATOR[kind],
             "other": overhead,

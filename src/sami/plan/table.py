@@ -153,7 +153,7 @@ CELLS: list[Callable[[Row, Outcome | None], str]] = [
     _both("jobs"),
     _a_job,
     _both("hours"),
-    lambda row, _: f"{row.gpus} {row.hardware}" if row.gpus else row.hardware,
+    lambda row, _: f"{row.gpus} {row.hardware}" if row.gpus else row.hardware if row.held else "",
     *map(_both, ("prompt_tokens", "new_tokens", "flop")),
     _memory_cell,
     *map(_both, ("disk", "requests", "dollars")),

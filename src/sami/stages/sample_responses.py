@@ -98,7 +98,8 @@ def main(arguments) -> None:
         records.write(examples, arguments.output)  # filtered and counted when all are there
         return
     kept, dropped = select(examples, sets, arguments.filters) if arguments.filters else (examples, {})
-    counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
+    tokens = sum(response.tokens for example in examples for response in example.responses)
+    counts = {"sampled": len(examples), "tokens": tokens, "kept": len(kept), "dropped": dict(dropped)}
     log.info("sampled %(sampled)d examples, kept %(kept)d, dropped %(dropped)s", counts)
     if not any(response.text for example in kept for response in example.responses):
         raise UserError(
@@ -129,4 +130,4 @@ if __name__ == "__main__":
     stage.input("--shards", "join what other jobs have drawn, FOLDER/shard-*-of-64.jsonl for example", required=False)
     stage.output("--output", "examples to write")
     stage.output("--counts", "JSON counts to write, unless it is a shard", required=False)
-    stage.run(main)
+    stage.run(main, recorded=lambda arguments: not arguments.shard)  # the joined file has the record of all shards
