@@ -1,8 +1,8 @@
 """Where a result comes from: what is written beside every output, and the digest that marks code as changed."""
 
 import ast
+import functools
 import hashlib
-import importlib.metadata
 import json
 import platform
 import resource
@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).parent
-PACKAGES = ["torch", "transformers", "datasets", "accelerate", "snakemake", "openai", "numpy", "pandas", "pydantic"]
+PACKAGES = [
+    "torch",
+    "transformers",
+    "vllm",
+    "datasets",
+    "accelerate",
+    "snakemake",
+    "openai",
+    "numpy",
+    "pandas",
+    "pydantic",
+]
 
 
 def digest(path: Path) -> str:
@@ -30,20 +41,33 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sources(stage: str) -> set[Path]:
+    """A stage module and everything in this package that it imports, directly or not."""
+    waiting, seen = [SOURCE / "stages" / f"{stage}.py"], set()
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting.extend(_imports(file))
+    return seen
+
+
 def _imports(file: Path) -> set[Path]:
     """Files of this package that a module imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sami":
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    paths = [SOURCE.joinpath(*name.split(".")[1:]) for name in _imported_names(file.read_bytes())]
+    return {p for path in paths for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()}
+
+
+@functools.cache  # stages have most of their modules in common
+def _imported_names(code: bytes) -> list[str]:
+    """Names in this package, of modules or of what is in them, that a module imports."""
+    names = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "sami"]
-        else:
-            continue
-        for name in names:
-            path = SOURCE.joinpath(*name.split(".")[1:])
-            found.update(p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists())
-    return found
+            names += [alias.name for alias in node.names]
+    return [name for name in names if name.split(".")[0] == "sami"]
 
 
 def code_digest(stage: str) -> str:
@@ -52,14 +76,8 @@ def code_digest(stage: str) -> str:
     The workflow passes it to the rule as a parameter, so that editing a module makes the outputs of the stages that
     use it out of date, and no others.
     """
-    waiting, seen = [SOURCE / "stages" / f"{stage}.py"], set()
-    while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            waiting.extend(_imports(file))
     combined = hashlib.sha256()
-    for file in sorted(seen):
+    for file in sorted(sources(stage)):
         combined.update(file.relative_to(SOURCE).as_posix().encode() + b"\0" + file.read_bytes())
     return combined.hexdigest()[:16]
 
@@ -85,7 +103,7 @@ def record(stage: str, arguments: dict[str, Any], inputs: dict[str, Any], starte
     versions = {}
     for package in PACKAGES:
         if package in sys.modules:  # only what this stage really used
-            versions[package] = importlib.metadata.version(package)
+            versions[package] = sys.modules[package].__version__
     paths = {flag: value if isinstance(value, list) else [value] for flag, value in inputs.items() if value}
     return {
         "stage": stage,

@@ -682,7 +682,7 @@ class Experiment(Settings):
         return train if isinstance(train, list) else [train] * self.iterations
 
     def sampling_jobs(self, iteration: int) -> int:
-        """Jobs in which the responses of iteration 1, ..., T are drawn; where there are several, one more joins them."""
+        """Jobs in which the responses of iteration 1, ..., T are drawn; where there are several, another joins them."""
         return self._jobs(self.train_counts()[iteration - 1], self.sampling)
 
     def evaluation_jobs(self) -> int:

@@ -84,6 +84,7 @@ class Stage:
         argv: list[str] | None = None,
         processes: Callable[[argparse.Namespace], int] = lambda arguments: 1,
         nodes: Callable[[argparse.Namespace], int] = lambda arguments: 1,
+        recorded: Callable[[argparse.Namespace], bool] = lambda arguments: True,
     ) -> None:
         """Parses arguments, calls `main`, writes provenance, renames outputs. Ends the process on an error.
 
@@ -93,6 +94,7 @@ class Stage:
             processes: how many processes run `main` together. Where they have not been started (by torchrun or the
                 like), this starts them. The first one logs, and owns the outputs.
             nodes: on how many nodes of a Slurm job they are started.
+            recorded: whether outputs get a provenance record. What only lasts until the next stage needs none.
         """
         self.parser.add_argument("--threads", type=int, help="processor threads to use (default: the library's choice)")
         self.parser.add_argument("--log", help="also write log messages to this file")
@@ -125,7 +127,7 @@ class Stage:
                 }
                 content = provenance.record(self.name, settings, {name: plain[name] for name in self.inputs}, started)
                 for name, path in final.items():
-                    _publish(getattr(arguments, name), path, content | (found or {}))
+                    _publish(getattr(arguments, name), path, content | (found or {}) if recorded(arguments) else None)
         except Resumable as reason:
             log.warning("%s", reason)
             # Its temporary files may already belong to the run that goes on; that one removes what it does not need.
@@ -200,14 +202,16 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def _publish(partial: Path, path: Path, content: dict) -> None:
-    """Gives a finished output its real name, with its provenance record already in place."""
+def _publish(partial: Path, path: Path, content: dict | None) -> None:
+    """Gives a finished output its real name, with its provenance record, if any, already in place."""
     # The record comes first, so that an output never stands without one.
+    if content is not None:
+        inside = partial.is_dir()
+        provenance.write(
+            partial / "provenance.json" if inside else path.with_name(f"{path.name}.provenance.json"), content
+        )
     if partial.is_dir():
-        provenance.write(partial / "provenance.json", content)
         remove(path)  # a folder cannot be renamed onto another
-    else:
-        provenance.write(path.with_name(path.name + ".provenance.json"), content)
     os.replace(partial, path)
 
 

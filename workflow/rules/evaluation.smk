@@ -24,32 +24,25 @@ rule sample_evaluation:
         engine=slice_of("engine"),
     params:
         code=code_digest("sample_responses"),
-        prompts=prompts_of,
-        stop=lambda wildcards: task_of(wildcards).stop,
-        sampling=slice_of("evaluation", "sampling"),
-        eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
-        shuffle=shuffle_flag,
-        seed=seed_of,
+        arguments=lambda wildcards: evaluation_samples(wildcards.experiment, wildcards.policy),
         share=joined,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --sampling {params.sampling:q} "
-        "--policy {wildcards.policy} --count {params.eval_count} {params.shuffle} --stop {params.stop:q} "
-        "--seed {params.seed} --engine {resources.engine:q} {params.share} "
+        "--constitutions {input.constitutions:q} {params.arguments} --engine {resources.engine:q} {params.share} "
         "--output {output.responses:q} {params.counts}"
 
 
 use rule sample_evaluation as sample_evaluation_shard with:
     output:
         responses=temp(in_experiment("{policy}/eval/responses/shard-{shard}.jsonl")),
-        provenance=temp(in_experiment("{policy}/eval/responses/shard-{shard}.jsonl.provenance.json")),
     log:
         in_experiment("logs/sample_evaluation-{policy}/shard-{shard}.log"),
     benchmark:
         in_experiment("benchmarks/sample_evaluation-{policy}/shard-{shard}.tsv")
     params:
         share=lambda wildcards: flag("shard", wildcards.shard),
+        counts="",
 
 
 rule estimate_information:
@@ -74,6 +67,7 @@ rule estimate_information:
     resources:
         **needs("score"),
         engine=slice_of("engine"),
+        processes=lambda wildcards: job_of(wildcards.experiment, "score").gpus or 1,  # a model too large for one GPU
     params:
         code=code_digest("estimate_information"),
         prompts=prompts_of,
@@ -81,7 +75,7 @@ rule estimate_information:
         stage("estimate_information") + "--model {input.model:q} --responses {input.responses:q} "
         "--base-model {input.base_model:q} --base-responses {input.base_responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy iteration-{wildcards.iteration} "
-        "--base iteration-0 --engine {resources.engine:q} --output {output:q}"
+        "--base iteration-0 --engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
 rule judge_responses:

@@ -24,21 +24,12 @@ rule sample_responses:
         engine=slice_of("engine"),
     params:
         code=code_digest("sample_responses"),
-        prompts=prompts_of,
-        stop=lambda wildcards: task_of(wildcards).stop,
-        filters=lambda wildcards: as_json(task_of(wildcards).filters),
-        sampling=slice_of("sampling"),
-        slice=train_slice,
-        shuffle=shuffle_flag,
-        policy=lambda wildcards: f"iteration-{int(wildcards.iteration) - 1}",
-        seed=seed_of,
+        arguments=lambda wildcards: training_samples(wildcards.experiment, int(wildcards.iteration)),
         share=joined,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --sampling {params.sampling:q} "
-        "--policy {params.policy} {params.slice} {params.shuffle} --filters {params.filters:q} "
-        "--stop {params.stop:q} --seed {params.seed} --engine {resources.engine:q} {params.share} "
+        "--constitutions {input.constitutions:q} {params.arguments} --engine {resources.engine:q} {params.share} "
         "--output {output.responses:q} {params.counts}"
 
 
@@ -46,10 +37,10 @@ rule sample_responses:
 use rule sample_responses as sample_responses_shard with:
     output:
         responses=temp(in_experiment("iteration-{iteration}/responses/shard-{shard}.jsonl")),
-        provenance=temp(in_experiment("iteration-{iteration}/responses/shard-{shard}.jsonl.provenance.json")),
     log:
         in_experiment("logs/sample_responses-{iteration}/shard-{shard}.log"),
     benchmark:
         in_experiment("benchmarks/sample_responses-{iteration}/shard-{shard}.tsv")
     params:
         share=lambda wildcards: flag("shard", wildcards.shard),
+        counts="",
