@@ -225,6 +225,13 @@ class PrincipleFile(Settings):
         return self
 
 
+class Price(Settings):
+    """Dollars for a million tokens."""
+
+    input: Annotated[Number, Field(ge=0)]
+    output: Annotated[Number, Field(ge=0)]
+
+
 class Writer(Settings):
     """A principle writer."""
 
@@ -238,6 +245,7 @@ class Writer(Settings):
     max_tokens: Count = 120
     tries: Count = 8
     timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
+    price: Price | None = None
 
     @model_validator(mode="after")
     def _complete(self):
@@ -260,13 +268,6 @@ class ChecksJudge(Settings):
 
     kind: Literal["checks"]
     tie_margin: Share = 0.0
-
-
-class Price(Settings):
-    """Dollars for a million tokens."""
-
-    input: Annotated[Number, Field(ge=0)]
-    output: Annotated[Number, Field(ge=0)]
 
 
 class Limits(Settings):

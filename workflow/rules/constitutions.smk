@@ -21,7 +21,7 @@ rule write_principles:
         api_jobs=lambda wildcards: 1 if writer_of(wildcards).kind == "endpoint" else None,
     params:
         code=code_digest("write_principles"),
-        writer=lambda wildcards: as_json(writer_of(wildcards)),
+        writer=lambda wildcards: writer_of(wildcards).model_dump_json(exclude={"price"}),
         name=lambda wildcards: settings_of(wildcards).constitutions.writer,
         model=lambda wildcards, input: flag("model", input.model),
         server=lambda wildcards, input: flag("server", input.server),

@@ -64,12 +64,11 @@ def _alone(e: Experiment, row: Row) -> Iterator[list[Change]]:
         yield _more_processes(e, row)
         alone = {} if e.engine.processes == 1 else {"engine.processes": 1}
         yield [{"training.lora": {"rank": 16, "alpha": 32}} | alone]
-    if row.stage.startswith("sample"):
-        part, sampling = (
-            ("sampling", e.sampling)
-            if row.stage == "sample_responses"
-            else ("evaluation.sampling", e.evaluation.sampling)
-        )
+    if row.stage == "estimate_information" and row.machine.kind == "gpu":
+        yield [{"resources.score.gpus": n} for n in DOUBLED if n > row.gpus]
+    if row.stage in ("sample_responses", "sample_evaluation"):
+        whole = row.stage == "sample_responses"
+        part, sampling = ("sampling", e.sampling) if whole else ("evaluation.sampling", e.evaluation.sampling)
         if sampling.sampler == "transformers":
             yield [{f"{part}.batch_size": size} for size in _halved(sampling.batch_size)]
         if row.machine.kind == "gpu":

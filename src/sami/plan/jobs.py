@@ -244,9 +244,11 @@ class Planner:
             prompt = tokens_of(writer.prompt) + lengths.WRITTEN_STATEMENT
             values = {"prompt_tokens": count * prompt, "new_tokens": count * writer.max_tokens}
             if writer.kind == "endpoint" and not writer.serve:
-                row = self._row(stage, settings.writer, "write", requests=count, dollars=None, **values)
+                row = self._row(stage, settings.writer, "write", requests=count, **values)
+                row.dollars = cost_of(row.prompt_tokens, row.new_tokens, writer.price)
                 row.seconds = row.machine.start_seconds + count * _seconds_of_an_answer(writer.max_tokens)
-                self.notes.append(f"the writer {settings.writer} has no price: its dollars are not known.")
+                if row.dollars is None:
+                    self.notes.append(f"the writer {settings.writer} has no price: its dollars are not known.")
                 yield row
                 continue
             row = self._row(stage, settings.writer, "write", used=1, requests=count if writer.serve else 0, **values)
