@@ -16,8 +16,6 @@ from sami.settings import Job
 
 NODES = ("sinfo", "--noheader", "--exact", "--format=%P|%l|%D|%c|%m|%G|%f")
 CONFIGURATION = ("scontrol", "show", "config")
-SACCT = ("sacct", "--allocations", "--noheader", "--parsable2", "--format=JobIDRaw,State")
-SQUEUE = ("squeue", "--states=all", "--noheader", "--format=%i|%T")
 
 Where = Callable[[str], str]  # names the place of a key of `sami.settings.Job`: file, line and full key
 
@@ -103,10 +101,11 @@ def parse_accounts(printed: str) -> tuple[list[str], str | None]:
     return [account for account, _ in rows if account], next((default for _, default in rows if default), None)
 
 
-def parse_states(printed: str) -> dict[str, str]:
-    """Job number -> state, by what `SACCT` or `SQUEUE` prints; "CANCELLED by 1000" is CANCELLED."""
-    rows = [line.split("|") for line in printed.splitlines()]
-    return {number: state.split()[0] for number, state in rows}
+def parse_end(log: str) -> str | None:
+    """Which limit ended a job, "memory" or "time", by what Slurm wrote into the job's log; None for another end."""
+    # The log tells also where the cluster keeps no accounts. "exceeded ...": memory is polled there, without cgroups.
+    ends = {"memory": r"oom.kill event|exceeded \w* ?memory limit", "time": r"DUE TO TIME LIMIT"}
+    return next((end for end, text in ends.items() if re.search(rf"^slurmstepd.*error:.*({text})", log, re.M)), None)
 
 
 def status_command() -> str:
@@ -115,16 +114,6 @@ def status_command() -> str:
         return "squeue" if re.search(r"^AccountingStorageType\s*=.*none", ask(CONFIGURATION), re.MULTILINE) else "sacct"
     except UserError:  # no Slurm here: a dry run, perhaps
         return "squeue"
-
-
-def states(jobs: Sequence[str]) -> list[str]:
-    """The states of jobs, of those that the cluster still knows: without accounting, for some minutes."""
-    command = {"sacct": SACCT, "squeue": SQUEUE}[status_command()]
-    try:
-        found = parse_states(ask((*command, f"--jobs={','.join(jobs)}")))
-    except UserError:  # squeue says so of a single job that it has forgotten
-        return []
-    return [found[job] for job in jobs if job in found]
 
 
 def of_partitions(job: Job, nodes: list[Nodes], where: Where) -> list[Nodes]:

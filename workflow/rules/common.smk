@@ -460,6 +460,17 @@ def asked(kind, wildcards, input):
     return max((job_of(name, kind_of(kind, wildcards, input)) for name in names), key=lambda job: job.mem_mb)
 
 
+def alike(value, function):
+    """A resource as a plain value where all experiments agree: Snakemake calls a function anew for each of many jobs.
+
+    Args:
+        value: of the settings of an experiment.
+        function: the resource where they differ.
+    """
+    values = {value(settings) for settings in SETTINGS.experiments.values()}
+    return values.pop() if len(values) == 1 else function
+
+
 def kind_of(kind, wildcards, input):
     return kind(wildcards, input) if callable(kind) else kind
 
@@ -484,15 +495,17 @@ def needs(kind, resumes=False):
 
     def memory(wildcards, input, attempt, rulename):
         job = asked(kind, wildcards, input)
-        return raised(job.mem_mb, "mem_mb", job, "OUT_OF_MEMORY", rulename, wildcards, attempt)
+        return raised(job.mem_mb, "mem_mb", job, "memory", rulename, wildcards, attempt)
 
     def minutes(wildcards, input, attempt, rulename):
         job = asked(kind, wildcards, input)
         if resumes or job.runtime is None:
             return job.runtime
-        return raised(job.runtime, "minutes", job, "TIMEOUT", rulename, wildcards, attempt)
+        return raised(job.runtime, "minutes", job, "time", rulename, wildcards, attempt)
 
     others = {
+        "mem_mb": lambda job: job.mem_mb,
+        "runtime": lambda job: job.runtime,
         "cpus_per_task": lambda job: job.cores,
         "nodes": nodes_of,
         "gres": lambda job: f"gpu:{job.gpus}" if job.gpus else None,  # on each node, unlike the resource `gpu`
@@ -508,10 +521,11 @@ def needs(kind, resumes=False):
     jobs = [job_of(name, kind) for name in SETTINGS.experiments for kind in get_args(JobKind)]
 
     def resource(value):
-        return lambda wildcards, input: value(asked(kind, wildcards, input))
+        function = lambda wildcards, input: value(asked(kind, wildcards, input))
+        return function if callable(kind) else alike(lambda settings: value(settings.resources.of(kind)), function)
 
     used = {name: resource(value) for name, value in others.items() if any(value(job) is not None for job in jobs)}
-    return {"mem_mb": memory, "runtime": minutes, **used}
+    return used | ({"mem_mb": memory, "runtime": minutes} if CLUSTER else {})
 
 
 def nodes_of(job):
@@ -524,11 +538,11 @@ def notice(minutes):
     return f"--signal=TERM@{min(300, minutes * 60 // 10)}" if minutes else None
 
 
-def raised(value, key, job, state, rulename, wildcards, attempt):
-    """A resource, doubled for each earlier attempt that ended in a state, as far as the partition goes."""
+def raised(value, key, job, end, rulename, wildcards, attempt):
+    """A resource, doubled for each earlier attempt that ended for want of it, as far as the partition goes."""
     ends = earlier_ends(rulename, tuple(wildcards), attempt) if CLUSTER and attempt > 1 else []
     most = max((getattr(node, key) for node in CLUSTER if node.partition in partitions(job)), default=value)
-    return min(value * 2 ** ends.count(state), max(value, most))
+    return min(value * 2 ** ends.count(end), max(value, most))
 
 
 def partitions(job):
@@ -537,12 +551,12 @@ def partitions(job):
 
 @functools.cache
 def earlier_ends(rulename, values, attempt):
-    """The states in which Slurm ended the attempts before this one."""
+    """Which limits ended the attempts before this one."""
     # The executor names the log of a job by its rule, its wildcards and Slurm's number, and keeps it when it fails.
     folder = Path(workflow.executor_settings.logdir or ".snakemake/slurm_logs")
     logs = (folder / f"rule_{rulename}" / "_".join(values).replace(os.sep, "_")).glob("*.log")
-    numbers = sorted((int(log.stem) for log in logs if log.stem.isdigit()))[1 - attempt :]
-    return slurm.states([str(number) for number in numbers]) if numbers else []
+    latest = sorted((log for log in logs if log.stem.isdigit()), key=lambda log: int(log.stem))[1 - attempt :]
+    return [slurm.parse_end(log.read_text(errors="replace")) for log in latest]
 
 
 def start_of(wildcards):
