@@ -249,8 +249,9 @@ def test_all_tables_are_written(experiment):
 def test_the_same_inputs_give_the_same_bytes(experiment, tmp_path):
     flags, folder = experiment
     assert write_tables(flags, tmp_path / "again", hash_seed="77").returncode == 0
-    for name in TABLES:
-        assert (tmp_path / "again" / f"{name}.csv").read_bytes() == (folder / f"{name}.csv").read_bytes(), name
+    for path in folder.iterdir():
+        if path.suffix != ".json":
+            assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path
 
 
 def test_summary_has_the_agreed_columns_and_one_row_a_policy(experiment):

@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -14,6 +16,8 @@ from conftest import make_tiny_llama
 from judge_server import judge_server
 from judged import JUDGE
 from workflow_project import TINY, Project
+
+from sami.yaml_files import merge
 
 AFTER_POLICY = {"sample_evaluation", "estimate_information", "judge_responses"}
 AT_THE_END = {("tabulate", ""), ("plot_figures", ""), ("build_report", ""), ("all", "")}
@@ -294,10 +298,9 @@ def test_experiments_are_compared(copy):
     shutil.copytree(copy.folder / "results/quickstart", copy.folder / "results/again")
     comparison = {("compare_experiments", ""), ("plot_comparison", "")}
     assert copy.planned("both") == comparison | {("both", "")}
-    assert copy.planned("figures") == {("figures", "")}  # its experiments are not all in `run`
+    assert copy.planned("figures") == set()  # not all of its experiments are in `run`
     change(copy, "run", to=["quickstart", "again"])
     assert copy.planned("figures") == comparison | {("figures", "")}
-    assert ("compare_experiments", "") not in copy.planned("quickstart", "--forcerun", "plot_figures")
     copy.run()  # all, with the comparison
     files = {str(path.relative_to(copy.folder)) for path in (copy.folder / "results/both").rglob("comparison.*")}
     assert files >= {f"results/both/tables/comparison.{kind}" for kind in ("csv", "md", "tex")}
@@ -307,8 +310,6 @@ def test_experiments_are_compared(copy):
     assert [(row["experiment"], row["policy"]) for row in rows] == [(e, "iteration-3") for e in ("quickstart", "again")]
     assert [(row["difference"], row["p"]) for row in rows] == [("", ""), ("0.0000", "1")]
     assert copy.planned("figures") == set()
-    change(copy, "experiments", "again", "seed", to=2)
-    assert comparison <= copy.planned("both")
 
 
 def test_a_rules_name_is_no_target_of_ones_own(copy):
@@ -341,3 +342,75 @@ def test_judge_behind_an_endpoint(finished, copy, tmp_path):
     before = (copy.folder / verdicts).read_bytes()
     copy.run(verdicts, "--forcerun", verdicts)
     assert (copy.folder / verdicts).read_bytes() == before
+
+
+def test_plan_beside_what_it_was(copy):
+    """The very command of the documentation, without --cores, in a project whose quickstart has run."""
+    command = [sys.executable, "-m", "snakemake", "plan", f"--configfile={copy.overrides}"]
+    done = subprocess.run(command, cwd=copy.folder, env=copy.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "In brackets: what it was." in done.stdout
+    rows = {
+        (row["stage"], row["of"]): row
+        for row in csv.DictReader((copy.folder / "results/plan.csv").read_text().splitlines())
+    }
+    assert all(row["real_jobs"] == row["jobs"] for row in rows.values())
+    folder = copy.folder / "results/quickstart"
+    steps = [json.loads(line) for line in (folder / "iteration-2/training.jsonl").open()]
+    train = rows["train", "iteration-2"]
+    assert float(train["real_prompt_tokens"]) == sum(step["tokens"] for step in steps)
+    # Each line of a prompt is rounded up, the tokenizer of the tiny model is no good one, and a filter drops examples.
+    assert 0.3 < float(train["real_prompt_tokens"]) / float(train["prompt_tokens"]) < 3
+    assert float(train["real_seconds"]) >= sum(step["seconds"] for step in steps)
+    model = sum(file.stat().st_size for file in (folder / "iteration-2/model").iterdir())
+    assert float(train["real_disk"]) == pytest.approx(model, rel=1e-5)
+    examples = [json.loads(line) for line in (folder / "iteration-3/eval/responses.jsonl").open()]
+    tokens = sum(response["tokens"] for example in examples for response in example["responses"])
+    assert float(rows["sample_evaluation", "iteration-3"]["real_new_tokens"]) == tokens
+    # Weights, gradients and all that is around them: a process is never smaller than what the libraries take.
+    assert float(train["real_memory"]) > 200 * 2**20
+
+
+def test_plan_counts_every_job_and_runs_none(tiny_source, tmp_path):
+    overrides = merge(
+        TINY,
+        {
+            "defaults": {
+                "constitutions": {"held_out": "held"},
+                "engine": {"tokens_per_job": 48},
+                "evaluation": {
+                    "judges": ["checks", "panel"],
+                    "policies": {"other": "smollm2-135m-instruct"},
+                    "comparators": ["base", "other"],
+                },
+            }
+        },
+    )
+    project = Project(tmp_path / "fresh", tiny_source, overrides)
+    principles = yaml.safe_load((project.folder / "config/constitutions/everyday.yaml").read_text())["pairs"]
+    held = [{**pair, "id": f"held-{pair['id']}"} for pair in principles[:2]]
+    for number, pair in enumerate(held):
+        for side in ("principle", "opposite"):
+            pair[side] = {**pair[side], "text": f"{number}. {pair[side]['text']}"}
+    project.write("config/constitutions/held.yaml", {"pairs": held})
+    dry = project.run("--dry-run")
+    jobs = int(re.search(r"^total +(\d+)$", dry, re.MULTILINE)[1]) - 1  # without the target `all`
+    printed = project.run("plan", "quickstart")
+    rows = list(csv.DictReader((project.folder / "results/plan.csv").read_text().splitlines()))
+    assert sum(int(row["jobs"]) for row in rows) == jobs
+    assert not (project.folder / "results/quickstart").exists()
+    assert "## quickstart" in printed
+    refused = project.run("plan", "results/quickstart/queries/eval.jsonl", expect=1)
+    assert "found the target 'results/quickstart/queries/eval.jsonl' beside 'plan'" in refused
+
+
+def test_what_cannot_fit_is_planned_but_does_not_run(tiny_source, tmp_path):
+    big = {"experiments": {"quickstart": {"model": "mistral-7b", "resources": {"all": {"hardware": "laptop-2-cores"}}}}}
+    project = Project(tmp_path / "fresh", tiny_source, merge(TINY, big))
+    refusal = "resources.all.hardware: sample_responses of iteration-1 needs"
+    printed = project.run("plan", expect=1)
+    assert "DOES NOT FIT" in printed
+    assert refusal in printed
+    printed = project.run(expect=1)
+    assert refusal in printed
+    assert "Job stats" not in printed
