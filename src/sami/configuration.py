@@ -107,8 +107,8 @@ def _check_comparisons(root: Root, sources: Document) -> None:
     for comparison, names in root.compare.items():
         if comparison in root.experiments:
             raise UserError(
-                f"{sources.where(('compare', comparison))}: an experiment is called '{comparison}', too, and both would "
-                f"write to {root.results}/{comparison}. Rename one of them."
+                f"{sources.where(('compare', comparison))}: an experiment is called '{comparison}', too, and both "
+                f"would write to {root.results}/{comparison}. Rename one of them."
             )
         for position, name in enumerate(names):
             where = sources.where(("compare", comparison, position))
