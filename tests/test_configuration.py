@@ -638,7 +638,7 @@ def test_gated_model_without_token(project, monkeypatch, caplog):
     assert told.startswith(f"config/models.yaml: {MODEL}: a/b is gated, is not in the hub's cache, and found no token")
     assert "https://huggingface.co/a/b, then export HF_TOKEN=" in told
     loaded = project.load()
-    check(loaded, ["quickstart"], fetched=False)
+    check(loaded, ["quickstart"], runs=False)
     assert "a/b is gated" in caplog.text
     project.write(f"hub/models--a--b/snapshots/{commit}/config.json", "{}")
     project.check()  # somebody has fetched it
@@ -753,11 +753,13 @@ def test_results_of_another_format_version(project):
     assert "Move the folder results away, or choose another one (config/config.yaml, line " in told
 
 
-def test_full_disk(project):
+def test_full_disk(project, caplog):
     project.write("config/models.yaml", f"{MODEL}: {{source: hub, repository: a/b, revision: c, parameters: 1.0e+18}}")
     told = message(project.check)
     assert told.startswith("results: ")
     assert "the weights of the models still to be made" in told
+    check(project.load(), ["quickstart"], runs=False)
+    assert told in caplog.text
     # Three policies and the base model of 4 bytes a parameter.
     assert f"{4 * 4e18 / 2**30:.2f} GiB" in told
     project.write(f"resources/models/{MODEL}/config.json", "{}")

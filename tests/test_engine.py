@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_llama
 from safetensors import safe_open
-from training_run import TRAINING, TrainingRun
+from training_run import ENGINE, PROMPTS, TRAINING, TrainingRun
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from sami.models import prepare
@@ -79,6 +80,31 @@ def test_processes_checkpointing_and_accumulation_change_nothing(job):
         for key in ("kl", "gradient_norm", "own_log_probability"):
             found, expected = ([step[key] for step in job.steps(n)] for n in (name, "one"))
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_scores_of_a_sharded_model_are_those_of_a_whole_one(job):
+    """Three queries that share two processes unequally, so that one of them has an empty pass."""
+    files = {name: str(job.folder / f"{name}.jsonl") for name in ("responses", "queries", "constitutions")}
+    few = "".join((job.folder / "responses.jsonl").read_text().splitlines(keepends=True)[:3])
+    (job.folder / "responses.jsonl").write_text(few)
+    found = {}
+    for count in (1, 2):
+        output = job.folder / f"scores-{count}.jsonl"
+        command = [sys.executable, "-m", "sami.stages.estimate_information", "--output", str(output)]
+        command += ["--policy", "iteration-1", "--base", "iteration-0", "--prompts", json.dumps(PROMPTS)]
+        command += ["--model", str(job.model), "--base-model", str(job.model), "--base-responses", files["responses"]]
+        command += [part for name, file in files.items() for part in (f"--{name}", file)]
+        command += ["--engine", json.dumps(ENGINE | {"tokens_per_pass": 1}), "--processes", str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        found[count] = [json.loads(line) for line in output.open()]
+    assert len(found[1]) == 9  # of the policy and of the base model, on each other's responses
+    for one, two in zip(found[1], found[2], strict=True):
+        assert [one.pop(key) for key in ("query_id", "scorer", "responses_of")] == [
+            two.pop(key) for key in ("query_id", "scorer", "responses_of")
+        ]
+        for key in ("mean", "sum"):
+            assert np.allclose(one[key], two[key], rtol=1e-5)
 
 
 WORKER = """

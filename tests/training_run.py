@@ -34,6 +34,7 @@ ENGINE = {
     "activation_checkpointing": "none",
     "processes": 1,
     "checkpoint_steps": 1,
+    "tokens_per_job": None,
     "trackers": ["tensorboard"],
 }
 PROMPTS = {"style": "plain", "generation": "{constitution}\n{query}\n", "training": "{constitution}\n{query}\n"}

@@ -44,7 +44,7 @@ def check(
     experiment_names: Sequence[str],
     judged: bool = False,
     packages: bool = True,
-    fetched: bool = True,
+    runs: bool = True,
     fits: bool = True,
 ) -> None:
     """Finds what would stop the given experiments later: missing files and packages, too few queries, a full disk.
@@ -54,7 +54,7 @@ def check(
         experiment_names: what is to be built.
         judged: whether their responses are to be judged, so that keys of endpoints must be there.
         packages: whether the stages run in this environment, so that packages must be there.
-        fetched: whether missing models are fetched, so that gated ones need a token; else its absence is a warning.
+        runs: whether it runs at once; else a missing token and a full disk are warnings: this may not be the machine.
         fits: whether memory and disk must suffice.
 
     Raises:
@@ -87,7 +87,8 @@ def check(
     for name, model in models.items():
         _check_model(f"{root.models}: {name}", model, _prepared(root, name))
         if model.gated and not _prepared(root, name):
-            _check_token(f"{root.models}: {name}", model, fatal=fetched)
+            with _warned(only=not runs):
+                _check_token(f"{root.models}: {name}", model)
     for name in dict.fromkeys(experiment.task for experiment in trained.values()):
         _check_queries(f"{root.tasks}/{name}.yaml", name, configuration.tasks[name])
     for name in trained:
@@ -95,7 +96,8 @@ def check(
     if fits:
         for name in experiments:
             fitting.check(configuration, name)
-        _check_space(configuration, trained, models)
+        with _warned(only=not runs):
+            _check_space(configuration, trained, models)
 
 
 def check_cluster(configuration: Configuration, experiment_names: Sequence[str], cores: int) -> list[slurm.Nodes]:
@@ -400,21 +402,17 @@ def _check_model(where: str, model: Model, prepared: bool) -> None:
         )
 
 
-def _check_token(where: str, model: Model, fatal: bool) -> None:
+def _check_token(where: str, model: Model) -> None:
     """A gated model that is not on this machine takes the token of somebody who has accepted its terms."""
     from huggingface_hub import get_token, try_to_load_from_cache
 
     here = try_to_load_from_cache(model.repository, "config.json", revision=model.revision)
-    if isinstance(here, str) or get_token():
-        return
-    told = (
-        f"{where}: {model.repository} is gated, is not in the hub's cache, and found no token, expected one of an "
-        f"account that has accepted its terms. Accept them at https://huggingface.co/{model.repository}, then export "
-        "HF_TOKEN=... or run: hf auth login"
-    )
-    if fatal:
-        raise UserError(told)
-    log.warning("%s", told)
+    if not isinstance(here, str) and not get_token():
+        raise UserError(
+            f"{where}: {model.repository} is gated, is not in the hub's cache, and found no token, expected one of an "
+            f"account that has accepted its terms. Accept them at https://huggingface.co/{model.repository}, then "
+            "export HF_TOKEN=... or run: hf auth login"
+        )
 
 
 def _check_queries(file: str, name: str, task: Task) -> None:
@@ -437,6 +435,17 @@ def _quickly_read(path: Path) -> bool:
     """Whether queries stand in a file that takes a start no time; a missing one is told when it is read."""
     lines = path.name.endswith((".jsonl", ".jsonl.gz"))
     return lines and not (path.exists() and path.stat().st_size > CHECKED_BYTES)
+
+
+@contextmanager
+def _warned(only: bool) -> Iterator[None]:
+    """Where `only`, turns what is wrong into a warning."""
+    try:
+        yield
+    except UserError as error:
+        if not only:
+            raise
+        log.warning("%s", error)
 
 
 @contextmanager

@@ -40,6 +40,10 @@ use rule sample_evaluation as sample_evaluation_shard with:
         in_experiment("logs/sample_evaluation-{policy}/shard-{shard}.log"),
     benchmark:
         in_experiment("benchmarks/sample_evaluation-{policy}/shard-{shard}.tsv")
+    threads: alike(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
+    resources:
+        **needs("sample"),
+        engine=alike(lambda settings: as_json(settings.engine), slice_of("engine")),
     params:
         share=lambda wildcards: flag("shard", wildcards.shard),
         counts="",

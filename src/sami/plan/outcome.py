@@ -40,9 +40,11 @@ def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome 
             found.append(None)
             continue
         common = {"jobs": len(ended), "seconds": sum(seconds for seconds, _ in ended), "disk": files.size()}
-        if row.machine.kind == "cpu":
-            common["memory"] = max(memory for _, memory in ended)
-        found.append(Outcome(**(common | files.told(common["seconds"]))))
+        common["memory"] = files.gpu_memory() if row.gpus else max(files.memory(), *(memory for _, memory in ended))
+        common |= files.told()
+        # The benchmark of a training that was resumed is that of its end, its metrics are of all steps.
+        common["seconds"] = max(common["seconds"], files.steps_took())
+        found.append(Outcome(**common))
     return found
 
 
@@ -105,16 +107,35 @@ class _Files:
         files = [output] if output.is_file() else output.rglob("*")
         return sum(file.lstat().st_size for file in files if file.is_file())
 
-    def told(self, seconds: float) -> dict[str, float]:
+    def provenance(self) -> dict:
+        """The provenance record of the output, empty where there is none."""
+        output = self.output()
+        if output is None:
+            return {}
+        record = output / "provenance.json" if output.is_dir() else Path(f"{output}.provenance.json")
+        return json.loads(record.read_text()) if record.is_file() else {}
+
+    def memory(self) -> float:
+        """Bytes of the process that wrote the output."""
+        return self.provenance().get("peak_memory_mib", 0) * 2**20
+
+    def gpu_memory(self) -> float | None:
+        """Bytes of its GPU; in training, of the GPU that took the most."""
+        told = self.provenance().get("peak_gpu_memory_mib")
+        return max((step["peak_memory_gib"] * 2**30 for step in self.steps()), default=told and told * 2**20)
+
+    def steps(self) -> list[dict]:
+        """The metrics of training, a mapping each step."""
+        return _lines(self.folder / self.row.of / "training.jsonl") if self.row.stage == "train" else []
+
+    def steps_took(self) -> float:
+        """Seconds of all steps of a training."""
+        return sum(step["seconds"] for step in self.steps())
+
+    def told(self) -> dict[str, float | None]:
         """What the outputs themselves tell."""
-        if self.row.stage == "train":
-            steps = _lines(self.folder / self.row.of / "training.jsonl")
-            return {
-                # The benchmark of a run that was resumed is that of its end, the metrics are of all steps.
-                "seconds": max(seconds, sum(step["seconds"] for step in steps)),
-                "prompt_tokens": sum(step["tokens"] for step in steps),
-                "memory": max(step["peak_memory_gib"] for step in steps) * 2**30,
-            } if steps else {}  # fmt: skip
+        if steps := self.steps():
+            return {"prompt_tokens": sum(step["tokens"] for step in steps)}
         if self.row.stage.startswith("sample"):
             counts = self._responses().with_name("sampling.json")
             return {"new_tokens": json.loads(counts.read_text()).get("tokens")} if counts.is_file() else {}

@@ -135,7 +135,7 @@ def _both(name: str) -> Callable[[Row, Outcome | None], str]:
 
 def _a_job(row: Row, outcome: Outcome | None) -> str:
     real = f" ({_duration(outcome.seconds / outcome.jobs)})" if outcome else ""
-    return ("" if row.stage == "light" else _duration(row.seconds)) + real
+    return (("" if row.stage == "light" else _duration(row.seconds)) + real).strip()
 
 
 def _memory_cell(row: Row, outcome: Outcome | None) -> str:

@@ -4,36 +4,44 @@ Reads   model folders of the policy and of the base model, their held-out exampl
 Writes  scores (Scores): the policy on its own responses; where it is not the base model itself, also the policy on the
         base model's responses and the base model on the policy's
 
+A model too large for one GPU is sharded among `--processes`, which this starts; each scores a share of the examples.
+
     python -m sami.stages.estimate_information --help
 """
 
+import gc
+
 from sami import records, settings
+from sami.model_folders import specification
 from sami.progress import Progress
 from sami.stage import Stage
 
 
-def score(folder, scorer_name: str, sources: dict[str, list[records.Example]], arguments, queries, constitutions):
-    """Yields the scores of one model on the examples of each source (name -> examples)."""
+def score(
+    folder, scorer_name: str, sources: dict[str, list[records.Example]], arguments, queries, constitutions, group
+):
+    """Yields the scores of one model on the examples of each source (name -> examples); every process has them all."""
     import torch
 
     from sami import models
     from sami.scoring.items import tokenize
-    from sami.scoring.packing import pack
-    from sami.scoring.score import Scorer
+    from sami.training.plan import passes
+    from sami.training.sharding import load_scorer
 
-    engine = arguments.engine
-    model, tokenizer = models.load(folder), models.load_tokenizer(folder)
-    scorer, context = Scorer(model).choose(engine.scoring), models.context_length(model.config)
+    gc.collect()  # a model that was scored before may be held by a circle of references
+    engine, tokenizer = arguments.engine, models.load_tokenizer(folder)
+    scorer = load_scorer(folder, group, specification(folder)["dtype"], engine.scoring)
+    context = models.context_length(scorer.model.config)
     for source, examples in sources.items():
         # An empty response has no log-probability; its example stands in the verdicts and the counts, not here.
         examples = [e for e in examples if all(response.text for response in e.responses)]
         items = tokenize(examples, queries, constitutions, arguments.prompts, tokenizer, context=context)
-        passes = pack([scorer.layout([item]).tokens for item in items], engine.tokens_per_pass)
-        found = {}
-        with torch.inference_mode(), Progress(len(items), f"scoring {source} by {scorer_name}", "queries") as progress:
-            for members in passes:
-                scored = scorer(scorer.layout([items[i] for i in members]))
-                for i, total, mean in zip(members, scored.sum, scored.mean, strict=True):
+        sizes, found = [scorer.layout([item]).tokens for item in items], {}
+        with torch.no_grad(), Progress(len(items), f"scoring {source} by {scorer_name}", "queries") as progress:
+            for members in passes(range(len(items)), sizes, engine.tokens_per_pass, group.size)[group.rank]:
+                # An empty pass keeps the others company, which gather their weights together.
+                scored = scorer(scorer.layout([items[i] for i in members or [0]]))
+                for i, total, mean in zip(members, scored.sum, scored.mean, strict=bool(members)):
                     found[i] = records.Scores(
                         query_id=examples[i].query_id,
                         set_id=examples[i].set_id,
@@ -45,21 +53,30 @@ def score(folder, scorer_name: str, sources: dict[str, list[records.Example]], a
                         tokens=[len(response) for response in items[i].responses],
                     )
                 progress.update(len(members))
+        found = {i: scores for share in group.everyone(found) for i, scores in share.items()}
         yield from (found[i] for i in range(len(items)))
 
 
 def main(arguments) -> None:
+    from sami.training.processes import processes
+
+    with processes() as group:
+        scores = list(all_scores(arguments, group))
+    if group.main:
+        records.write(scores, arguments.output)
+
+
+def all_scores(arguments, group):
     queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
     constitutions = {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)}
     own = records.read(records.Example, arguments.responses)
-    shared = (arguments, queries, constitutions)
+    shared = (arguments, queries, constitutions, group)
     if arguments.policy == arguments.base:
-        scores = list(score(arguments.model, arguments.policy, {arguments.policy: own}, *shared))
+        yield from score(arguments.model, arguments.policy, {arguments.policy: own}, *shared)
     else:
         base = records.read(records.Example, arguments.base_responses)
-        scores = list(score(arguments.model, arguments.policy, {arguments.policy: own, arguments.base: base}, *shared))
-        scores += score(arguments.base_model, arguments.base, {arguments.policy: own}, *shared)
-    records.write(scores, arguments.output)
+        yield from score(arguments.model, arguments.policy, {arguments.policy: own, arguments.base: base}, *shared)
+        yield from score(arguments.base_model, arguments.base, {arguments.policy: own}, *shared)
 
 
 if __name__ == "__main__":
@@ -74,5 +91,6 @@ if __name__ == "__main__":
     stage.setting("--policy", "name of the policy")
     stage.setting("--base", "name of the base model")
     stage.structured("--engine", settings.Engine, "how to compute it")
+    stage.setting("--processes", "processes that share the model, one a GPU", type=int, required=False, default=1)
     stage.output("--output", "scores to write")
-    stage.run(main)
+    stage.run(main, processes=lambda arguments: arguments.processes)

@@ -26,6 +26,7 @@ PRECISIONS = {
     "float32": (torch.float32, torch.float32, torch.float32),
     "mixed": (torch.float32, torch.bfloat16, torch.float32),
     "bfloat16": (torch.bfloat16, torch.bfloat16, torch.bfloat16),
+    "float16": (torch.float16, torch.float16, torch.float16),  # for scoring alone
 }
 PRODUCTS = {
     torch.ops.aten.mm.default,
