@@ -688,7 +688,7 @@ def print_worthy():
 
 def stage(name):
     """Beginning of a rule's command. `exec` makes the stage a child of the workflow, so that it ends with it."""
-    return f"exec python -m sami.stages.{name} --threads {{threads}} --log {{log}} "
+    return f"exec python -m sami.stages.{name} --threads {{threads}} --log {{log:q}} "
 
 
 def write_format_version():
