@@ -118,7 +118,15 @@ def record(stage: str, arguments: dict[str, Any], inputs: dict[str, Any], starte
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "wall_seconds": round(time.time() - started, 2),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        **_gpu_memory(),
     }
+
+
+def _gpu_memory() -> dict[str, int]:
+    """Most memory of a GPU that this process has taken, where it has taken any."""
+    cuda = sys.modules["torch"].cuda if "torch" in sys.modules else None
+    used = cuda is not None and cuda.is_initialized()
+    return {"peak_gpu_memory_mib": round(cuda.max_memory_allocated() / 2**20)} if used else {}
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
