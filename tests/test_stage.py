@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from conftest import ROOT
 
 from sami import provenance
@@ -125,9 +124,3 @@ def test_nothing_in_the_package_knows_snakemake_and_the_core_knows_no_stage():
     for path in (ROOT / "src").rglob("*.py"):
         unwanted = r"snakemake" if path.parent.name == "stages" else r"snakemake|sami\.stages"
         assert not re.search(rf"^\s*(from|import) ({unwanted})", path.read_text(), re.MULTILINE), path
-
-
-def test_conda_environment_has_the_pinned_versions():
-    environment = yaml.safe_load((ROOT / "envs/sami.yaml").read_text())
-    pins = (ROOT / "envs/requirements.txt").read_text().splitlines()
-    assert environment["dependencies"][-1]["pip"] == [line for line in pins if line and not line.startswith("#")]

@@ -41,6 +41,10 @@ use rule sample_responses as sample_responses_shard with:
         in_experiment("logs/sample_responses-{iteration}/shard-{shard}.log"),
     benchmark:
         in_experiment("benchmarks/sample_responses-{iteration}/shard-{shard}.tsv")
+    threads: alike(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
+    resources:
+        **needs("sample"),
+        engine=alike(lambda settings: as_json(settings.engine), slice_of("engine")),
     params:
         share=lambda wildcards: flag("shard", wildcards.shard),
         counts="",
