@@ -99,3 +99,12 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         base = (finished / "resources/ci/models" / experiment.model / "model.safetensors").read_bytes()
         policies = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
         assert len({base, *(policy.read_bytes() for policy in policies)}) == 1 + experiment.iterations
+
+
+@pytest.mark.pipeline
+def test_principles_are_written_again_when_a_file_they_extend_changes(finished):
+    with (finished / "config/constitutions/tldr-diverse.yaml").open("a") as file:
+        file.write("# changed\n")
+    printed = snakemake(finished, "--dry-run", "--configfile", "config/paper/tldr-llama3-70b-diverse.yaml", CI)
+    assert "tldr-diverse.yaml" in printed
+    assert "rule write_principles" in printed
