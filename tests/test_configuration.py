@@ -172,6 +172,14 @@ def test_violation_at_the_top(project, text, parts):
             [".constitutions: 'per_set: 5' constitutions need at least 5", "'statements: 1' has 2; raise"],
         ),
         ("queries: {train: [8]}", ["the list 'queries.train' has length 1, but 'iterations' is 3; give one count"]),
+        (
+            "engine: {processes: 4}\n    resources: {train: {nodes: 2, gpus: 8}}",
+            ["'engine.processes' is 4, but 'resources' gives training 2 node(s) with 8 GPU(s) each; expected 16, one for"],
+        ),
+        (
+            "engine: {processes: 3}\n    resources: {train: {nodes: 2}}",
+            ["'engine.processes' is 3, but", "each; expected a multiple of 2. Set 'engine.processes', or 'nodes' and"],
+        ),
         (published("{comparator: instruct, win_rate: 0.7}"), ["the comparator 'instruct', expected one of", ": base."]),
         (published("{comparator: base, win_rate: [0.8, 0.7]}"), ["[0]: found the range [0.8, 0.7]", ": [0.7, 0.8]."]),
         (

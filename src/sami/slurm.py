@@ -157,7 +157,7 @@ def check(job: Job, cores: int, nodes: list[Nodes], where: Where) -> None:
             other = f" or name another partition ({', '.join(better)})" if better else ""
             raise UserError(
                 f"{where('runtime' if key == 'minutes' else key)}: found {value} {words[key]}, expected at most "
-                f"{most:g}, which is what the partition {partition} has. Lower it{other}."
+                f"{most:.0f}, which is what the partition {partition} has. Lower it{other}."
             )
     fitting = [node for node in there if all(getattr(node, key) >= value for key, value in asked.items())]
     if job.constraint and re.fullmatch(r"[\w.-]+", job.constraint):  # else an expression, which only Slurm understands
@@ -166,7 +166,7 @@ def check(job: Job, cores: int, nodes: list[Nodes], where: Where) -> None:
         fitting = [node for node in fitting if job.constraint in node.features]
     wanted, count = getattr(job, "nodes", None) or 1, sum(node.count for node in fitting)
     if wanted > count:
-        each = ", ".join(f"{value} {words[key].removesuffix(' a node')}" for key, value in asked.items())
+        each = ", ".join(f"{value} {words[key].removesuffix(' a node')}" for key, value in asked.items() if value)
         each += f", {job.constraint}" if job.constraint else ""
         raise UserError(
             f"{where('nodes')}: found {wanted}, expected at most {count}: so many nodes of the partition {partition} "
