@@ -250,6 +250,24 @@ def test_positive_verdicts_alone_make_tables_and_information_stays():
     pd.testing.assert_frame_equal(made["information"], tabulate.tabulate(*whole, seed=1)["information"])
 
 
+def test_pairs_are_those_of_the_responses_that_are_judged():
+    policies, _, known, asked, _ = experiment("all")
+    base, trained, _ = (policy.examples for policy in policies)
+    kept = [
+        [e.model_copy(update={"constitution_ids": [e.constitution_ids[j]], "responses": [
+            e.responses[j].model_copy(update={"constitution": 0})]}) for e in base]
+        for j in (0, 1)
+    ]  # fmt: skip
+    pairs = read_pairs("ours", "theirs", trained, kept[0], asked, known, "positive")
+    assert [(p.first, p.second) for p in pairs] == [
+        (first.responses[0].text, second.responses[0].text) for first, second in zip(trained, base, strict=True)
+    ]
+    with pytest.raises(UserError, match=r"ours, query 'q0', .* in theirs under .*\('evaluation.judged'\)"):
+        read_pairs("ours", "theirs", trained, kept[0], asked, known, "all")
+    with pytest.raises(UserError, match="ours: none of the responses is for a constitution that wants every principle"):
+        read_pairs("ours", "theirs", kept[1], kept[1], asked, known, "positive")
+
+
 def test_verdicts_of_the_other_setting_are_refused(tmp_path):
     policies, comparisons, known, _, evaluation = experiment("all")
     files = []

@@ -299,6 +299,31 @@ def test_a_case_shows_every_response_and_the_judges_own_words(experiment, visit)
     assert [name in panel.text_content() for name in ("checks", "model")] == [True, True]
 
 
+def test_a_case_without_verdicts_and_without_one_response(visit, tmp_path):
+    """`evaluation.judged: positive`, and a policy that is a file of responses under positive constitutions."""
+    flags = write_records(tmp_path, count=9) | write_results(tmp_path)
+    _, verdicts = known(flags)
+    for file, of in zip(flags["verdicts"], verdicts.values(), strict=True):
+        records.write([v for v in of if v.constitution_id == "short+polite"], file)
+    file, positive = flags["responses"][3], {"constitution_ids": ["short+polite"]}
+    instruct = records.read(Example, file)
+    records.write([e.model_copy(update=positive | {"responses": e.responses[:1]}) for e in instruct], file)
+    done = report(tmp_path, flags, "report.html", evaluation=[json.dumps(EVALUATION | {"judged": "positive"})])
+    assert done.returncode == 0, done.stderr
+    tab = visit(tmp_path / "report.html", "#query=q7&constitution=-short&against=base")
+    assert tab.locator(".response h4").all_inner_texts() == ["base model", "iteration 1", "iteration 2"]
+    assert tab.locator(".verdict, .badge.won, .badge.lost").count() == 0
+    assert count_of(tab) == 18
+    for order in ("longest", "growth", "preferred", "rejected"):
+        assert choose(tab, sort=order) == 18
+    wins = [v.choice for v in verdicts["iteration-1", "iteration-0", "checks"] if v.constitution_id != "-short"]
+    assert choose(tab, policy="iteration-1", judge="checks", outcome="0") == wins.count("first") > 0
+    assert f"verdicts: {wins.count('first')} won" in tab.inner_text("#count")
+    tab.click("text=Reset")
+    tab.fill("[name=search]", "very good")
+    assert 0 < count_of(tab) < 18
+
+
 def test_word_differences_can_be_switched(experiment, visit):
     folder, flags = experiment
     texts, _ = known(flags)
