@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sami.configuration import known
 from sami.errors import UserError
@@ -38,6 +39,11 @@ def accounts() -> tuple[str, ...]:
     """The command that tells which accounts this user may charge."""
     user = ("user", getpass.getuser(), "withassoc")
     return ("sacctmgr", "--noheader", "--parsable2", "show", *user, "format=Account,DefaultAccount")
+
+
+def queue() -> tuple[str, ...]:
+    """The command that lists this user's jobs that wait or run."""
+    return ("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%Z|%k")
 
 
 def ask(command: Sequence[str]) -> str:
@@ -114,6 +120,23 @@ def status_command() -> str:
         return "squeue" if re.search(r"^AccountingStorageType\s*=.*none", ask(CONFIGURATION), re.MULTILINE) else "sacct"
     except UserError:  # no Slurm here: a dry run, perhaps
         return "squeue"
+
+
+def check_queue(printed: str, folder: Path) -> None:
+    """Finds that jobs of an earlier run in a folder wait or run, by what the command `queue` prints.
+
+    Their outputs would be written twice at once.
+
+    Raises:
+        UserError: it names them.
+    """
+    rows = [line.split("|", 2) for line in printed.splitlines()]
+    jobs = [number for number, where, comment in rows if Path(where) == folder and comment.startswith("rule_")]
+    if jobs:
+        raise UserError(
+            f"Slurm: found {len(jobs)} jobs of an earlier run of this workflow in {folder}, expected none, since they "
+            f"would write the same files as those of this run. Wait until they are done, or: scancel {' '.join(jobs)}"
+        )
 
 
 def of_partitions(job: Job, nodes: list[Nodes], where: Where) -> list[Nodes]:

@@ -176,6 +176,17 @@ def test_job_put_back_into_the_queue_resumes(finished, tmp_path):
     assert project.weights() == finished.weights()
 
 
+def test_jobs_of_a_run_that_was_killed_are_waited_for(finished):
+    """SIGKILL of the workflow leaves its jobs in the queue, where a second run must not meet them."""
+    sent = ("sbatch", "--parsable", f"--chdir={finished.folder}", "--comment=rule_train_x", "--begin=now+1hour")
+    number = cluster.run(*sent, "--wrap=true").strip()
+    with pytest.raises(UserError, match=f"found 1 jobs of an earlier run of this workflow in .*scancel {number}"):
+        slurm.check_queue(slurm.ask(slurm.queue()), finished.folder)
+    cluster.run("scancel", number)
+    cluster.wait(lambda: number not in cluster.run("squeue", "-h", "-o", "%i").split(), "the job to go")
+    slurm.check_queue(slurm.ask(slurm.queue()), finished.folder)
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

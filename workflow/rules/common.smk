@@ -109,6 +109,8 @@ def cluster_nodes():
     if OPTIONS.dryrun and not shutil.which("sinfo"):
         return []  # a plan can be made anywhere
     try:
+        if not OPTIONS.dryrun:
+            slurm.check_queue(slurm.ask(slurm.queue()), Path.cwd())
         return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
     except UserError as error:
         raise WorkflowError(str(error))
@@ -198,6 +200,17 @@ def seed_of(wildcards):
     return settings_of(wildcards).seed
 
 
+def alike(value, function=None):
+    """A resource or the like, plain where all experiments agree: Snakemake calls a function anew for each of many jobs.
+
+    Args:
+        value: function of the settings of an experiment.
+        function: of the wildcards and the like, used where they differ.
+    """
+    values = {value(settings) for settings in SETTINGS.experiments.values()}
+    return values.pop() if len(values) == 1 else function or (lambda wildcards: value(settings_of(wildcards)))
+
+
 def in_experiment(path):
     """Path pattern inside the folder of an experiment."""
     return f"{RESULTS}/{{experiment}}/{path}"
@@ -248,11 +261,7 @@ def environment_of(runs_model):
 def sampling_environment(sampling_of):
     """Environment for `--sdm conda` of a job that samples; a function tells which settings of an experiment it uses."""
 
-    def environment(wildcards):
-        uses_vllm = sampling_of(settings_of(wildcards)).sampler == "vllm"
-        return f"../../envs/{'sampling' if uses_vllm else 'training'}.yaml"
-
-    return environment
+    return alike(lambda e: f"../../envs/{'sampling' if sampling_of(e).sampler == 'vllm' else 'training'}.yaml")
 
 
 def local_files(task):
@@ -403,12 +412,10 @@ def evaluation_samples(experiment, policy):
 
 
 def shards_of(wildcards, folder, queries, sampling, jobs):
-    """The shards that a job joins; none where it samples itself, everything or one shard.
+    """The shards that a job joins; none where it samples everything itself.
 
     A finished file keeps its number of shards, so that another `engine.tokens_per_job` does not make it out of date.
     """
-    if "shard" in wildcards.keys():
-        return []
     path = in_experiment(f"{folder}/responses").format(**wildcards)
     size = (queries, sampling.responses, sampling.max_new_tokens)
     jobs = shards.finished_jobs(f"{path}.jsonl", size) or jobs
@@ -443,7 +450,7 @@ def writing_kind(wildcards, input):
 def users_of(model):
     """Names of the experiments that run a model."""
     usable = [name for name in SETTINGS.experiments if name not in SETTINGS.unusable]
-    return [name for name in usable if model in preflight.models_of(SETTINGS, name)]
+    return [name for name in usable if model in SETTINGS.models_of(name)]
 
 
 @functools.cache
@@ -459,16 +466,6 @@ def asked(kind, wildcards, input):
         names = users_of(wildcards.model)
     return max((job_of(name, kind_of(kind, wildcards, input)) for name in names), key=lambda job: job.mem_mb)
 
-
-def alike(value, function):
-    """A resource as a plain value where all experiments agree: Snakemake calls a function anew for each of many jobs.
-
-    Args:
-        value: of the settings of an experiment.
-        function: the resource where they differ.
-    """
-    values = {value(settings) for settings in SETTINGS.experiments.values()}
-    return values.pop() if len(values) == 1 else function
 
 
 def kind_of(kind, wildcards, input):
