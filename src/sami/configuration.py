@@ -60,6 +60,22 @@ class Configuration:
         """File, line and key of an experiment's setting, for messages."""
         return _where_in(self.sources, experiment, keys)
 
+    def users(self, experiment: str) -> dict[str, Writer | Judge]:
+        """The writer of an experiment and its judges, by the file they stand in."""
+        settings = self.experiments[experiment]
+        writer = settings.constitutions.writer
+        return {
+            f"{self.root.writers}/{writer}.yaml": self.writers[writer],
+            **{f"{self.root.judges}/{judge}.yaml": self.judges[judge] for judge in settings.evaluation.judges},
+        }
+
+    def models_of(self, experiment: str) -> list[str]:
+        """Names of the models that an experiment runs itself."""
+        settings = self.experiments[experiment]
+        policies = [] if settings.imported else [settings.model, *settings.evaluation.models.values()]
+        used = [*policies, *(model for user in self.users(experiment).values() for model in local_model(user))]
+        return list(dict.fromkeys(used))
+
 
 def _where_in(sources: Document, experiment: str, keys: Keys) -> str:
     """File, line and key of a setting of an experiment, which stands in its own entry or among the defaults."""

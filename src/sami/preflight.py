@@ -24,11 +24,9 @@ from sami.settings import (
     BASE,
     Experiment,
     JobKind,
-    Judge,
     Model,
     Root,
     Task,
-    Writer,
 )
 from sami.stage import require_space
 from sami.wheels import wheel_file
@@ -83,7 +81,7 @@ def check(
         _check_tensor_parallel(configuration, name)
         if packages:
             _check_packages(configuration, name)
-    models = {model: configuration.models[model] for name in experiments for model in models_of(configuration, name)}
+    models = {model: configuration.models[model] for name in experiments for model in configuration.models_of(name)}
     for name, model in models.items():
         _check_model(f"{root.models}: {name}", model, _prepared(root, name))
         if model.gated and not _prepared(root, name):
@@ -135,30 +133,13 @@ def _cluster_jobs(configuration: Configuration, name: str) -> list[JobKind]:
     """The kinds of jobs of an experiment that run a model, and so do not run beside the workflow."""
     experiment, judges = configuration.experiments[name], configuration.experiments[name].evaluation.judges
     runs_model: dict[JobKind, bool] = {
-        "prepare": bool(models_of(configuration, name)),
+        "prepare": bool(configuration.models_of(name)),
         "write": bool(local_model(configuration.writers[experiment.constitutions.writer])),
         "sample": not experiment.imported,
         "score": not experiment.imported or any(local_model(configuration.judges[judge]) for judge in judges),
         "train": not experiment.imported,
     }
     return [kind for kind, needed in runs_model.items() if needed]
-
-
-def _users(configuration: Configuration, name: str) -> dict[str, Writer | Judge]:
-    """The writer of an experiment and its judges, by the file they stand in."""
-    root, experiment = configuration.root, configuration.experiments[name]
-    writer = experiment.constitutions.writer
-    return {
-        f"{root.writers}/{writer}.yaml": configuration.writers[writer],
-        **{f"{root.judges}/{judge}.yaml": configuration.judges[judge] for judge in experiment.evaluation.judges},
-    }
-
-
-def models_of(configuration: Configuration, name: str) -> list[str]:
-    """Names of the models that an experiment runs on this machine."""
-    experiment = configuration.experiments[name]
-    policies = [] if experiment.imported else [experiment.model, *experiment.evaluation.models.values()]
-    return policies + [model for user in _users(configuration, name).values() for model in local_model(user)]
 
 
 def _prepared(root: Root, model: str) -> bool:
@@ -324,7 +305,7 @@ def _check_keys(configuration: Configuration, name: str) -> None:
 
 def _check_serving(configuration: Configuration, name: str) -> None:
     """What serves a model is an optional part of its library."""
-    for file, user in _users(configuration, name).items():
+    for file, user in configuration.users(name).items():
         if getattr(user, "serve", None) and not importlib.util.find_spec("uvicorn"):
             raise UserError(
                 f"{file}: serve: the package uvicorn, which serves models, is not installed. pip install "

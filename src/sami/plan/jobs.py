@@ -78,12 +78,10 @@ class Row:
 
 def plan(configuration: Configuration, experiments: Sequence[str]) -> tuple[list[Row], list[str]]:
     """The rows of the given experiments, in the order of their work, and notes on what was assumed or is not known."""
-    rows, notes = [], []
+    notes: list[str] = []
     planners = [Planner(configuration, name, notes) for name in experiments]
-    models = dict.fromkeys(model for planner in planners for model in planner.models())
-    for model in models:
-        user = next(planner for planner in planners if model in planner.models())
-        rows.append(user.prepare(model))
+    users = {model: planner for planner in reversed(planners) for model in configuration.models_of(planner.name)}
+    rows = [planner.prepare(model) for model, planner in users.items()]
     for planner in planners:
         rows += planner.rows()
     return rows, list(dict.fromkeys(notes))
@@ -101,13 +99,6 @@ class Planner:
         self.folder = Path(self.root.results, name)
 
     # --- what there is ------------------------------------------------------------------------------------------------
-
-    def models(self) -> list[str]:
-        """Names of the models that the experiment runs itself."""
-        c, e = self.configuration, self.experiment
-        own = [] if e.imported else [e.model, *e.evaluation.models.values()]
-        users = [c.writers[e.constitutions.writer], *(c.judges[judge] for judge in e.evaluation.judges)]
-        return list(dict.fromkeys([*own, *(model for user in users for model in local_model(user))]))
 
     def facts(self, model: str) -> Facts:
         found = facts(model, self.configuration.models[model], Path(self.root.resources, "models", model))

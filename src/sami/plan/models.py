@@ -74,15 +74,15 @@ def facts(name: str, model: Model, prepared: Path) -> Facts:
     """
     folder = prepared if (prepared / "config.json").is_file() else Path(model.path or "")
     parameters = model.parameters or _count(folder)
-    shape = model.shape or _shape(_config(folder, model))
+    shape = model.shape or _shape(_config(folder))
     return Facts(name, model.dtype, parameters, model.active_parameters or parameters, shape)
 
 
-def _config(folder: Path, model: Model) -> dict[str, Any]:
+def _config(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
-        return getattr(model, "architecture", None) or {}
+        return {}
 
 
 def _shape(config: dict[str, Any]) -> Shape | None:

@@ -171,7 +171,7 @@ def _total(pairs: Sequence[tuple[Row, Outcome | None]]) -> list[list[str]]:
     def expected(name: str) -> str:
         values = [_expected(row, name) for row, _ in pairs]
         shown = SHOWN[name](sum(value for value in values if value is not None))
-        return f"{shown} + ?" if None in values else shown
+        return " + ".join(filter(None, [shown, "?" if None in values else ""]))
 
     def real(name: str) -> str:
         values = [value for row, outcome in pairs if (value := _real(row, outcome, name)) is not None]
