@@ -174,7 +174,9 @@ def test_violation_at_the_top(project, text, parts):
         ("queries: {train: [8]}", ["the list 'queries.train' has length 1, but 'iterations' is 3; give one count"]),
         (
             "engine: {processes: 4}\n    resources: {train: {nodes: 2, gpus: 8}}",
-            ["'engine.processes' is 4, but 'resources' gives training 2 node(s) with 8 GPU(s) each; expected 16, one for"],
+            [
+                "'engine.processes' is 4, but 'resources' gives training 2 node(s) with 8 GPU(s) each; expected 16, one for"
+            ],
         ),
         (
             "engine: {processes: 3}\n    resources: {train: {nodes: 2}}",
@@ -935,6 +937,21 @@ def test_missing_package_of_a_setting(project):
     loaded = project.load(experiment("engine: {trackers: [wandb]}"))
     told = message(check, loaded, ["quickstart"])
     assert "engine.trackers: the package wandb is not installed. pip install wandb" in told
+    check(loaded, ["quickstart"], packages=False)  # in a dry run, or with `--sdm conda`
+
+
+def test_sampling_with_vllm_is_checked(project, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "vllm" else name)
+    loaded = project.load(
+        experiment("evaluation: {sampling: {sampler: vllm}}\n    engine: {trackers: [], tensor_parallel: 2}")
+    )
+    told = message(check, loaded, ["quickstart"])
+    assert "evaluation.sampling.sampler: the package vllm is not installed. pip install vllm" in told
+    check(loaded, ["quickstart"], packages=False)
+    project.write(f"resources/models/{MODEL}/config.json", '{"num_attention_heads": 9, "num_key_value_heads": 3}')
+    told = message(lambda: check(loaded, ["quickstart"], packages=False))
+    assert "engine.tensor_parallel: resources/models/" in told
+    assert "9 attention heads, 3 of them for keys and values, cannot be divided evenly among 2 GPUs" in told
 
 
 def test_example_of_the_documentation_works(project):

