@@ -204,13 +204,11 @@ def _partial(path: Path) -> Path:
 
 def _publish(partial: Path, path: Path, content: dict | None) -> None:
     """Gives a finished output its real name, with its provenance record, if any, already in place."""
+    folder = partial.is_dir()
     # The record comes first, so that an output never stands without one.
     if content is not None:
-        inside = partial.is_dir()
-        provenance.write(
-            partial / "provenance.json" if inside else path.with_name(f"{path.name}.provenance.json"), content
-        )
-    if partial.is_dir():
+        provenance.write(partial / "provenance.json" if folder else Path(f"{path}.provenance.json"), content)
+    if folder:
         remove(path)  # a folder cannot be renamed onto another
     os.replace(partial, path)
 

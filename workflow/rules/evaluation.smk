@@ -34,6 +34,10 @@ rule sample_evaluation:
 
 
 use rule sample_evaluation as sample_evaluation_shard with:
+    input:
+        model=lambda wildcards: policy_model(wildcards.experiment, wildcards.policy),
+        queries=in_experiment("queries/eval.jsonl"),
+        constitutions=evaluated_constitutions,
     output:
         responses=temp(in_experiment("{policy}/eval/responses/shard-{shard}.jsonl")),
     log:
@@ -43,9 +47,9 @@ use rule sample_evaluation as sample_evaluation_shard with:
     threads: alike(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
     resources:
         **needs("sample"),
-        engine=alike(lambda settings: as_json(settings.engine), slice_of("engine")),
+        engine=alike(lambda settings: as_json(settings.engine)),
     params:
-        share=lambda wildcards: flag("shard", wildcards.shard),
+        share="--shard {shard}",
         counts="",
 
 

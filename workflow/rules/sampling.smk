@@ -35,6 +35,10 @@ rule sample_responses:
 
 # One of several jobs, whose shards the rule above then joins.
 use rule sample_responses as sample_responses_shard with:
+    input:
+        model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration) - 1),
+        queries=in_experiment("queries/train.jsonl"),
+        constitutions=in_experiment("constitutions.jsonl"),
     output:
         responses=temp(in_experiment("iteration-{iteration}/responses/shard-{shard}.jsonl")),
     log:
@@ -44,7 +48,7 @@ use rule sample_responses as sample_responses_shard with:
     threads: alike(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
     resources:
         **needs("sample"),
-        engine=alike(lambda settings: as_json(settings.engine), slice_of("engine")),
+        engine=alike(lambda settings: as_json(settings.engine)),
     params:
-        share=lambda wildcards: flag("shard", wildcards.shard),
+        share="--shard {shard}",
         counts="",
