@@ -182,6 +182,10 @@ def test_violation_at_the_top(project, text, parts):
             "engine: {processes: 3}\n    resources: {train: {nodes: 2}}",
             ["'engine.processes' is 3, but", "each; expected a multiple of 2. Set 'engine.processes', or 'nodes' and"],
         ),
+        (
+            "engine: {tensor_parallel: 4}\n    sampling: {sampler: vllm}\n    resources: {sample: {gpus: 2}}",
+            ["'engine.tensor_parallel' = 4 GPUs, but 'resources' gives sampling 2; set 'gpus'", "to 4, or lower"],
+        ),
         (published("{comparator: instruct, win_rate: 0.7}"), ["the comparator 'instruct', expected one of", ": base."]),
         (published("{comparator: base, win_rate: [0.8, 0.7]}"), ["[0]: found the range [0.8, 0.7]", ": [0.7, 0.8]."]),
         (

@@ -774,6 +774,16 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _gpus_for_the_sampler(self):
+        gpus, needed = self.resources.of("sample").gpus, self.engine.tensor_parallel
+        if gpus is not None and gpus < needed and "vllm" in (self.sampling.sampler, self.evaluation.sampling.sampler):
+            raise ValueError(
+                f"the sampler vllm divides the model among 'engine.tensor_parallel' = {needed} GPUs, but 'resources' "
+                f"gives sampling {gpus}; set 'gpus' of 'resources.sample' to {needed}, or lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_count_each(self):
         if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
             raise ValueError(
