@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from sami import records
 from sami.configuration import load, merge
 from sami.errors import UserError
 from sami.plan import fitting, memory, models
@@ -313,6 +314,57 @@ def test_tables(planned, tmp_path):
     assert "What" not in page.split("## Hours")[0]
     hours = sum(row.hours for row in planned.rows)
     assert f"| {2 * hours:.2f} |" in " ".join(page.split())
+
+
+def ended(name: str, seconds: float) -> None:
+    """What Snakemake writes about a job that has ended."""
+    file = Path("results/one/benchmarks", f"{name}.tsv")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:09\t300.5\n")
+
+
+def test_what_it_was_is_read_from_what_a_run_left(planned):
+    planned({"evaluation": {"judges": ["gpt-4o"]}})
+    ended("train-1", 9.0)
+    ended("judge_responses-gpt-4o-iteration-1-vs-base", 4.0)
+    Path("results/one/iteration-1/eval").mkdir(parents=True)
+    steps = [{"seconds": 8.0, "tokens": 150, "peak_memory_gib": size} for size in (0.5, 0.25)]
+    Path("results/one/iteration-1/training.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    answer = {"order": "policy-first", "choice": "first", "preference": 1.0, "tries": 2, "input_tokens": 90}
+    verdict = records.Verdict(
+        query_id="q",
+        set_id="p",
+        constitution_id="p",
+        number=0,
+        policy="iteration-1",
+        comparator="iteration-0",
+        first="yes",
+        second="no",
+        judge="gpt-4o",
+        choice="first",
+        preference=1.0,
+        answers=[records.Answer(**answer, output_tokens=7, cost=0.25)] * 2,
+    )
+    records.write([verdict] * 3, "results/one/iteration-1/eval/verdicts-gpt-4o-vs-base.jsonl")
+    found = dict(
+        zip(
+            ((r.stage, r.of, r.comparison) for r in planned.rows),
+            outcomes(planned.rows, planned.configuration),
+            strict=True,
+        )
+    )
+    training = found.pop(("train", "iteration-1", None))
+    # The benchmark is that of the end of a run that was resumed; memory is the GPU's, not that of the process.
+    assert (training.seconds, training.prompt_tokens, training.memory) == (16.0, 300, 0.5 * GIB)
+    judging = found.pop(("judge_responses", "gpt-4o", ("iteration-1", "base")))
+    assert (judging.requests, judging.prompt_tokens, judging.new_tokens, judging.dollars) == (12, 540, 42, 1.5)
+    assert judging.disk == Path("results/one/iteration-1/eval/verdicts-gpt-4o-vs-base.jsonl").stat().st_size
+    assert set(found.values()) == {None}
+    page = markdown(planned.rows, outcomes(planned.rows, planned.configuration), planned.notes)
+    expected = next(row for row in planned.rows if row.comparison == ("iteration-1", "base")).dollars
+    assert f"| {expected:.2f} (1.50) |" in " ".join(page.split())
+    ratio = 1.5 / expected
+    assert f"| {ratio:.2f} |" in " ".join(page.split())
 
 
 # --- what is known of models ------------------------------------------------------------------------------------------

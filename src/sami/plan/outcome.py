@@ -31,10 +31,12 @@ class Outcome:
 
 def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome | None]:
     """What became of each row; None where none of its jobs has ended."""
-    stages = {row.stage for row in rows}
+    stages: dict[str, set[str]] = {}
+    for row in rows:
+        stages.setdefault(row.experiment, set()).add(row.stage)
     found = []
     for row in rows:
-        files = _Files(row, configuration, stages)
+        files = _Files(row, configuration, stages[row.experiment])
         ended = [benchmark for benchmark in map(_benchmark, files.benchmarks()) if benchmark]
         if not ended:
             found.append(None)
