@@ -170,8 +170,8 @@ def test_terminated_training_is_tried_again(finished, copy):
 
 
 def test_engine_makes_nothing_out_of_date_and_trains_in_two_processes(finished, copy):
-    overrides = {**TINY, "defaults": {**TINY["defaults"], "engine": {"processes": 2, "tokens_per_pass": 100}}}
-    copy.overrides = copy.write("two.yaml", overrides)
+    engine = {"processes": 2, "tokens_per_pass": 100, "tokens_per_job": 24}
+    copy.overrides = copy.write("two.yaml", {**TINY, "defaults": {**TINY["defaults"], "engine": engine}})
     assert copy.planned() == set()
     folder = "results/quickstart/iteration-3"
     shutil.rmtree(copy.folder / folder / "model")
@@ -182,6 +182,34 @@ def test_engine_makes_nothing_out_of_date_and_trains_in_two_processes(finished, 
         for project in (copy, finished)
     )
     assert mine == pytest.approx(theirs, abs=1e-5)
+
+
+def test_sampling_in_several_jobs_goes_on_with_the_missing_shards(finished, copy):
+    change(copy, "defaults", "engine", "tokens_per_job", to=48)
+    folders = ["results/quickstart/iteration-1", "results/quickstart/iteration-0/eval"]
+    for folder in folders:
+        for pattern in ("responses*", "sampling*"):
+            for path in (copy.folder / folder).glob(pattern):
+                path.unlink()
+    copy.run(f"{folders[0]}/responses/shard-2-of-2.jsonl")
+    targets = [f"{folder}/responses.jsonl" for folder in folders]
+    planned = copy.run("--dry-run", *targets)
+    assert re.search(r"^sample_responses_shard +1$", planned, re.MULTILINE)
+    assert re.search(r"^sample_evaluation_shard +2$", planned, re.MULTILINE)
+    copy.run(*targets)
+    for folder in folders:
+        for name in ("responses.jsonl", "sampling.json"):
+            assert (copy.folder / folder / name).read_bytes() == (finished.folder / folder / name).read_bytes()
+        record = json.loads((copy.folder / folder / "responses.jsonl.provenance.json").read_text())
+        assert list(record["inputs"]["shards"]) == [f"{folder}/responses/shard-*-of-2.jsonl"]
+        assert not (copy.folder / folder / "responses").exists()
+    for tokens in (24, None):
+        change(copy, "defaults", "engine", "tokens_per_job", to=tokens)
+        assert copy.planned(*targets) == set()
+    # A file of another size is drawn anew, in as many jobs as its tokens take now.
+    change(copy, "defaults", "engine", "tokens_per_job", to=16)
+    change(copy, "defaults", "evaluation", "sampling", "max_new_tokens", to=6)
+    assert re.search(r"^sample_evaluation_shard +3$", copy.run("--dry-run", targets[1]), re.MULTILINE)
 
 
 def wait_for(pattern, running, folder) -> int:
