@@ -4,8 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("any-machine", deadline=None)  # a slow machine is no fault of the code
+hypothesis.settings.load_profile("any-machine")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads of several processes starve each other
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs the network is a mistake
 

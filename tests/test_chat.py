@@ -86,7 +86,8 @@ def test_a_real_server_heeds_limits(served):
 
 def test_a_real_server_without_the_model(served, monkeypatch, caplog):
     monkeypatch.setenv("TEST_KEY", KEY)
-    caplog.set_level(logging.DEBUG)
+    for name in (None, "openai", "httpx2"):  # whatever level they were given before
+        caplog.set_level(logging.DEBUG, logger=name)
     url, _ = served
     with pytest.raises(UserError) as caught:
         ask(url, model="no/such-model")

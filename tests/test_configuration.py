@@ -174,9 +174,7 @@ def test_violation_at_the_top(project, text, parts):
         ("queries: {train: [8]}", ["the list 'queries.train' has length 1, but 'iterations' is 3; give one count"]),
         (
             "engine: {processes: 4}\n    resources: {train: {nodes: 2, gpus: 8}}",
-            [
-                "'engine.processes' is 4, but 'resources' gives training 2 node(s) with 8 GPU(s) each; expected 16, one for"
-            ],
+            ["'engine.processes' is 4, but 'resources' gives training 2 node(s) with 8 GPU(s) each; expected 16, one"],
         ),
         (
             "engine: {processes: 3}\n    resources: {train: {nodes: 2}}",

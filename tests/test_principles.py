@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sami import principles, records, settings
 from sami.errors import UserError
 from sami.stages import write_principles
+from sami.yaml_files import load_yaml
 
 CONFIG = Path(__file__).parents[1] / "config"
 PEOPLE = CONFIG / "constitutions/everyday.yaml"
@@ -30,7 +31,7 @@ BEHAVIOUR = settings.Behaviour(id="short", description="short {answers}", about=
 
 
 def writer_settings(name: str) -> settings.Writer:
-    return settings.Writer(**yaml.safe_load((CONFIG / f"writers/{name}.yaml").read_text()))
+    return load_yaml(CONFIG / f"writers/{name}.yaml", settings.Writer)
 
 
 # --- the parser -------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_code_digest_follows_imports(tmp_path, monkeypatch):
     assert changed("sampling/transformers_sampler.py") == {"sample_responses"}
     assert changed("training/loop.py") == {"train"}
     assert changed("scoring/layouts.py") == {"train", "estimate_information"}
-    assert changed("judging/checks.py") == {"judge_responses", "tabulate", "build_report"}
+    assert changed("judging/checks.py") == {"judge_responses", "tabulate", "compare_experiments", "build_report"}
     assert changed("judging/online.py") == {"judge_responses"}
     assert changed("records.py") >= {"train", "judge_responses", "tabulate"}
     assert changed("stages/train.py") == {"train"}

@@ -219,7 +219,7 @@ class _Run:
                 )
 
     def _usual_limit(self) -> float:
-        """Twice the loss of a guess. In a contrast of sums, the difference in length alone can cost a guess per token."""
+        """Twice the loss of a guess. In a contrast of sums, a difference in length alone can cost a guess a token."""
         vocabulary = self.scorer.model.get_input_embeddings().num_embeddings
         if self.settings.normalisation == "sum":
             return 2 * math.log(vocabulary) * max(len(r) for item in self.items for r in item.responses)
