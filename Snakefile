@@ -75,6 +75,7 @@ for target in [*SETTINGS.experiments, *SETTINGS.root.compare]:
 
 
 onstart:
+    check_queue()
     write_format_version()
 
 

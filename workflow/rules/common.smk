@@ -477,7 +477,6 @@ def asked(kind, wildcards, input):
     return max((job_of(name, kind_of(kind, wildcards, input)) for name in names), key=lambda job: job.mem_mb)
 
 
-
 def kind_of(kind, wildcards, input):
     return kind(wildcards, input) if callable(kind) else kind
 

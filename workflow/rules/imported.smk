@@ -11,9 +11,9 @@ rule fetch_responses:
         f"{RESOURCES}/benchmarks/fetch_responses/{{released}}.tsv"
     wildcard_constraints:
         released=one_of(FETCHED),
+    localrule: True  # nodes of a cluster may have no way to the web
     conda:
         "../../envs/analysis.yaml"
-    localrule: True  # nodes of a cluster may have no way to the web
     params:
         code=code_digest("fetch_responses"),
         address=lambda wildcards: FETCHED[wildcards.released],
