@@ -119,14 +119,21 @@ def cluster_nodes():
     if OPTIONS.dryrun and not shutil.which("sinfo"):
         return []  # a plan can be made anywhere
     try:
-        if not OPTIONS.dryrun:
-            slurm.check_queue(slurm.ask(slurm.queue()), Path.cwd())
         return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
     except UserError as error:
         raise WorkflowError(str(error))
 
 
 CLUSTER = cluster_nodes()
+
+
+def check_queue():
+    """Ends the run where Slurm still has jobs of an earlier one."""
+    try:
+        if CLUSTER:
+            slurm.check_queue(slurm.ask(slurm.queue()), Path.cwd())
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 def one_of(names):
