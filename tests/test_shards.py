@@ -53,16 +53,19 @@ def stage(tiny, tmp_path):
     pairs = load_yaml(ROOT / "config/constitutions/everyday.yaml", PrincipleFile)
     settings = Constitutions(writer="human", principles="everyday", per_set=2, statements=2, negate="any")
     records.write(build(from_people(pairs, "human"), settings, seed=1), tmp_path / "constitutions.jsonl")
+    rows = [json.loads(line) for line in (ROOT / "config/queries/everyday-train.jsonl").open()]
+    queries = [records.Query(id=row["id"], task="everyday", text=row["text"]) for row in rows[:20]]
+    records.write(queries, tmp_path / "queries.jsonl")
 
     def run(folder, **changes):
         folder.mkdir(exist_ok=True)
         values = {
             "model": tiny,
-            "queries": ROOT / "config/queries/everyday-train.jsonl",
+            "queries": tmp_path / "queries.jsonl",
             "constitutions": [tmp_path / "constitutions.jsonl"],
             "prompts": PROMPTS,
-            "stop": ["q"],
-            "filters": Filters(forbidden=["z"]),
+            "stop": ["u"],
+            "filters": Filters(forbidden=["p"]),
             "sampling": Sampling(temperature=0.8, max_new_tokens=10, batch_size=4),
             "engine": None,
             "policy": "iteration-0",
