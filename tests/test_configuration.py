@@ -111,7 +111,7 @@ VIOLATIONS = [  # what quickstart says, key named, what was found, what was expe
     ("training: {learning_rate: .inf}", "training.learning_rate", "found inf", "a finite number", "Change"),
     ("training: {max_grad_norm: -1}", "training.max_grad_norm", "-1", "a number greater than 0 or null", "Change"),
     ('training: {score_end_token: "no"}', "training.score_end_token", '"no"', "true or false", "Remove the quotes."),
-    ("training:", "training", "found nothing", "a mapping with the keys start_from, precision", "Write its keys"),
+    ("training:", "training", "found nothing", "a mapping with the keys objective, start_from", "Write its keys"),
     ("queries: {train: many}", "queries.train", '"many"', "a whole number of at least 1 or a list", "Change"),
     ("queries: {train: [8, x, 8]}", "queries.train[1]", 'found "x" (text)', "a whole number of at least 1", "Change"),
     ("sampling: {top_p: 2}", "sampling.top_p", "found 2", "a number greater than 0 and at most 1", "Change"),
@@ -231,7 +231,9 @@ def test_every_typo_finds_its_key(key_of_model, data):
     model, key = key_of_model
     position = data.draw(st.integers(0, len(key) - 1))
     typo = key[:position] + key[position + 1 :]
-    assume(typo not in model.model_fields)
+    # "judge" lacks a letter of "judged" and of "judges".
+    near = {name for name in model.model_fields for i in range(len(name)) if name[:i] + name[i + 1 :] == typo}
+    assume(typo not in model.model_fields and near == {key})
     with pytest.raises(ValidationError) as caught:
         model.model_validate({typo: 1})
     assert f"file.yaml: {typo}: found the unknown key '{typo}'; did you mean '{key}'" in explain(
@@ -878,7 +880,7 @@ def test_panel_names_its_members(project):
     [
         ("evaluation: {comparators: [instruct]}", "names 'instruct', expected base or one of the policies iteration-0"),
         ("evaluation: {comparators: [base, base]}", "'comparators' names one twice: base, base"),
-        ("evaluation: {policies: {iteration-9: smollm2-135m-instruct}}", "the name of a trained policy; rename it"),
+        ("evaluation: {policies: {iteration-9: smollm2-135m-instruct}}", "the name of a trained one; rename it"),
         ("method: imported", "'method: imported' and the mapping 'imported' belong together"),
         ("method: imported\n    imported: {folder: x, policies: {a: a.json, b: b.json}}", "lacks 'iteration-0'"),
         (
