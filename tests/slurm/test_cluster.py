@@ -19,6 +19,7 @@ from sami import slurm
 from sami.errors import UserError
 from sami.settings import TrainingJob
 
+pytestmark = pytest.mark.timeout(900)  # a job that Slurm never starts must not hold everything up
 EXPERIMENT = "tldr-mistral-7b-released"
 ITERATION = Path("results/ci", EXPERIMENT, "iteration-1")
 OVERRIDES = {
