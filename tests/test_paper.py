@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from sami.configuration import load
-from sami.settings import BASE
+from sami.settings import BASE, policy_name
 
 PAPER = sorted(path.relative_to(ROOT) for path in (ROOT / "config/paper").glob("*.yaml"))
 EACH = pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
@@ -85,7 +85,7 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         assert all(float(row["response_tokens"] or 1) > 0 for row in summary.values())
         verdicts = rows(folder / "tables/win_rates.csv")
         compared = {(row["policy"], row["comparator"]) for row in verdicts}
-        assert compared == {(policy, comparator) for policy, _, comparator in experiment.comparisons()}
+        assert compared == {(policy, policy_name(comparator)) for policy, _, comparator in experiment.comparisons()}
         for row in verdicts:
             assert 0 <= float(row["win_low"]) <= float(row["win_rate"]) <= float(row["win_high"]) <= 1
             assert int(row["valid"]) > 0

@@ -86,6 +86,13 @@ rule estimate_information:
         "--base iteration-0 --engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
+# How judges are asked; no verdict depends on it.
+ASKED = {
+    "api_jobs": lambda wildcards: 1 if judge_of(wildcards).kind == "openai" else None,
+    "limits": lambda wildcards: flag("limits", as_json(getattr(judge_of(wildcards), "limits", Limits()))),
+}
+
+
 rule judge_responses:
     input:
         responses=in_experiment("{policy}/eval/responses.jsonl"),
@@ -107,8 +114,7 @@ rule judge_responses:
     threads: cores("judge")
     resources:
         **needs("judge"),
-        api_jobs=lambda wildcards: 1 if judge_of(wildcards).kind == "openai" else None,
-        limits=lambda wildcards: flag("limits", as_json(getattr(judge_of(wildcards), "limits", Limits()))),
+        **ASKED,
     params:
         code=code_digest("judge_responses"),
         judge=lambda wildcards: judge_of(wildcards).model_dump_json(exclude={"limits"}),
@@ -131,6 +137,7 @@ use rule judge_responses as judge_by_model with:
     threads: cores(judging_kind)
     resources:
         **needs("score"),
+        **ASKED,
 
 
 rule combine_verdicts:
