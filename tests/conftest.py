@@ -14,10 +14,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs the network is
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+# Files that take minutes, the longest first.
+LONG = ("slurm/test_cluster.py", "test_paper.py", "test_workflow.py", "test_engine.py", "test_serving.py")
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long begins first, so that the processes that share the tests end together."""
+    long = [ROOT / "tests" / name for name in LONG]
+    items.sort(key=lambda item: long.index(item.path) if item.path in long else len(long))
 
 
 @pytest.fixture(scope="session")

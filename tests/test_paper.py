@@ -72,7 +72,6 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.pipeline
 @EACH
 def test_small_variant_runs_whole(finished, file, monkeypatch):
     assert "Nothing to be done" in snakemake(finished, "--dry-run", "--configfile", str(file), CI)
@@ -88,7 +87,7 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         assert compared == {(policy, policy_name(comparator)) for policy, _, comparator in experiment.comparisons()}
         for row in verdicts:
             assert 0 <= float(row["win_low"]) <= float(row["win_rate"]) <= float(row["win_high"]) <= 1
-            assert int(row["valid"]) > 0
+            assert int(row["n_verdicts"]) > int(row["invalid"])
         if experiment.method == "imported":
             continue
         # The random policies have learned, and differ from the base model.
@@ -103,7 +102,6 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         assert len({base, *(policy.read_bytes() for policy in policies)}) == 1 + experiment.iterations
 
 
-@pytest.mark.pipeline
 def test_principles_are_written_again_when_a_file_they_extend_changes(finished):
     with (finished / "config/constitutions/tldr-diverse.yaml").open("a") as file:
         file.write("# changed\n")
