@@ -51,8 +51,11 @@ GresTypes=gpu
 NodeName=n1 NodeHostname={socket.gethostname()} Port=17001 CPUs=4 RealMemory=20000 Gres=gpu:2
 NodeName=n2 NodeHostname={socket.gethostname()} Port=17002 CPUs=4 RealMemory=20000 Gres=gpu:2
 NodeName=n3 NodeHostname={socket.gethostname()} Port=17003 CPUs=4 RealMemory=20000 Feature=plain State=DOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=120
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=120 PriorityTier=1
 PartitionName=plain Nodes=n3 MaxTime=30
+PartitionName=urgent Nodes=n1,n2 MaxTime=120 PriorityTier=2 PreemptMode=OFF
 """
 
 

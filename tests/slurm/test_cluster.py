@@ -155,8 +155,8 @@ def copy(finished, folder):
     return project
 
 
-def test_job_put_back_into_the_queue_resumes(finished, tmp_path):
-    """As after preemption; two processes on one node."""
+def test_preempted_job_resumes(finished, tmp_path):
+    """A job of higher priority takes both nodes; training, in two processes on one, is put back into the queue."""
     project = copy(finished, tmp_path)
     shutil.rmtree(project.folder / ITERATION / "model")
     resources = OVERRIDES["defaults"]["resources"] | {"train": {"nodes": 1, "gpus": 2}}
@@ -166,7 +166,8 @@ def test_job_put_back_into_the_queue_resumes(finished, tmp_path):
     running = project.start(f"{ITERATION}/model")
     project.wait(lambda: (project.folder / ITERATION / "checkpoints/step-000003").exists(), "checkpoints")
     [job] = cluster.jobs("train")[before:]
-    cluster.run("scontrol", "requeue", job["number"])
+    urgent = ("--partition=urgent", "--nodes=2", "--exclusive", "--chdir=/tmp", "--output=/dev/null")
+    cluster.run("sbatch", *urgent, "--wrap=srun sleep 5")
     project.finish(running)
     [job] = cluster.jobs("train")[before:]
     assert (job["state"], job["nodes"]) == ("COMPLETED", "n1")  # where two processes ran, and not twice two
