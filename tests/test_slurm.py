@@ -4,11 +4,14 @@ The outputs are those of Slurm 22.05 with the nodes of a larger cluster; tests/s
 """
 
 import math
+import os
 import re
 import socket
+import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 from pydantic import ValidationError
 
 from sami import launch, slurm
@@ -148,6 +151,20 @@ def test_no_slurm_here(monkeypatch):
     with pytest.raises(UserError, match="there is no command 'sinfo'.*leave out '--profile slurm'"):
         slurm.ask(slurm.NODES)
     assert slurm.status_command() == "squeue"
+    assert not slurm.answers()
+
+
+def test_a_whole_plan_for_slurm_is_made_where_none_runs(tmp_path):
+    """Also where its commands are installed; whoever wants to run it is told."""
+    sinfo = tmp_path / "sinfo"
+    sinfo.write_text("#!/bin/sh\necho 'sinfo: error: Unable to contact slurm controller' >&2\nexit 1\n")
+    sinfo.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--profile", "slurm"]
+    for options, status, told in (["--dry-run"], 0, "No Slurm answers here"), ([], 1, "'sinfo' failed .*contact slurm"):
+        done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == status
+        assert re.search(told, done.stderr)
 
 
 def test_resources_of_a_kind_lie_over_those_of_all():

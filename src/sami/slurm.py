@@ -66,6 +66,14 @@ def ask(command: Sequence[str]) -> str:
     )
 
 
+def answers() -> bool:
+    """Whether there is a cluster that can be asked from here."""
+    try:
+        return bool(ask(NODES))
+    except UserError:
+        return False
+
+
 def parse_nodes(printed: str) -> list[Nodes]:
     """The nodes that the command `NODES` prints."""
     rows = [line.strip().split("|") for line in printed.splitlines()]

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import get_args
@@ -116,7 +115,8 @@ def cluster_nodes():
     """The nodes of the Slurm cluster that is to run what is requested; none without `--profile slurm`."""
     if not MAIN_PROCESS or OPTIONS.executor != "slurm" or PLANNED:
         return []
-    if OPTIONS.dryrun and not shutil.which("sinfo"):
+    if OPTIONS.dryrun and not slurm.answers():
+        print("No Slurm answers here: what jobs ask for is not compared with a cluster.", file=sys.stderr)
         return []  # a plan can be made anywhere
     try:
         return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
