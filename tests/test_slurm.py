@@ -148,10 +148,9 @@ def test_which_limit_ended_a_job(line, end):
 
 def test_no_slurm_here(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(UserError, match="there is no command 'sinfo'.*leave out '--profile slurm'"):
+    with pytest.raises(slurm.NoAnswer, match="there is no command 'sinfo'.*leave out '--profile slurm'"):
         slurm.ask(slurm.NODES)
     assert slurm.status_command() == "squeue"
-    assert not slurm.answers()
 
 
 def test_a_whole_plan_for_slurm_is_made_where_none_runs(tmp_path):

@@ -46,11 +46,15 @@ def queue() -> tuple[str, ...]:
     return ("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%Z|%k")
 
 
+class NoAnswer(UserError):
+    """There is no cluster that can be asked from here."""
+
+
 def ask(command: Sequence[str]) -> str:
     """What a command of Slurm prints.
 
     Raises:
-        UserError: there is no such command, or the cluster does not answer.
+        NoAnswer: there is no such command, or the cluster does not answer.
     """
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -60,18 +64,10 @@ def ask(command: Sequence[str]) -> str:
         found = f"'{command[0]}' has not answered within a minute"
     except subprocess.CalledProcessError as error:
         found = f"'{command[0]}' failed ({' '.join(error.stderr.split())})"
-    raise UserError(
+    raise NoAnswer(
         f"Slurm: {found}, expected a machine from which jobs can be submitted. Run this on a cluster's login node, or "
         "leave out '--profile slurm' to run everything on this machine."
     )
-
-
-def answers() -> bool:
-    """Whether there is a cluster that can be asked from here."""
-    try:
-        return bool(ask(NODES))
-    except UserError:
-        return False
 
 
 def parse_nodes(printed: str) -> list[Nodes]:
@@ -126,7 +122,7 @@ def status_command() -> str:
     """Which command tells the states of jobs: sacct where the cluster keeps accounts, else squeue."""
     try:
         return "squeue" if re.search(r"^AccountingStorageType\s*=.*none", ask(CONFIGURATION), re.MULTILINE) else "sacct"
-    except UserError:  # no Slurm here: a dry run, perhaps
+    except NoAnswer:  # a dry run, perhaps
         return "squeue"
 
 

@@ -115,12 +115,12 @@ def cluster_nodes():
     """The nodes of the Slurm cluster that is to run what is requested; none without `--profile slurm`."""
     if not MAIN_PROCESS or OPTIONS.executor != "slurm" or PLANNED:
         return []
-    if OPTIONS.dryrun and not slurm.answers():
-        print("No Slurm answers here: what jobs ask for is not compared with a cluster.", file=sys.stderr)
-        return []  # a plan can be made anywhere
     try:
         return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
     except UserError as error:
+        if OPTIONS.dryrun and isinstance(error, slurm.NoAnswer):  # a plan can be made anywhere
+            print("No Slurm answers here: what jobs ask for is not compared with a cluster.", file=sys.stderr)
+            return []
         raise WorkflowError(str(error))
 
 
