@@ -14,7 +14,7 @@ quickstart: $(ENVIRONMENT)/installed
 	$(BIN)/snakemake --cores all
 
 test: $(ENVIRONMENT)/installed-tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two files at a time, long ones first
 
 # What continuous integration checks besides the tests.
 check: $(ENVIRONMENT)/installed-tests

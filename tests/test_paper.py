@@ -26,7 +26,8 @@ def clone(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for part in ("workflow", "config", "profiles", "envs", "src"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "Snakefile", folder)
+    for file in ("Snakefile", "figures"):
+        shutil.copy(ROOT / file, folder)
     return folder
 
 
@@ -45,12 +46,13 @@ def snakemake(clone: Path, *arguments: str) -> str:
 def test_dry_run_from_a_fresh_clone(clone, file, monkeypatch):
     monkeypatch.chdir(ROOT)
     started = time.time()
-    printed = snakemake(clone, "--dry-run", "--configfile", str(file))
+    printed = snakemake(clone, "--dry-run", "--configfile", str(file), "figures")
     print(f"{file}: dry run in {time.time() - started:.1f} s")
     configuration = load(["config/config.yaml", file])
     for name in configuration.root.run:
         experiment = configuration.experiments[name]
         assert f"results/{name}/tables/summary.csv" in printed
+        assert f"results/{name}/figures/win_rate.pdf" in printed
         for policy in experiment.policies():
             assert f"results/{name}/{policy}/eval/responses.jsonl" in printed
         if experiment.method == "sami":
