@@ -7,6 +7,7 @@ reads its configuration from one place only, /etc/slurm, so there can be one suc
 belongs here is left alone.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -107,9 +108,13 @@ def stop() -> None:
 
 def daemons() -> list[int]:
     """The process ids of the daemons that `start` has started and that run."""
-    pids = [file.read_text().strip() for file in FOLDER.rglob("*.pid")]
-    names = {pid: Path(f"/proc/{pid}/comm") for pid in pids}
-    return [int(pid) for pid, name in names.items() if name.exists() and name.read_text().strip() in NEEDED]
+    running = []
+    for file in FOLDER.rglob("*.pid"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one may end meanwhile
+            pid = file.read_text().strip()
+            if Path(f"/proc/{pid}/comm").read_text().strip() in NEEDED:
+                running.append(int(pid))
+    return running
 
 
 def run(*command: str) -> str:
