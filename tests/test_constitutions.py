@@ -119,5 +119,5 @@ def test_prompt_text():
     )
     members = build(principles(2), how(2, 2, "all", None), 0)
     assert constitution_text(members[1], [1, 0], prompts) == "1. Avoid 1.\n2. Avoid 0."
-    assert fill(prompts.training, "C {query}", "Q {constitution}") == "Q {constitution}|C {query}"
-    assert fill(prompts.generation, "C {query}", "Q {constitution}") == "C {query}|Q {constitution}"
+    assert fill(prompts.training, constitution="C {query}", query="Q {constitution}") == "Q {constitution}|C {query}"
+    assert fill(prompts.generation, constitution="C {query}", query="Q {constitution}") == "C {query}|Q {constitution}"

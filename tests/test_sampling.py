@@ -1,4 +1,3 @@
-import copy
 import importlib.util
 import json
 from collections import Counter
@@ -74,8 +73,11 @@ def most_likely(folder):
 def test_greedy_responses_are_the_most_likely_tokens(sampler, requests, most_likely):
     for length in (1, 10):
         drawn = sampler.generate(requests, sampling(0.0, length), [])
-        expected = [sampler.tokenizer.decode(most_likely(request.prompt, length)) for request in requests]
-        assert drawn == [Completion(text, "length") for text in expected]
+        for request, found in zip(requests, drawn, strict=True):
+            tokens = most_likely(request.prompt, length)
+            assert found.token_ids == tokens[: found.tokens]
+            assert found.text == sampler.tokenizer.decode(found.token_ids).strip()
+            assert not sampler.tokenizer.decode(tokens[found.tokens :]).strip("\N{REPLACEMENT CHARACTER} \n")
     nearly = sampler.generate(requests, sampling(1.0, 10, top_p=1e-6), [])
     assert nearly == drawn
 
@@ -106,22 +108,25 @@ def test_frequencies_are_the_model_probabilities(sampler, requests, folder, temp
     probabilities = probabilities.where(probabilities.cumsum(-1) - probabilities < top_p, 0)
     expected = Counter()
     for token, probability in zip(order.tolist(), (probabilities / probabilities.sum()).tolist(), strict=True):
-        expected[sampler.tokenizer.decode([token])] += probability
+        shown = sampler.tokenizer.decode([token]).strip()
+        expected[token if shown else None] += probability
     draws = [Request(prompt, f"draw-{i}") for i in range(count)]
     drawn = sampler.generate(draws, sampling(temperature, 1, 250, top_p), [])
-    found = Counter(completion.text for completion in drawn if completion.finish == "length")
-    assert not any(expected[text] == 0 for text in found)
-    for text, probability in expected.most_common(5):
-        assert found[text] / count == pytest.approx(probability, abs=4 * (probability / count) ** 0.5)
+    found = Counter(next(iter(c.token_ids), None) for c in drawn if c.finish == "length")
+    assert not any(expected[token] == 0 for token in found)
+    for token, probability in expected.most_common(5):
+        assert found[token] / count == pytest.approx(probability, abs=4 * (probability / count) ** 0.5)
 
 
-def test_the_end_token_ends_a_response(sampler, requests, most_likely, monkeypatch):
+def test_any_end_token_ends_a_response(sampler, requests, most_likely, monkeypatch):
     tokens = most_likely(requests[0].prompt, 10)
-    changed = copy.deepcopy(sampler.tokenizer)
-    changed.eos_token = changed.convert_ids_to_tokens(tokens[4])
-    monkeypatch.setattr(sampler, "tokenizer", changed)
-    before = tokens[: tokens.index(tokens[4])]
-    assert sampler.generate(requests[:1], sampling(0.0), []) == [Completion(changed.decode(before), "end")]
+    never = next(token for token in range(300) if token not in tokens)
+    for end in (tokens[4], tokens[7]):
+        monkeypatch.setattr(sampler, "ends", [never, end])
+        before = tokens[: tokens.index(end)]
+        expected = Completion(sampler.tokenizer.decode(before).strip(), "end", [*before, end])
+        assert sampler.generate(requests[:1], sampling(0.0), []) == [expected]
+        assert expected.tokens == len(before)
 
 
 def test_stop_strings_end_a_response(sampler, requests, most_likely):
@@ -129,19 +134,20 @@ def test_stop_strings_end_a_response(sampler, requests, most_likely):
     words = [sampler.tokenizer.decode([token]).strip() for token in tokens]
     mark = next(word for word in words[5:15] if len(word) > 1 and word.isascii() and word.isalpha())
     whole = sampler.generate(requests[:1], sampling(0.0, 20), [])[0]
-    stopped, untouched = sampler.generate([requests[0], requests[0]], sampling(0.0, 20), [mark, "never"]), whole.text
-    for completion in stopped:
-        assert completion.finish == "stop"
-        assert len(completion.text) < len(untouched)
-        assert clean(completion.text, [mark]) == clean(untouched, [mark]) != clean(untouched, [])
+    for stopped in sampler.generate([requests[0], requests[0]], sampling(0.0, 20), [mark, "never"]):
+        assert stopped.finish == "stop"
+        assert stopped.text == clean(whole.text, [mark]) != whole.text
+        assert stopped.token_ids == tokens[: stopped.tokens]
+        assert clean(sampler.tokenizer.decode(stopped.token_ids), [mark]) == stopped.text
 
 
 def test_prompts_fill_the_context_and_no_more(sampler, requests, most_likely, folder):
     limit = context_length(config(folder))
     prompt = (requests[0].prompt * CONTEXT)[: limit - 4]
     check_lengths({"q": prompt}, 4, limit)
-    drawn = sampler.generate([Request(prompt, "k")], sampling(0.0, 4), [])
-    assert drawn == [Completion(sampler.tokenizer.decode(most_likely(prompt, 4)), "length")]
+    drawn = sampler.generate([Request(prompt, "k")], sampling(0.0, 4), [])[0]
+    assert drawn.finish == "length"
+    assert drawn.token_ids == most_likely(prompt, 4)[: drawn.tokens] != []
     with pytest.raises(
         UserError, match=f"'q': its prompt has 252 tokens; with max_new_tokens = 5 .* context of {limit}"
     ):
@@ -192,7 +198,7 @@ def test_a_chat_model_ends_its_answers(smollm2):
     assert "<|im_end|>" not in completion.text
     stopped = sampler.generate([request], sampling(0.0, new=40), ["Paris"])[0]
     assert stopped.finish == "stop"
-    assert clean(stopped.text, ["Paris"]) == clean(completion.text.split("Paris")[0], [])
+    assert stopped.text == completion.text.split("Paris")[0].strip()
 
 
 # --- vLLM without a GPU -----------------------------------------------------------------------------------------------

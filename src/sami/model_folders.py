@@ -3,13 +3,14 @@
 Ground floor: no torch. `sami.models` makes and loads them.
 """
 
+import datetime
 import hashlib
 import json
 from pathlib import Path
 
 from sami.errors import UserError
 
-SPECIFICATION = "sami_model.json"  # kept with the weights: dtype, trust_remote_code, and where they come from
+SPECIFICATION = "sami_model.json"  # kept with the weights: how to load them, and where they come from
 
 
 def require(folder: Path | None, user: str) -> Path:
@@ -29,6 +30,34 @@ def require(folder: Path | None, user: str) -> Path:
 def specification(folder: Path) -> dict:
     """The mapping of `SPECIFICATION`."""
     return json.loads((folder / SPECIFICATION).read_text())
+
+
+def declared_end_tokens(folder: Path) -> set[int]:
+    """Ids of the end tokens that a model declares beside its tokenizer's: in generation_config.json, or config.json.
+
+    Chat models often have several: Llama 3 ends a turn with <|eot_id|>, Gemma with <end_of_turn>, while the tokenizer
+    names only the end of a text.
+    """
+    for name in ("generation_config.json", "config.json"):
+        file = folder / name
+        declared = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+        if declared is not None:
+            return set(declared) if isinstance(declared, list) else {declared}
+    return set()
+
+
+def dated(template: str, folder: Path) -> str:
+    """A chat template for which it is always the day that the model's entry gives.
+
+    Templates that write today's date (Llama 3.1, gpt-oss) call `strftime_now`, which looks at the clock in the library:
+    with it the same query would have another prompt tomorrow. A macro of that name takes its place.
+    """
+    day = datetime.date.fromisoformat(specification(folder)["chat_template_date"])
+    midnight = datetime.datetime.combine(day, datetime.time())
+    directives = [f"%{padding}{letter}" for padding in ("-", "") for letter in "aAbBcdDeFGHIjmMpRSTuUVwWxXyYzZ"]
+    replaced = "".join(f"|replace('{directive}', '{midnight.strftime(directive)}')" for directive in directives)
+    macro = "{% macro strftime_now(format) %}{{ format" + replaced + "|replace('%%', '%') }}{% endmacro %}{{ '' }}"
+    return macro + template if "strftime_now" in template else template
 
 
 def check_tensor_parallel(folder: Path, gpus: int) -> None:

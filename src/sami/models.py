@@ -4,6 +4,7 @@ Weights are read from safetensors or GGUF only, never from pickled files.
 """
 
 # ruff: noqa: E402
+import functools
 import gc
 import importlib.metadata
 import json
@@ -19,7 +20,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from sami.errors import UserError
-from sami.model_folders import SPECIFICATION, specification
+from sami.model_folders import SPECIFICATION, dated, declared_end_tokens, specification
 from sami.random_models import draw
 from sami.settings import Model
 from sami.stage import require_space
@@ -54,7 +55,8 @@ def prepare(name: str, model: Model, output: Path) -> None:
         snapshot = _download(name, model)
         _copy(name, snapshot, model, output)
         origin = f"{model.repository} at {snapshot.name}"  # the commit that the revision stands for
-    specification = {"dtype": model.dtype, "trust_remote_code": model.trust_remote_code, "origin": origin}
+    kept = {"dtype", "trust_remote_code", "chat_template_kwargs", "chat_template_date"}
+    specification = {**model.model_dump(mode="json", include=kept), "origin": origin}
     (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
     load_tokenizer(output)
 
@@ -103,7 +105,9 @@ def _download(name: str, model: Model) -> Path:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a prepared model; pads on the left, as sampling needs.
+    """The tokenizer of a prepared model.
+
+    It pads on the left, as sampling needs, and its chat template has the switches and the date of the model's entry.
 
     Raises:
         UserError: it has no end token, so no response could end.
@@ -116,7 +120,18 @@ def load_tokenizer(folder: Path) -> Any:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any token serves
+    if tokenizer.chat_template:
+        options = {
+            **specification(folder)["chat_template_kwargs"],
+            "chat_template": dated(tokenizer.get_chat_template(), folder),
+        }
+        tokenizer.apply_chat_template = functools.partial(tokenizer.apply_chat_template, **options)
     return tokenizer
+
+
+def end_tokens(folder: Path, tokenizer: Any) -> list[int]:
+    """Ids of the tokens that end a response: the tokenizer's end token first, and all that the model declares."""
+    return [tokenizer.eos_token_id, *sorted(declared_end_tokens(folder) - {tokenizer.eos_token_id})]
 
 
 def load(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:

@@ -1,36 +1,85 @@
-"""Prompts: how a constitution and a query become the text that a policy continues."""
+"""Prompts: how a constitution and a query become the text that a policy continues, and a text its tokens."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from sami.errors import UserError
 from sami.records import Constitution, Example, Query
 from sami.settings import Prompts
+
+
+def fill(template: str, **values: str) -> str:
+    """Replaces the fields {name} of a template, in one pass: braces inside the values mean nothing, they are data."""
+    return re.sub(rf"{{({'|'.join(values)})}}", lambda field: values[field[1]], template)
 
 
 def constitution_text(constitution: Constitution, order: Sequence[int], prompts: Prompts) -> str:
     """The constitution's statements in the given order, each in the `statement` template, joined by the separator."""
     statements = (constitution.statements[index].text for index in order)
     return prompts.separator.join(
-        prompts.statement.replace("{statement}", text).replace("{number}", str(number))
-        for number, text in enumerate(statements, 1)
+        fill(prompts.statement, statement=text, number=str(number)) for number, text in enumerate(statements, 1)
     )
 
 
-def fill(template: str, constitution: str, query: str) -> str:
-    """Puts both texts into a template. Braces inside the texts are left alone: they are data."""
-    before, after = template.split("{constitution}", 1)
-    return before.replace("{query}", query) + constitution + after.replace("{query}", query)
-
-
 def render(text: str, prompts: Prompts, tokenizer: Any) -> list[int]:
-    """Token ids of a prompt: through the tokenizer's chat template, up to where the answer begins, or as plain text."""
+    """Token ids of a policy's prompt, up to where the response begins: of a chat, or of the plain text.
+
+    Raises:
+        UserError: the model has no chat template, or it refuses the messages.
+    """
     if prompts.style == "plain":
-        return tokenizer(text)["input_ids"]
+        return plain_tokens(text, tokenizer)
     messages = [{"role": "user", "content": text}]
     if prompts.system is not None:
         messages.insert(0, {"role": "system", "content": prompts.system})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    return chat_tokens(messages, tokenizer, "the task's prompts ('style' and 'system')")
+
+
+def plain_tokens(text: str, tokenizer: Any) -> list[int]:
+    """Token ids of a text that a model is to continue, with what the tokenizer puts before it, but nothing behind it.
+
+    Some tokenizers put their end token behind every text, and what a model writes behind that is no continuation.
+    """
+    bare, whole = (tokenizer(text, add_special_tokens=special)["input_ids"] for special in (False, True))
+    for start in reversed(range(len(whole) - len(bare) + 1)):
+        if whole[start : start + len(bare)] == bare:
+            return whole[: start + len(bare)]
+    return whole
+
+
+def chat_tokens(messages: list[dict[str, str]], tokenizer: Any, settings: str) -> list[int]:
+    """Token ids of a conversation in the model's chat template, up to where its answer begins.
+
+    What looks like a control token inside a message is text: only the template writes control tokens.
+
+    Args:
+        messages: mappings with `role` and `content`.
+        tokenizer: made by `sami.models.load_tokenizer`.
+        settings: those that the messages follow from, for the error.
+
+    Raises:
+        UserError: there is no chat template, or it refuses the messages.
+    """
+    where = f"model {tokenizer.name_or_path}"
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{where}: the tokenizer has no chat template, which {settings} ask for; expected a model that was tuned "
+            "for chats. Set 'style' to plain for a base model, or take its instruction-tuned sibling."
+        )
+    try:
+        return tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
+        )
+    except Exception as error:  # a template is a program of the model's authors and may fail in any way
+        roles = ", ".join(message["role"] for message in messages)
+        system = any(message["role"] == "system" for message in messages)
+        mend = "Set 'system' to null, and put its text into the user's prompt" if system else "Change them"
+        raise UserError(
+            f"{where}: its chat template refuses messages of the roles {roles} "
+            f"({type(error).__name__}: {' '.join(str(error).split()):.200}). They follow from {settings}. "
+            f"{mend}, or take another model."
+        ) from None
 
 
 def example_prompts(
@@ -42,11 +91,7 @@ def example_prompts(
     template: str,
 ) -> list[list[int]]:
     """Token ids of the C prompts of one example, one under each of its constitutions."""
-    return [
-        render(
-            fill(template, constitution_text(constitutions[identifier], example.order, prompts), query.text),
-            prompts,
-            tokenizer,
-        )
-        for identifier in example.constitution_ids
+    texts = [
+        constitution_text(constitutions[identifier], example.order, prompts) for identifier in example.constitution_ids
     ]
+    return [render(fill(template, constitution=text, query=query.text), prompts, tokenizer) for text in texts]

@@ -100,13 +100,16 @@ class Constitution(Record):
 class Response(Record):
     """One response y_j, sampled under constitution number `constitution` of its example.
 
-    `tokens` and `finish` are None where they are unknown, as in imported responses.
+    `text` is what people and judges see, without white space around it. `token_ids` are the tokens that the policy
+    drew for it, with the end token where `finish` is "end"; they alone say what to score. `tokens` counts them without
+    the end token. These three are None where they are unknown, as in imported responses.
     """
 
     text: str
     constitution: int = Field(ge=0)
     tokens: int | None = Field(ge=0)
     finish: Literal["end", "stop", "length"] | None
+    token_ids: list[int] | None = None
 
 
 class Example(Record):

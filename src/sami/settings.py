@@ -5,6 +5,7 @@ people. Stages receive the slice they use as JSON and parse it with the same mod
 in config/README.md.
 """
 
+import datetime
 import math
 import os
 import re
@@ -89,6 +90,8 @@ class Model(Settings):
     active_parameters: Annotated[Number, Field(gt=0)] | None = None
     shape: Shape | None = None
     trust_remote_code: bool = False
+    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_date: Annotated[datetime.date, Field(strict=False)] = datetime.date(2024, 7, 26)
 
     @model_validator(mode="after")
     def _complete(self):

@@ -21,6 +21,7 @@ from sami.errors import UserError
 from sami.judging.pairs import Pair, side, verdict
 from sami.judging.prompts import ORDERS, messages, preference_of_policy
 from sami.progress import Progress
+from sami.prompts import chat_tokens, plain_tokens
 from sami.records import Answer, Verdict
 from sami.settings import LikelihoodJudge
 
@@ -62,9 +63,8 @@ def judge(pairs: Sequence[Pair], name: str, judge: LikelihoodJudge, folder: Path
 def render(conversation: list[dict[str, str]], tokenizer: Any) -> tuple[int, ...]:
     """Token ids up to where the answer begins: through the chat template, or as plain text where there is none."""
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-        return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-    return tuple(tokenizer("\n\n".join(message["content"] for message in conversation) + "\n")["input_ids"])
+        return tuple(chat_tokens(conversation, tokenizer, "the judge's 'system' and 'prompt'"))
+    return tuple(plain_tokens("\n\n".join(message["content"] for message in conversation) + "\n", tokenizer))
 
 
 def letter_tokens(tokenizer: Any, letter: str) -> list[int]:

@@ -1,6 +1,8 @@
-"""What happens to sampled texts before they are used: clean-up, and the filters of training examples."""
+"""What happens to sampled responses before they are used: clean-up, and the filters of training examples."""
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 
 from sami.records import Constitution, Example
 from sami.settings import Filters
@@ -11,6 +13,30 @@ def clean(text: str, stop: list[str]) -> str:
     for mark in stop:
         text = text.split(mark, 1)[0]
     return text.strip()
+
+
+def whole_characters(tokens: list[int], decode: Callable[[list[int]], str]) -> list[int]:
+    """Tokens of a response that the token limit has cut, without those of a character that it has cut in two.
+
+    A character has at most four tokens. A response whose end is no text before that, either, stays as it is.
+    """
+    for cut in range(min(4, len(tokens))):
+        kept = tokens[: len(tokens) - cut]
+        if not decode(kept).endswith("\N{REPLACEMENT CHARACTER}"):
+            return kept
+    return tokens
+
+
+def shown_tokens(tokens: list[int], decode: Callable[[list[int]], str], stop: list[str]) -> list[int]:
+    """The first tokens of a response, up to the last one that has a part in its clean text.
+
+    White space before the text stays, since it was drawn; so does the whole of a token that reaches beyond the text.
+    """
+    before_stop = decode(tokens)
+    for mark in stop:
+        before_stop = before_stop.split(mark, 1)[0]
+    text = before_stop.rstrip()
+    return tokens[: bisect_left(range(len(tokens)), True, key=lambda count: decode(tokens[:count]).startswith(text))]
 
 
 def reason_to_drop(example: Example, constitutions: list[Constitution], filters: Filters) -> str | None:

@@ -61,6 +61,7 @@ class TransformersSampler:
 
     def __init__(self, folder: Path, tokenizer: Any):
         self.model, self.tokenizer = models.load(folder), tokenizer
+        self.ends = models.end_tokens(folder, tokenizer)
 
     @torch.inference_mode()
     def generate(self, requests: list[Request], sampling: Sampling, stop: list[str]) -> list[Completion]:
@@ -96,9 +97,9 @@ class TransformersSampler:
             top_p=None,
             top_k=None,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=self.ends,
             cache_implementation="static",  # a growing cache is copied at every step
             disable_compile=True,
             **options,
         )
-        return [completion(tokens, tokenizer, stop) for tokens in output[:, prompt_length:].tolist()]
+        return [completion(tokens, tokenizer, self.ends, stop) for tokens in output[:, prompt_length:].tolist()]

@@ -34,7 +34,7 @@ class VllmSampler:
     """A prepared model on one GPU or several. See `open_sampler`."""
 
     def __init__(self, folder: Path, tokenizer: Any, longest: int, tensor_parallel: int):
-        self.tokenizer = tokenizer
+        self.tokenizer, self.ends = tokenizer, models.end_tokens(folder, tokenizer)
         check_tensor_parallel(folder, tensor_parallel)
         _check_gpus(folder, tensor_parallel)
         told = specification(folder)
@@ -75,7 +75,7 @@ class VllmSampler:
                 for output in filter(lambda output: output.finished, engine.step()):
                     drawn[int(output.request_id)] = list(output.outputs[0].token_ids)
                     progress.update()
-        return [completion(drawn[number], self.tokenizer, stop) for number in sorted(drawn)]
+        return [completion(drawn[number], self.tokenizer, self.ends, stop) for number in sorted(drawn)]
 
     def _parameters(self, request: Request, sampling: Sampling, stop: list[str]) -> SamplingParams:
         return SamplingParams(
@@ -85,10 +85,9 @@ class VllmSampler:
             max_tokens=sampling.max_new_tokens,
             stop=stop,
             detokenize=bool(stop),  # else there is nothing to look for in the text
-            # Only the tokenizer's end token ends a response, as with the other sampler; not the list that
-            # generation_config.json may hold.
+            # The same end tokens as with the other sampler, and none that vLLM would find by itself.
             ignore_eos=True,
-            stop_token_ids=[self.tokenizer.eos_token_id],
+            stop_token_ids=self.ends,
         )
 
 

@@ -4,9 +4,36 @@ from typing import Any
 
 from sami.errors import UserError
 from sami.prompts import example_prompts
-from sami.records import Constitution, Example, Query
+from sami.records import Constitution, Example, Query, Response
 from sami.scoring.layouts import Item
 from sami.settings import Prompts
+
+
+def response_tokens(response: Response, tokenizer: Any, end_token: bool, query_id: str) -> list[int]:
+    """Token ids of a response to be scored: those that were drawn; where they are unknown, those of its text.
+
+    The text alone does not tell them. It has no white space around it, but behind "Answer:" many tokenizers write a
+    space and a word as one token; and a model may spell a word in other tokens than its tokenizer would.
+
+    Args:
+        end_token: with the end token, where the policy drew one.
+        query_id: for the error.
+
+    Raises:
+        UserError: the tokens are those of another text.
+    """
+    ended = response.finish == "end"
+    if response.token_ids is None:
+        ids = tokenizer(response.text, add_special_tokens=False)["input_ids"]
+        return ids + [tokenizer.eos_token_id] * (end_token and ended)
+    ids = response.token_ids[:-1] if ended else response.token_ids
+    if response.text not in tokenizer.decode(ids, skip_special_tokens=True):
+        raise UserError(
+            f"query '{query_id}': found the tokens of {tokenizer.decode(ids)!r:.100} with the response "
+            f"{response.text!r:.100}, expected those that were drawn for it. Another model has drawn them, or the text "
+            "was changed: sample the responses again, or delete 'token_ids' there."
+        )
+    return response.token_ids if end_token else ids
 
 
 def tokenize(
@@ -23,11 +50,11 @@ def tokenize(
 
     Args:
         context: the most tokens that a prompt and a response may have together.
-        end_token: append the end token to responses that the policy ended itself. The paper leaves it out.
+        end_token: score the end token of responses that the policy ended itself, too. The paper leaves it out.
 
     Raises:
-        UserError: an example names a query or constitution that is not there, a response is empty, a prompt with a
-            response exceeds the context, or the examples differ in C or R.
+        UserError: an example names a query or constitution that is not there, a response is empty or has the tokens of
+            another text, a prompt with a response exceeds the context, or the examples differ in C or R.
     """
     items = []
     for example in examples:
@@ -38,10 +65,7 @@ def tokenize(
             )
         query = queries[example.query_id]
         prompt_ids = example_prompts(example, query, constitutions, prompts, tokenizer, prompts.training)
-        responses = []
-        for response in example.responses:
-            ids = tokenizer(response.text, add_special_tokens=False)["input_ids"]
-            responses.append(ids + [tokenizer.eos_token_id] * (end_token and response.finish == "end"))
+        responses = [response_tokens(response, tokenizer, end_token, query.id) for response in example.responses]
         needed = max(map(len, prompt_ids)) + max(map(len, responses))
         if needed > context:
             raise UserError(

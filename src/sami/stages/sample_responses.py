@@ -36,7 +36,8 @@ def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, l
     from sami.prompts import constitution_text, fill, render
 
     def prompt(constitution: str, query: str) -> list[int]:
-        return render(fill(arguments.prompts.generation, constitution, query), arguments.prompts, tokenizer)
+        text = fill(arguments.prompts.generation, constitution=constitution, query=query)
+        return render(text, arguments.prompts, tokenizer)
 
     texts = [constitution_text(c, range(len(c.statements)), arguments.prompts) for c in constitutions.values()]
     longest = max(texts, key=lambda text: len(prompt(text, "")))
@@ -47,7 +48,6 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     """Draws all responses. The length of every prompt is checked before the first one is drawn."""
     from sami import models
     from sami.prompts import example_prompts
-    from sami.sampling.responses import clean
     from sami.sampling.sampler import Request, check_lengths, open_sampler
 
     tokenizer = models.load_tokenizer(arguments.model)
@@ -74,9 +74,8 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     for example in examples:
         responses = []
         for response, completion in zip(example.responses, completions, strict=False):
-            text = clean(completion.text, arguments.stop)
-            tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-            responses.append(response.model_copy(update={"text": text, "tokens": tokens, "finish": completion.finish}))
+            told = {name: getattr(completion, name) for name in ("text", "tokens", "finish", "token_ids")}
+            responses.append(response.model_copy(update=told))
         filled.append(example.model_copy(update={"responses": responses}))
     return filled
 

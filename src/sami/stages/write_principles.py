@@ -51,18 +51,19 @@ def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[
     import torch
 
     from sami import models
+    from sami.prompts import chat_tokens, plain_tokens
+    from sami.sampling.sampler import completion
 
     model, tokenizer = models.load(folder), models.load_tokenizer(folder)
+    ends = models.end_tokens(folder, tokenizer)
     longest = models.context_length(model.config)
 
     def complete(prompt: str, attempt: int) -> str:
         if tokenizer.chat_template:
-            inputs = tokenizer.apply_chat_template(
-                principles.conversation(prompt), add_generation_prompt=True, return_dict=True, return_tensors="pt"
-            )
+            tokens = chat_tokens(principles.conversation(prompt), tokenizer, "the writer's 'prompt'")
         else:
-            inputs = tokenizer(prompt + "\n", return_tensors="pt")
-        length = inputs["input_ids"].shape[1]  # (1, length)
+            tokens = plain_tokens(prompt + "\n", tokenizer)
+        length = len(tokens)
         if length + writer.max_tokens > longest:
             raise UserError(
                 f"the writer's prompt has {length} tokens; with max_tokens = {writer.max_tokens} that is more than the "
@@ -70,15 +71,18 @@ def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[
             )
         drawing = {"temperature": writer.temperature, "top_k": 0, "top_p": 1.0} if writer.temperature else {}
         torch.manual_seed(stable_seed(seed, prompt, attempt))
+        inputs = torch.tensor([tokens], device=model.device)  # (1, length)
         with torch.inference_mode():
-            tokens = model.generate(
-                **inputs.to(model.device),
+            output = model.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
                 max_new_tokens=writer.max_tokens,
                 do_sample=bool(writer.temperature),
                 pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=ends,
                 **drawing,
             )
-        return tokenizer.decode(tokens[0, length:], skip_special_tokens=True)
+        return completion(output[0, length:].tolist(), tokenizer, ends, []).text
 
     return complete
 
