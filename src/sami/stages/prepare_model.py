@@ -14,12 +14,18 @@ from sami.stage import Stage
 def main(arguments) -> None:
     from sami import models
 
-    models.prepare(arguments.name, arguments.model, arguments.output)
+    models.prepare(arguments.name, arguments.model, arguments.output, arguments.conversations or ())
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.setting("--name", "name of the model, for messages")
     stage.structured("--model", settings.Model, "an entry of config/models.yaml")
+    stage.structured(
+        "--conversations",
+        list[settings.Conversation],
+        "what the model will be asked, to try its chat template",
+        required=False,
+    )
     stage.output("--output", "model folder to write")
     stage.run(main)
