@@ -14,12 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from transformers import AutoTokenizer
 from workflow_project import TINY, Project
 
 from sami import chat, serving
 from sami.configuration import load
 from sami.errors import UserError
 from sami.preflight import check
+from sami.stages.serve_model import sampling_folder
 
 ABSENT = {"source": "path", "path": "nowhere"}
 
@@ -72,6 +74,22 @@ def test_server_answers_samples_and_stops(tiny, tmp_path):
     assert not (tmp_path / "server.json").exists()
     with pytest.raises(UserError, match="server.json: there is no such file, so the model server has been stopped"):
         serving.wait(tmp_path / "server.json")
+
+
+@pytest.mark.parametrize("within", ["chat_template.jinja", "tokenizer_config.json"])
+def test_served_template_has_the_date_of_the_entry(tiny, tmp_path, within):
+    model = shutil.copytree(tiny, tmp_path / "model")
+    template = "{{ strftime_now('%-d %b %Y') }}" + (model / "chat_template.jinja").read_text()
+    (model / "chat_template.jinja").unlink()
+    if within == "tokenizer_config.json":
+        told = json.loads((model / within).read_text())
+        template = json.dumps({**told, "chat_template": template})
+    (model / within).write_text(template)
+    place = tmp_path / "served"
+    place.mkdir()
+    served = AutoTokenizer.from_pretrained(place / sampling_folder(model, place))
+    conversation = [{"role": "user", "content": "Hi"}]
+    assert served.apply_chat_template(conversation, tokenize=False).startswith("26 Jul 2024<|im_start|>user\nHi")
 
 
 def test_killed_stage_takes_its_server_with_it(tiny, tmp_path):

@@ -6,12 +6,15 @@ import time
 
 import pytest
 import torch
-from conftest import CHAT_TEMPLATE, make_tiny_llama
+import yaml
+from conftest import CHAT_TEMPLATE, ROOT, make_tiny_llama
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sami import settings
+from sami.configuration import load as load_configuration
+from sami.conversations import of_model
 from sami.errors import UserError
 from sami.models import end_tokens, load, load_tokenizer, prepare
 from sami.prompts import chat_tokens, fill, plain_tokens, render
@@ -312,6 +315,48 @@ def test_templates_are_given_switches_and_a_fixed_date(tmp_path, monkeypatch):
     changed = rendered("changed", chat_template_kwargs={"quiet": True}, chat_template_date=datetime.date(2025, 1, 2))
     assert changed == "02 January 2025 00:00quietly " + usual.removeprefix("26 July 2024 00:00")
     assert json.loads((tmp_path / "changed/sami_model.json").read_text())["chat_template_date"] == "2025-01-02"
+
+
+def test_what_a_template_refuses_is_told_when_its_model_is_prepared(tmp_path):
+    """By the settings of all that will talk to it: tasks, judges, writers. What needs no template asks for none."""
+    for folder in ("tasks", "judges"):
+        (tmp_path / folder).mkdir()
+    task = yaml.safe_load((ROOT / "config/tasks/everyday.yaml").read_text())
+    (tmp_path / "tasks/everyday.yaml").write_text(yaml.safe_dump(task))
+    judge = yaml.safe_load((ROOT / "config/judges/smollm2-likelihood.yaml").read_text())
+    (tmp_path / "judges/mine.yaml").write_text(yaml.safe_dump({**judge, "model": "mine", "system": "You judge."}))
+    (tmp_path / "models.yaml").write_text(
+        "mine: {source: path, path: x}\nsmollm2-135m-instruct: {source: path, path: x}"
+    )
+    changes = {name: str(tmp_path / name) for name in ("tasks", "judges")} | {"models": str(tmp_path / "models.yaml")}
+    changes["defaults"] = {"evaluation": {"judges": ["mine"]}}
+    changes["experiments"] = {"model-written": {"model": "mine"}}
+    changes["run"] = ["quickstart", "model-written"]  # whose entries must be there
+    configuration = load_configuration([ROOT / "config/config.yaml"], changes)
+    (policy,) = (c for c in of_model(configuration, "mine") if c.required)
+    (judging,) = (c for c in of_model(configuration, "mine") if not c.required)
+    (writing,) = (c for c in of_model(configuration, "smollm2-135m-instruct") if not c.required)
+    assert policy.settings == f"{tmp_path}/tasks/everyday.yaml: prompts ('style' and 'system')"
+    assert [m["role"] for m in policy.messages] == ["system", "user"]
+    assert judging.settings == f"{tmp_path}/judges/mine.yaml ('system' and 'prompt')"
+    assert judging.messages[0] == {"role": "system", "content": "You judge."}
+    assert [m["role"] for m in writing.messages][:3] == ["user", "assistant", "user"]
+
+    source = save(tmp_path / "source", byte_tokenizer())
+    entry = settings.Model(source="path", path=str(source))
+    prepare("mine", entry, tmp_path / "any", [policy, judging, writing])
+    (source / "chat_template.jinja").write_text(WITHOUT_SYSTEM)
+    prepare("mine", entry, tmp_path / "writes", [writing])
+    with pytest.raises(
+        UserError, match=f"model 'mine': .*No system role.* {tmp_path}/judges/mine.yaml .*'system' to null"
+    ):
+        prepare("mine", entry, tmp_path / "judges-not", [writing, judging])
+    (source / "chat_template.jinja").unlink()
+    prepare("mine", entry, tmp_path / "plain", [judging, writing])
+    with pytest.raises(
+        UserError, match="model 'mine': the tokenizer has no chat template, which .*tasks/everyday.yaml"
+    ):
+        prepare("mine", entry, tmp_path / "chats-not", [policy])
 
 
 @pytest.mark.parametrize(

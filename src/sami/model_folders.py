@@ -46,6 +46,16 @@ def declared_end_tokens(folder: Path) -> set[int]:
     return set()
 
 
+def chat_template(folder: Path) -> str | None:
+    """The chat template that a folder holds, None where it holds none or one for each of several purposes."""
+    file = folder / "chat_template.jinja"  # it counts before the other place
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    configuration = folder / "tokenizer_config.json"
+    told = json.loads(configuration.read_text(encoding="utf-8")) if configuration.is_file() else {}
+    return told.get("chat_template") if isinstance(told.get("chat_template"), str) else None
+
+
 def dated(template: str, folder: Path) -> str:
     """A chat template for which it is always the day that the model's entry gives.
 

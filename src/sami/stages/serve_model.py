@@ -30,9 +30,10 @@ log = logging.getLogger(__name__)
 def sampling_folder(model: Path, parent: Path) -> str:
     """Makes a folder with links to a prepared model's files that is served in its place; returns its name.
 
-    The server goes by the folder in two ways that matter. It samples only where generation_config.json says so, and
-    else ignores a request's temperature; and it calls the model by the path of the folder, which here names the
-    weights, so that answers that are kept under it are those of the same weights.
+    The server goes by the folder in three ways that matter. It samples only where generation_config.json says so, and
+    else ignores a request's temperature; it takes the chat template from there, which here has the date of the model's
+    entry; and it calls the model by the path of the folder, which here names the weights, so that answers that are kept
+    under it are those of the same weights.
     """
     folder = parent / f"{model.name}-{model_folders.fingerprint(model)}"
     folder.mkdir()
@@ -43,6 +44,9 @@ def sampling_folder(model: Path, parent: Path) -> str:
     kept = {key: value for key, value in config.items() if key.endswith("_token_id")}
     generation.unlink(missing_ok=True)
     generation.write_text(json.dumps({**kept, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}))
+    if template := model_folders.chat_template(model):
+        (folder / "chat_template.jinja").unlink(missing_ok=True)
+        (folder / "chat_template.jinja").write_text(model_folders.dated(template, model), encoding="utf-8")
     return folder.name
 
 
@@ -63,6 +67,8 @@ def main(arguments) -> None:
         command = [sys.executable, "-m", "transformers.cli.transformers", "serve", name]
         command += ["--host", serving.HOST, "--port", str(port), "--dtype", specification["dtype"]]
         command += ["--trust-remote-code"] * specification["trust_remote_code"]
+        if switches := specification["chat_template_kwargs"]:
+            command += ["--chat-template-kwargs", json.dumps(switches)]
         child = subprocess.Popen(command, cwd=place, stdout=output, stderr=output, preexec_fn=end_with_parent)
         try:
             server = serving.Server(
