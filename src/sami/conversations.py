@@ -5,8 +5,8 @@ Ground floor: no torch.
 
 from sami import principles
 from sami.configuration import Configuration, local_model
-from sami.prompts import chat_messages
-from sami.settings import Conversation, EndpointJudge, LikelihoodJudge, Writer
+from sami.prompts import Conversation, chat_messages
+from sami.settings import EndpointJudge, LikelihoodJudge, Writer
 
 
 def of_model(configuration: Configuration, model: str) -> list[Conversation]:

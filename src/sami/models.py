@@ -22,9 +22,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from sami.errors import UserError
 from sami.model_folders import SPECIFICATION, dated, declared_end_tokens, specification
-from sami.prompts import chat_tokens
+from sami.prompts import Conversation, chat_tokens
 from sami.random_models import draw
-from sami.settings import Conversation, Model
+from sami.settings import Model
 from sami.stage import require_space
 from sami.wheels import wheel_file
 

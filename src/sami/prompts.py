@@ -6,7 +6,20 @@ from typing import Any
 
 from sami.errors import UserError
 from sami.records import Constitution, Example, Query
-from sami.settings import Prompts
+from sami.settings import Prompts, Settings
+
+
+class Conversation(Settings):
+    """What a model will be asked, in the chat template of its tokenizer.
+
+    settings: which keys of which file the messages follow from.
+    messages: mappings with `role` and `content`; of the contents, templates where they stand for texts.
+    required: whether the model needs a chat template for it; where not, the texts alone will do.
+    """
+
+    settings: str
+    messages: list[dict[str, str]]
+    required: bool = False
 
 
 def fill(template: str, **values: str) -> str:

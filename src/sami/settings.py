@@ -115,19 +115,6 @@ class Model(Settings):
         return self
 
 
-class Conversation(Settings):
-    """What a model will be asked, in the chat template of its tokenizer.
-
-    settings: which keys of which file the messages follow from.
-    messages: mappings with `role` and `content`; of the contents, templates where they stand for texts.
-    required: whether the model needs a chat template for it; where not, the texts alone will do.
-    """
-
-    settings: str
-    messages: list[dict[str, str]]
-    required: bool = False
-
-
 class Dataset(Settings):
     """Where queries come from and how many of them are used."""
 

@@ -8,6 +8,7 @@ Writes  a model folder: safetensors, tokenizer, configuration
 """
 
 from sami import settings
+from sami.prompts import Conversation
 from sami.stage import Stage
 
 
@@ -23,7 +24,7 @@ if __name__ == "__main__":
     stage.structured("--model", settings.Model, "an entry of config/models.yaml")
     stage.structured(
         "--conversations",
-        list[settings.Conversation],
+        list[Conversation],
         "what the model will be asked, to try its chat template",
         required=False,
     )
