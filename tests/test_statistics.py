@@ -345,8 +345,9 @@ def test_verdicts_that_repeat_each_other_do_not_narrow_wilsons_interval():
         statistics.wilson_by_query({"q": []}, 0.95)
 
 
-@pytest.mark.parametrize("mean", [0.0, 0.7, 1.5])  # of the leaning to a win, whose rate is then 50%, 76% and 93%
-def test_wilsons_interval_of_8_queries_covers_as_often_as_it_says_and_the_bootstrap_does_not(mean):
+@pytest.mark.parametrize(("mean", "bootstrapped"), [(0.0, 0.91), (0.7, 0.86), (1.5, 0.62)])
+def test_wilsons_interval_of_8_queries_covers_as_often_as_it_says_and_the_bootstrap_does_not(mean, bootstrapped):
+    """Two verdicts a query, wins where a normal variable of this mean is above 0: rates of 50%, 76% and 93%."""
     random = np.random.default_rng(5)
     rate, runs, covered = norm.cdf(mean), 500, np.zeros(2)
     for _ in range(runs):
@@ -356,7 +357,7 @@ def test_wilsons_interval_of_8_queries_covers_as_often_as_it_says_and_the_bootst
         both = statistics.wilson_by_query(values, 0.95), bootstrap(values, samples=200, confidence=0.95, seed=1)
         covered += [low <= rate <= high for _, low, high in both]
     assert covered[0] / runs >= 0.95
-    assert covered[1] / runs < 0.92
+    assert covered[1] / runs == pytest.approx(bootstrapped, abs=0.02)
 
 
 def test_wrong_verdicts_are_refused():
