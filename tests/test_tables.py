@@ -422,6 +422,17 @@ def test_by_principle_only_what_is_tested_has_a_p_value_and_pays_for_the_others(
     assert row["p"] == pytest.approx(exact, abs=0.03)  # "short" is in every constitution; 400 drawn patterns of signs
 
 
+def test_by_principle_an_earlier_policy_is_the_last_of_its_own_tables(experiment):
+    """And where none was trained, all policies have rows."""
+    flags, _ = experiment
+    _, comparisons, _ = load(flags)
+    chosen = lambda *names: [c for c in comparisons if c.policy.name in names]  # noqa: E731
+    shown = lambda some: {c.policy.name for c in tables.of_last_trained(some)}  # noqa: E731
+    assert shown(comparisons) == {"iteration-3"}
+    assert shown(chosen("iteration-0", "iteration-1", "instruct")) == {"iteration-1"}
+    assert shown(chosen("iteration-0", "instruct")) == {"iteration-0", "instruct"}
+
+
 def test_a_principle_that_always_wins_is_not_certain():
     """Eight queries, two verdicts on each: the least p-value there is, and a wide interval."""
     known = {c.id: c for c in constitutions()}

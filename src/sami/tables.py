@@ -17,7 +17,6 @@ import pandas as pd
 from sami import records, settings, statistics
 from sami.judging import checks
 from sami.judging.pairs import POINTS
-from sami.policies import last_trained
 from sami.statistics import Interval, Judged
 
 TRAINING_FIELDS = ["step", "loss", "bound", "row_accuracy", "column_accuracy", "kl", "gradient_norm", "learning_rate",
@@ -435,16 +434,15 @@ def win_rates_by_principle(
 
     A verdict under a constitution of several statements counts for each. The row with all verdicts on a principle has
     the p-value, corrected for the principles of its kind under the same comparator and judge; the polarities apart are
-    descriptions, which cost no correction.
+    descriptions, which cost no correction. Where no policy was trained, all have rows, and corrections of their own.
     """
-    last = last_trained(comparison.policy.name for comparison in comparisons)
     of_kind: dict[str, list[str]] = {}
     for principle, kind in kinds_of_principles(constitutions).items():
         of_kind.setdefault(kind, []).append(principle)
     rows = []
-    for comparison, (kind, principles) in itertools.product(comparisons, of_kind.items()):
+    for comparison, (kind, principles) in itertools.product(of_last_trained(comparisons), of_kind.items()):
         family = []
-        for principle in principles if comparison.policy.name == last else ():
+        for principle in principles:
             verdicts = by_polarity(comparison.verdicts, principle, constitutions)
             for number, (name, chosen) in enumerate(verdicts.items()):
                 row = comparison.names | {"principle": principle, "polarity": name, "principles": kind}
@@ -453,6 +451,12 @@ def win_rates_by_principle(
         rows += with_holm(family)
     header = ["policy", "iteration", "comparator", "judge", "principle", "polarity", *span("win_rate", "win"), "p"]
     return frame(rows, [*header, "p_holm", "queries_needed", "n_queries", "n_verdicts", "principles"])
+
+
+def of_last_trained(comparisons: list[Comparison]) -> list[Comparison]:
+    """The comparisons of the last trained policy; all where none was trained."""
+    last = max(comparison.policy.iteration or 0 for comparison in comparisons)
+    return [comparison for comparison in comparisons if comparison.policy.iteration == last] if last else comparisons
 
 
 def by_polarity(
