@@ -222,7 +222,7 @@ def win_rate_by_principle(by_principle: pd.DataFrame, title: str = "") -> Figure
     whole = shown.drop_duplicates("principle")  # the first row of each has all verdicts
     principles = whole["principle"].tolist()
     polarities = [name for name in POLARITIES if (shown["polarity"] == name).any()]
-    figure, (axes,) = _panels(ONE_COLUMN, 1.15 + (0.14 + 0.1 * len(polarities)) * len(principles), 1, title)
+    figure, (axes,) = _panels(ONE_COLUMN, 1.27 + (0.14 + 0.1 * len(polarities)) * len(principles), 1, title)
     rows = -np.arange(len(principles))
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
     _row_lines(axes, rows)
@@ -236,7 +236,8 @@ def win_rate_by_principle(by_principle: pd.DataFrame, title: str = "") -> Figure
         )  # fmt: skip
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel(f"Win rate of {_called(policy)} against {_called(shown.iloc[0]['comparator'])}")
+    # In two lines: beside long names of principles the panel is narrow.
+    axes.set_xlabel(f"Win rate of {_called(policy)}\nagainst {_called(shown.iloc[0]['comparator'])}")
     axes.set_yticks(rows, principles)
     axes.set_ylim(rows[-1] - 0.5, 0.5)
     counts = axes.secondary_yaxis("right")
