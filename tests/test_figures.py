@@ -67,6 +67,12 @@ def read(experiment, *names) -> list[pd.DataFrame]:
     return [table_files.read(folder / "tables", name) for name in names]
 
 
+def tick_counts(axes) -> list[str]:
+    """Labels of the axis to the right of a panel."""
+    (right,) = axes.child_axes
+    return [label.get_text() for label in right.get_yticklabels()]
+
+
 def tick_labels(axes) -> list[str]:
     return [label.get_text() for label in axes.get_xticklabels()]
 
@@ -155,9 +161,14 @@ def test_the_principles_figure_shows_the_last_trained_policy(experiment):
     shown = table[(table[list(names)] == pd.Series(names)).all(axis=1)]
     assert sorted(x for x, _ in points(axes)) == sorted(shown["win_rate"])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["short", "excited", "polite"]
+    both = shown[shown["polarity"] == "both"]
+    counts = [f"{had} / {needed}" for had, needed in zip(both["n_queries"], both["queries_needed"], strict=True)]
+    assert tick_counts(axes) == counts
     wanted_only = table[table["polarity"] == "wanted"]
     (legend,) = plotting.win_rate_by_principle(wanted_only).legends
     assert [text.get_text() for text in legend.get_texts()] == ["wanted"]
+    unknown = table.assign(queries_needed=np.nan, win_low=np.nan, win_high=np.nan)  # one query each
+    assert tick_counts(plotting.win_rate_by_principle(unknown).axes[0]) == ["12 / -", "6 / -", "6 / -"]
 
 
 def test_figures_of_policies_that_were_neither_trained_nor_scored(experiment):

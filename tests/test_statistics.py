@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest, permutation_test
+from scipy.stats import binom, binomtest, norm, permutation_test
+from scipy.stats import t as student
 
 from sami import statistics
 from sami.statistics import (
@@ -255,20 +256,22 @@ def test_win_rate_by_hand():
     assert (found.n_queries, found.n_verdicts) == (5, 10)
     assert found.rate.estimate == pytest.approx(0.7)
     assert found.rate_without_invalid == pytest.approx(6.5 / 9)
-    assert 0.5 <= found.rate.low < 0.7 < found.rate.high <= 1.0
     # Sums of residuals from 0.7, by query: 0.6, -0.4, -0.4, 0.6, -0.4; their squares sum to 1.2.
     assert found.standard_error == pytest.approx(math.sqrt(5 / 4 * 1.2) / 10)
-    # 6 of 8 decided verdicts: (1 + 8 + 28) of 256 on each side.
-    assert found.sign_test_p == pytest.approx(2 * 37 / 256)
-    # z = 1.959964: centre (0.7 + z^2/20) / (1 + z^2/10) = 0.64450, half width 0.24731
-    assert (found.wilson_low, found.wilson_high) == pytest.approx((0.39677, 0.89221), abs=1e-4)
+    # 0.21 / 0.12247^2 = 14 trials, t = 2.77645 of 4 degrees of freedom: centre (0.7 + t^2/28) / (1 + t^2/14) = 0.62898,
+    # half width t / (1 + t^2/14) * sqrt(0.21/14 + (t/28)^2) = 0.28216
+    assert found.rate[1:] == pytest.approx((0.34682, 0.91114), abs=1e-4)
+    # Two queries lean to one side, the others to none: two of the four patterns of signs are as uneven.
+    assert found.p == 0.5
 
 
 def test_invalid_verdicts_alone_have_no_rate_without_them():
     found = win_rate({"q1": [("invalid", 0.5)], "q2": [("invalid", 0.5)]}, **DRAWS)
-    assert found.rate == (0.5, 0.5, 0.5)
+    assert found.rate.estimate == 0.5
+    assert found.rate.low < 0.01
+    assert found.rate.high > 0.99
     assert math.isnan(found.rate_without_invalid)
-    assert found.sign_test_p == 1.0
+    assert found.p == 1.0
 
 
 def test_the_standard_error_is_that_of_independent_values_and_of_the_bootstrap():
@@ -288,23 +291,36 @@ def test_as_many_queries_as_needed_give_the_wanted_width():
     random = np.random.default_rng(8)
     draw = lambda count: {f"q{n}": [float(random.random() < 0.7)] * 2 for n in range(count)}  # noqa: E731
     needed = statistics.queries_needed(draw(3000), 0.1, 0.95)
-    # A share of 0.7: variance 0.21, (2 * 1.96 / 0.1)^2 * 0.21 = 323
-    assert needed == pytest.approx(323, rel=0.05)
-    found = bootstrap(draw(needed), samples=2000, confidence=0.95, seed=1)
+    # A share of 0.7: variance 0.21, (2 * 1.96 / 0.1)^2 * 0.21 = 323; in two digits.
+    assert needed in (310, 320, 330, 340)
+    found = statistics.wilson_by_query(draw(needed), 0.95)
     assert found.high - found.low == pytest.approx(0.1, abs=0.012)
     assert statistics.queries_needed({"q": [1.0]}, 0.1, 0.95) is None
-    assert statistics.queries_needed({"q": [1.0], "r": [1.0]}, 0.1, 0.95) == 2
+
+
+def test_the_count_that_is_needed_is_where_wilsons_interval_has_the_wanted_width():
+    z = 1.959964
+    for share, width in ((0.5, 0.1), (0.7, 0.2), (0.97, 0.05)):
+        values = {f"q{n}": [float(n < 100 * share)] for n in range(100)}
+        needed = statistics.queries_needed(values, width, 0.95)
+        trials = needed * statistics.effective_count(values) / 100
+        low, high = statistics.wilson(share, trials, z)
+        assert high - low == pytest.approx(width, rel=0.06)  # as far as two digits can say
+        assert high - low <= width + 1e-9
+    # Eight wins of eight are no proof of a rate of 100%: z^2 (1 / width - 1) = 34.6.
+    assert statistics.queries_needed({f"q{n}": [1.0, 1.0] for n in range(8)}, 0.1, 0.95) == 35
+    # A judge whose preferences lie close together needs few queries.
+    assert statistics.queries_needed({f"q{n}": [0.5 + 0.01 * (n % 2)] for n in range(8)}, 0.1, 0.95) == 2
 
 
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.floats(0, 1), min_size=1, max_size=3), min_size=2, max_size=8))
 @settings(max_examples=40, deadline=None)
-def test_a_rate_and_its_interval_lie_between_the_extremes_and_mirror_each_other(preferences):
+def test_a_rate_and_its_interval_lie_between_0_and_1_and_mirror_each_other(preferences):
     draws = {"samples": 200, "confidence": 0.9, "seed": 1}
     side = lambda p: "first" if p > 0.5 else "second" if p < 0.5 else "tie"  # noqa: E731
     found = win_rate({q: [(side(p), p) for p in of] for q, of in preferences.items()}, **draws)
     other = win_rate({q: [(side(1 - p), 1 - p) for p in of] for q, of in preferences.items()}, **draws)
-    lowest, highest = min(map(min, preferences.values())), max(map(max, preferences.values()))
-    assert lowest - 1e-9 <= found.rate.low <= found.rate.high <= highest + 1e-9
+    assert 0 <= found.rate.low <= found.rate.estimate <= found.rate.high <= 1
     assert found.rate.estimate + other.rate.estimate == pytest.approx(1)
     assert found.rate.low + other.rate.high == pytest.approx(1)
     assert found.standard_error == pytest.approx(other.standard_error, abs=1e-9)
@@ -313,12 +329,35 @@ def test_a_rate_and_its_interval_lie_between_the_extremes_and_mirror_each_other(
 @pytest.mark.parametrize(("wins", "count"), [(0, 7), (3, 10), (60, 96), (20, 20)])
 def test_wilson_agrees_with_scipy(wins, count):
     expected = binomtest(wins, count).proportion_ci(confidence_level=0.95, method="wilson")
-    assert statistics.wilson(wins / count, count, 0.95) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    found = statistics.wilson(wins / count, count, norm.ppf(0.975))
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_sign_test_without_decided_verdicts():
-    assert statistics.sign_test(0, 0) == 1.0
-    assert statistics.sign_test(10, 0) == pytest.approx(2 / 1024)
+def test_verdicts_that_repeat_each_other_do_not_narrow_wilsons_interval():
+    once = {f"q{n}": [float(n % 3 > 0)] for n in range(30)}
+    found = statistics.wilson_by_query(once, 0.95)
+    assert statistics.wilson_by_query({q: values * 4 for q, values in once.items()}, 0.95) == pytest.approx(found)
+    # One verdict a query: the trials are the queries but one, as in a sample's variance.
+    assert statistics.effective_count(once) == pytest.approx(29)
+    assert found[1:] == pytest.approx(statistics.wilson(2 / 3, 29, student.ppf(0.975, 29)))
+    assert math.isnan(statistics.wilson_by_query({"q": [1.0, 0.0]}, 0.95).low)
+    with pytest.raises(ValueError, match="'q' has no values"):
+        statistics.wilson_by_query({"q": []}, 0.95)
+
+
+@pytest.mark.parametrize(("mean", "bootstrapped"), [(0.0, 0.91), (0.7, 0.86), (1.5, 0.62)])
+def test_wilsons_interval_of_8_queries_covers_as_often_as_it_says_and_the_bootstrap_does_not(mean, bootstrapped):
+    """Two verdicts a query, wins where a normal variable of this mean is above 0: rates of 50%, 76% and 93%."""
+    random = np.random.default_rng(5)
+    rate, runs, covered = norm.cdf(mean), 500, np.zeros(2)
+    for _ in range(runs):
+        of_query, of_verdict = random.standard_normal((8, 1)), random.standard_normal((8, 2))
+        won = mean + math.sqrt(0.3) * of_query + math.sqrt(0.7) * of_verdict > 0
+        values = {f"q{n}": list(of) for n, of in enumerate(won.astype(float))}
+        both = statistics.wilson_by_query(values, 0.95), bootstrap(values, samples=200, confidence=0.95, seed=1)
+        covered += [low <= rate <= high for _, low, high in both]
+    assert covered[0] / runs >= 0.95
+    assert covered[1] / runs == pytest.approx(bootstrapped, abs=0.02)
 
 
 def test_wrong_verdicts_are_refused():

@@ -322,8 +322,8 @@ def test_win_rates_of_every_policy_comparator_and_judge(experiment):
     expected += [("instruct", judge, policy) for judge in JUDGES for policy in ["iteration-0", *trained]]
     assert list(zip(table["comparator"], table["judge"], table["policy"], strict=True)) == expected
     assert (table[["wins", "ties", "losses", "invalid"]].sum(axis=1) == 24).all()
-    assert (table["sign_test_p_holm"] >= table["sign_test_p"]).all()
-    assert table["sign_test_p_holm"].min() == pytest.approx(32 * table["sign_test_p"].min(), rel=0.01)
+    assert (table["p_holm"] >= table["p"]).all()
+    assert table["p_holm"].min() == pytest.approx(32 * table["p"].min(), rel=0.01)
 
 
 def test_a_win_rate_with_everything_beside_it_by_hand(experiment):
@@ -383,16 +383,83 @@ def test_difficulty_is_what_two_others_say_at_least_and_never_the_policy_itself(
     assert beside_flat.rate == pytest.approx(alone.rate, abs=1e-6)
 
 
-def test_win_rates_by_principle_and_by_query_length(experiment):
+def test_win_rates_by_principle_are_the_last_policys_together_and_by_polarity(experiment):
     flags, folder = experiment
     table = pd.read_csv(folder / "win_rates_by_principle.csv")
+    assert set(table["policy"]) == {"iteration-3"}
+    of_one = [(name, said) for name in ("short", "excited", "polite") for said in ("both", "wanted", "opposite")]
+    assert list(zip(table["principle"], table["polarity"], strict=True)) == 2 * len(JUDGES) * of_one
     verdicts = verdicts_of(flags, "iteration-3", "model", "iteration-0")
-    names = {"policy": "iteration-3", "judge": "model", "comparator": "iteration-0"}
-    for principle, polarity, mark in (("short", "wanted", "short"), ("excited", "opposite", "-excited")):
-        chosen = [v.preference for v in verdicts if mark in v.constitution_id.split("+")]
+    names = {"judge": "model", "comparator": "iteration-0"}
+    for principle, polarity, marks in (
+        ("short", "wanted", ["short"]),
+        ("excited", "opposite", ["-excited"]),
+        ("polite", "both", ["polite", "-polite"]),
+    ):
+        chosen = [v for v in verdicts if set(marks) & set(v.constitution_id.split("+"))]
         row = row_of(table, **names, principle=principle, polarity=polarity)
-        assert row["win_rate"] == pytest.approx(np.mean(chosen), abs=6e-5)
-        assert row["n_verdicts"] == len(chosen) in (6, 12)
+        values = tables.by_query((v.query_id, v.preference) for v in chosen)
+        expected = statistics.wilson_by_query(values, 0.95)
+        assert [row["win_rate"], row["win_low"], row["win_high"]] == pytest.approx(list(expected), abs=6e-5)
+        assert (row["n_queries"], row["n_verdicts"]) == (len(values), len(chosen))
+        assert row["queries_needed"] == statistics.queries_needed(values, EVALUATION["wanted_width"], 0.95)
+    assert table["n_verdicts"].head(9).tolist() == [24, 12, 12, 12, 6, 6, 12, 6, 6]
+
+
+def test_by_principle_only_what_is_tested_has_a_p_value_and_pays_for_the_others(experiment):
+    flags, folder = experiment
+    table = pd.read_csv(folder / "win_rates_by_principle.csv")
+    tested = table["polarity"] == "both"
+    assert table.loc[~tested, ["p", "p_holm"]].isna().all(axis=None)
+    for _, family in table[tested].groupby(["comparator", "judge"]):  # other comparators and judges cost nothing
+        assert family["p_holm"].tolist() == pytest.approx(statistics.holm(family["p"].tolist()), rel=0.01)
+    verdicts = verdicts_of(flags, "iteration-3", "checks", "iteration-0")
+    leaning = [sum(of) for of in tables.by_query((v.query_id, v.preference - 0.5) for v in verdicts).values()]
+    patterns = itertools.product((1, -1), repeat=len(leaning))
+    sums = [abs(sum(sign * x for sign, x in zip(signs, leaning, strict=True))) for signs in patterns]
+    exact = np.mean([total >= abs(sum(leaning)) - 1e-9 for total in sums])
+    row = row_of(table, judge="checks", comparator="iteration-0", principle="short", polarity="both")
+    assert row["p"] == pytest.approx(exact, abs=0.03)  # "short" is in every constitution; 400 drawn patterns of signs
+
+
+def test_by_principle_an_earlier_policy_is_the_last_of_its_own_tables(experiment):
+    """And where none was trained, all policies have rows."""
+    flags, _ = experiment
+    _, comparisons, _ = load(flags)
+    chosen = lambda *names: [c for c in comparisons if c.policy.name in names]  # noqa: E731
+    shown = lambda some: {c.policy.name for c in tables.of_last_trained(some)}  # noqa: E731
+    assert shown(comparisons) == {"iteration-3"}
+    assert shown(chosen("iteration-0", "iteration-1", "instruct")) == {"iteration-1"}
+    assert shown(chosen("iteration-0", "instruct")) == {"iteration-0", "instruct"}
+
+
+def test_a_principle_that_always_wins_is_not_certain():
+    """Eight queries, two verdicts on each: the least p-value there is, and a wide interval."""
+    known = {c.id: c for c in constitutions()}
+    verdicts = [
+        Verdict(
+            query_id=f"q{n}", set_id="short+excited", constitution_id=name, number=j, policy="iteration-1",
+            comparator="iteration-0", judge="j", first="x", second="y", choice="first", preference=1.0,
+        )
+        for n in range(8) for j, name in enumerate(("short+excited", "-short+-excited"))
+    ]  # fmt: skip
+    policy = tables.Policy("iteration-1", 1, [])
+    evaluation = settings.Evaluation.model_validate(EVALUATION)
+    table = tables.win_rates_by_principle(
+        [tables.Comparison(policy, "iteration-0", "j", verdicts)], known, evaluation, tables.Estimator(400, 0.95, 1)
+    )
+    row = table.iloc[0]
+    assert (row["win_rate"], row["win_high"]) == (1.0, 1.0)
+    assert 0.5 < row["win_low"] < 0.65
+    assert row["p"] == 2 / 2**8
+    assert row["p_holm"] == 2 * 2 / 2**8  # "polite" has no verdicts, so no row and no part in the correction
+    assert row["queries_needed"] == 35
+    assert table["principle"].unique().tolist() == ["short", "excited"]
+
+
+def test_win_rates_by_query_length(experiment):
+    flags, folder = experiment
+    verdicts = verdicts_of(flags, "iteration-3", "model", "iteration-0")
     thirds = pd.read_csv(folder / "win_rates_by_length.csv")
     thirds = thirds[(thirds["policy"] == "iteration-3") & (thirds["judge"] == "model")].iloc[:3]
     assert thirds["third"].tolist() == ["short", "medium", "long"]
@@ -657,7 +724,7 @@ def test_numbers_have_one_form():
     assert table_files.cell(0.123456, "x") == "0.1235"
     assert table_files.cell(-0.00001, "x") == "0.0000"
     assert table_files.cell(float("nan"), "x") == ""
-    assert table_files.cell(3.1e-9, "sign_test_p") == "3.1e-09"
+    assert table_files.cell(3.1e-9, "p") == "3.1e-09"
     assert table_files.cell(12, "x") == 12
 
 
@@ -669,11 +736,11 @@ def test_terminal_summary(tmp_path):
         ",,,,,,0.5000,0.4000,0.6000,40.0000,0.0000,48,instruct,0.5111\n"
     )
     assert summary.format(str(path)).splitlines() == [
-        "iteration  bound (nats)       row accuracy  column accuracy  win rate            tokens  degenerate  queries",
-        "---------  -----------------  ------------  ---------------  ------------------  ------  ----------  -------",
-        "0 (base)   0.07 [0.05, 0.09]  72.9%         70.8%            -                   44.1    0.0%        48",
-        "1          0.21 [0.15, 0.27]  86.5%         84.4%            63.0% [55.7, 70.3]  38.2    1.0%        48",
-        "instruct   -                  -             -                50.0% [40.0, 60.0]  40.0    0.0%        48",
+        "iteration  bound (nats)       row accuracy  column accuracy  win rate      tokens  degenerate  queries",
+        "---------  -----------------  ------------  ---------------  ------------  ------  ----------  -------",
+        "0 (base)   0.07 [0.05, 0.09]  73%           71%              -             44      0.0%        48",
+        "1          0.21 [0.15, 0.27]  86%           84%              63% [56, 70]  38      1.0%        48",
+        "instruct   -                  -             -                50% [40, 60]  40      0.0%        48",
     ]
 
 

@@ -76,7 +76,7 @@ def comparison(experiments: Sequence[Results], estimator: Estimator) -> pd.DataF
             kind = row["comparator"], row["judge"]
             row |= _difference(other.preferences.get(kind, {}), first.preferences.get(kind, {}), estimator)
             tested += [row] if "p" in row else []
-    for row, adjusted in zip(tested, with_holm(tested, "p"), strict=True):
+    for row, adjusted in zip(tested, with_holm(tested), strict=True):
         row |= adjusted
     header = [*NAMES, *RATES, *BOUNDS, *WORDS, *DEGENERATE, *span("difference"), "p", "p_holm", "shared_pairs"]
     return frame(rows, [*header, "n_queries", "n_verdicts"]).astype({"shared_pairs": "Int64"})

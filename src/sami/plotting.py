@@ -2,7 +2,7 @@
 
 One style for all: print size (one column 3.4 in, two columns 7 in), fonts embedded as outlines of TrueType, the
 colour-blind safe palette of Okabe and Ito, and a marker or line style of its own for everything that has a colour, so
-that the figures can be read in grey. Bars are the bootstrap intervals of the tables. Nothing is drawn through pyplot,
+that the figures can be read in grey. Bars are the intervals of the tables. Nothing is drawn through pyplot,
 so no display is needed and no state is shared.
 """
 
@@ -37,6 +37,11 @@ SEQUENCE = [  # colour, marker, line style of iteration 1, 2, ..., or of the fir
     (ORANGE, "v", "-"),
     (SKY, "P", (0, (5, 1.5))),
 ]
+POLARITIES = {  # of win rates by principle: colour, marker, hollow
+    "both": ("black", "D", False),
+    "wanted": (BLUE, "o", False),
+    "opposite": (VERMILION, "s", True),
+}
 InPanel = Callable[[Axes, dict[str, float], pd.DataFrame], None]  # draws rows of a table where policies stand
 STYLE = {
     "pdf.fonttype": 42,
@@ -206,35 +211,42 @@ def comparison(comparison: pd.DataFrame, title: str = "") -> Figure:
 
 @_styled
 def win_rate_by_principle(by_principle: pd.DataFrame, title: str = "") -> Figure:
-    """Win rate under the constitutions that want each principle, and those that want its opposite.
+    """Win rate under the constitutions that hold each principle or its opposite, together and apart.
 
-    Of the last trained policy, by the first judge against the first comparator.
+    Of the last trained policy, by the first judge against the first comparator. To the right, for both together, the
+    number of queries and how many the wanted width would need.
     """
     by_principle = _of_first_judge(by_principle)
     policy = last_trained(by_principle["policy"])
     shown = by_principle[by_principle["policy"] == policy]
-    principles = list(dict.fromkeys(shown["principle"]))
-    figure, (axes,) = _panels(ONE_COLUMN, 1.15 + 0.3 * len(principles), 1, title)
+    whole = shown.drop_duplicates("principle")  # the first row of each has all verdicts
+    principles = whole["principle"].tolist()
+    polarities = [name for name in POLARITIES if (shown["polarity"] == name).any()]
+    figure, (axes,) = _panels(ONE_COLUMN, 1.27 + (0.14 + 0.1 * len(polarities)) * len(principles), 1, title)
     rows = -np.arange(len(principles))
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
     _row_lines(axes, rows)
-    for wanted, offset, colour, marker, hollow in (
-        ("wanted", 0.14, BLUE, "o", False),
-        ("opposite", -0.14, VERMILION, "s", True),
-    ):
-        chosen = shown[shown["polarity"] == wanted].set_index("principle").reindex(principles)
-        if chosen["win_rate"].isna().all():
-            continue
+    for number, polarity in enumerate(polarities):
+        chosen = shown[shown["polarity"] == polarity].set_index("principle").reindex(principles)
+        offset = 0.27 * ((len(polarities) - 1) / 2 - number)
+        colour, marker, hollow = POLARITIES[polarity]
         axes.errorbar(
             chosen["win_rate"], rows + offset, xerr=_bars(chosen, "win_rate", "win"), fmt=marker, color=colour,
-            markerfacecolor="white" if hollow else colour, elinewidth=0.9, capsize=1.5, capthick=0.9, label=wanted,
+            markerfacecolor="white" if hollow else colour, elinewidth=0.9, capsize=1.5, capthick=0.9, label=polarity,
         )  # fmt: skip
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel(f"Win rate of {_called(policy)} against {_called(shown.iloc[0]['comparator'])}")
+    # In two lines: beside long names of principles the panel is narrow.
+    axes.set_xlabel(f"Win rate of {_called(policy)}\nagainst {_called(shown.iloc[0]['comparator'])}")
     axes.set_yticks(rows, principles)
     axes.set_ylim(rows[-1] - 0.5, 0.5)
-    axes.tick_params(axis="y", length=0)
+    counts = axes.secondary_yaxis("right")
+    needed = ["-" if math.isnan(count) else f"{count:.0f}" for count in whole["queries_needed"].astype(float)]
+    counts.set_yticks(rows, [f"{had} / {count}" for had, count in zip(whole["n_queries"], needed, strict=True)])
+    counts.spines["right"].set_visible(False)
+    axes.set_title("queries / needed", loc="right")
+    for side in (axes, counts):
+        side.tick_params(axis="y", length=0)
     _legend(figure, [axes])
     return figure
 

@@ -1,8 +1,8 @@
 """Numbers and their uncertainty: information, intervals over queries, win rates, length control, agreement, repetition.
 
 numpy and scipy only. Functions take plain values; they know nothing of files, iterations or policies. Everything that
-belongs to one query (its responses, its constitutions, its verdicts) depends on that query, so intervals come from
-resampling queries, not responses. What each number means, with its limits, is told in docs/statistics.md.
+belongs to one query (its responses, its constitutions, its verdicts) depends on that query, so intervals and p-values
+are over queries, not responses. What each number means, with its limits, is told in docs/statistics.md.
 """
 
 import functools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, log_softmax, logit, ndtri
+from scipy.special import expit, log_softmax, logit, ndtri, stdtrit
 
 from sami.judging.pairs import POINTS
 
@@ -97,7 +97,7 @@ def _only_maximum(scores: np.ndarray, axis: int) -> np.ndarray:
 
 
 class Interval(NamedTuple):
-    """An estimate with a percentile bootstrap interval; `low` and `high` are NaN where there is a single query."""
+    """An estimate with its interval over queries; `low` and `high` are NaN where there is a single query."""
 
     estimate: float
     low: float
@@ -180,11 +180,7 @@ def bootstrap_difference(
 
 def _resample(values_by_query: Values, samples: int, seed: int, statistic: Statistic) -> tuple[float, np.ndarray]:
     """The statistic of the values as they are, and of `samples` resamples of their queries."""
-    if not values_by_query:
-        raise ValueError("cannot resample: there is no query")
-    for query_id, values in values_by_query.items():
-        if len(values) == 0:
-            raise ValueError(f"cannot resample: query '{query_id}' has no values")
+    _check_values(values_by_query)
     identifiers = sorted(values_by_query)  # the draws must not depend on the order of a file
     lengths = [len(values_by_query[query_id]) for query_id in identifiers]
     values = np.concatenate([np.asarray(values_by_query[query_id], dtype=np.float64) for query_id in identifiers])
@@ -192,6 +188,14 @@ def _resample(values_by_query: Values, samples: int, seed: int, statistic: Stati
     estimate = statistic(values, np.ones((1, len(values))))[0]
     chunks = _draws(len(identifiers), samples, seed, max(1, _CHUNK // len(values)))
     return float(estimate), np.concatenate([statistic(values, counts[:, query]) for counts in chunks])
+
+
+def _check_values(values_by_query: Values) -> None:
+    if not values_by_query:
+        raise ValueError("no interval over queries: there is no query")
+    for query_id, values in values_by_query.items():
+        if len(values) == 0:
+            raise ValueError(f"no interval over queries: query '{query_id}' has no values")
 
 
 def _draws(queries: int, samples: int, seed: int, at_once: int) -> Iterator[np.ndarray]:
@@ -219,9 +223,8 @@ def _percentiles(estimate: float, resampled: np.ndarray, queries: int, confidenc
 class WinRate:
     """Mean preference for the first side, and what belongs beside it.
 
-    `rate` has the interval to use. `rate_without_invalid` leaves invalid verdicts out, where `rate` counts them half;
-    NaN where all are. The Wilson interval and the sign test treat verdicts as independent, which several verdicts on
-    one query are not.
+    `rate` has the interval of `wilson_by_query`. `rate_without_invalid` leaves invalid verdicts out, where `rate`
+    counts them half; NaN where all are. `p` is of both sides being alike, by a sign-flip test over queries.
     """
 
     wins: int
@@ -231,9 +234,7 @@ class WinRate:
     rate: Interval
     standard_error: float
     rate_without_invalid: float
-    wilson_low: float
-    wilson_high: float
-    sign_test_p: float
+    p: float
     n_queries: int
     n_verdicts: int
 
@@ -246,7 +247,8 @@ def win_rate(
     Args:
         verdicts_by_query: query id -> its verdicts: a choice ("first", "second", "tie" or "invalid") and the
             preference for the first side, from 0 to 1.
-        samples, confidence, seed: of the bootstrap over queries.
+        samples, seed: of the sign-flip test.
+        confidence: probability that the interval should cover, between 0 and 1.
 
     Raises:
         ValueError: there is no query, a query has no verdict, a choice is unknown or a preference is out of range.
@@ -260,21 +262,16 @@ def win_rate(
     if apart:
         raise ValueError(f"found the preference {apart[0]}, expected numbers from 0 to 1")
     preferences = {query_id: [preference for _, preference in of] for query_id, of in verdicts_by_query.items()}
-    rate = bootstrap(preferences, samples=samples, confidence=confidence, seed=seed)
-    wilson_low, wilson_high = wilson(rate.estimate, len(choices), confidence)
-    wins, losses = choices.count("first"), choices.count("second")
     valid = [preference for choice, preference in verdicts if choice != "invalid"]
     return WinRate(
-        wins=wins,
+        wins=choices.count("first"),
         ties=choices.count("tie"),
-        losses=losses,
+        losses=choices.count("second"),
         invalid=choices.count("invalid"),
-        rate=rate,
+        rate=wilson_by_query(preferences, confidence),
         standard_error=standard_error(preferences),
         rate_without_invalid=float(np.mean(valid)) if valid else math.nan,
-        wilson_low=wilson_low,
-        wilson_high=wilson_high,
-        sign_test_p=sign_test(wins, losses),
+        p=sign_flip_test([sum(of) - len(of) / 2 for _, of in sorted(preferences.items())], samples, seed),
         n_queries=len(verdicts_by_query),
         n_verdicts=len(choices),
     )
@@ -294,37 +291,73 @@ def standard_error(values_by_query: Mapping[str, Sequence[float]]) -> float:
     return math.sqrt(queries / (queries - 1) * float(residuals @ residuals)) / count
 
 
+def effective_count(values_by_query: Mapping[str, Sequence[float]]) -> float:
+    """Number of independent wins and losses whose mean is known as well as that of these values from 0 to 1.
+
+    It is p (1 - p) / standard_error^2: fewer than the values where those of a query are alike, more where values lie
+    close together. Where all queries have one mean their spread tells nothing, and each counts once. NaN for a single
+    query.
+    """
+    error = standard_error(values_by_query)
+    share = _mean_of_all(values_by_query)
+    return share * (1 - share) / error**2 if error > 1e-9 or math.isnan(error) else float(len(values_by_query))
+
+
+def _mean_of_all(values_by_query: Mapping[str, Sequence[float]]) -> float:
+    return math.fsum(value for of in values_by_query.values() for value in of) / sum(map(len, values_by_query.values()))
+
+
+def wilson_by_query(values_by_query: Mapping[str, Sequence[float]], confidence: float) -> Interval:
+    """Mean of values from 0 to 1, with Wilson's interval for values that depend on each other within a query.
+
+    The number of trials is `effective_count` and the quantile Student's, with one degree of freedom less than there are
+    queries (Korn and Graubard 1998 and Franco et al. 2019 do so for samples in clusters). Unlike a bootstrap it is not
+    too narrow for a few queries, and has a width where all values are alike.
+
+    Args:
+        values_by_query: query id -> its values (verdicts, degrees, ...), from 0 to 1, at least one each.
+        confidence: probability that the interval should cover, between 0 and 1.
+
+    Raises:
+        ValueError: there is no query, or a query has no values.
+    """
+    _check_values(values_by_query)
+    share = _mean_of_all(values_by_query)
+    if len(values_by_query) < 2:
+        return Interval(share, math.nan, math.nan)
+    quantile = float(stdtrit(len(values_by_query) - 1, (1 + confidence) / 2))
+    return Interval(share, *wilson(share, effective_count(values_by_query), quantile))
+
+
+def wilson(share: float, count: float, quantile: float) -> tuple[float, float]:
+    """Wilson score interval (Wilson 1927) of a share of `count` independent trials; both may be fractional.
+
+    `quantile` is that of the standard normal distribution, 1.96 for 95%, or a wider one for a few clusters.
+    """
+    centre = (share + quantile**2 / (2 * count)) / (1 + quantile**2 / count)
+    half = quantile / (1 + quantile**2 / count) * math.sqrt(share * (1 - share) / count + (quantile / (2 * count)) ** 2)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))  # whatever rounding does at 0 and 1
+
+
 def queries_needed(
     values_by_query: Mapping[str, Sequence[float]], wanted_width: float, confidence: float
 ) -> int | None:
-    """How many queries like these bring the interval of their mean down to a full width, by its normal approximation.
+    """How many queries like these bring Wilson's interval of their mean down to a full width.
 
-    None where a single query tells nothing of how queries differ. Two at least: without two there is no interval.
+    Rounded up to two digits, since it rests on how far these queries differ. None where a single query tells nothing of
+    that. Two at least: without two there is no interval.
     """
-    error = standard_error(values_by_query)
-    if math.isnan(error):
+    queries = len(values_by_query)
+    if queries < 2:
         return None
-    variance = error**2 * len(values_by_query)  # of one query's contribution
-    z = float(ndtri((1 + confidence) / 2))
-    return max(2, math.ceil((2 * z / wanted_width) ** 2 * variance))
-
-
-def wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
-    """Wilson score interval (Wilson 1927) of a share of `count` independent trials; half wins are allowed."""
-    z = float(ndtri((1 + confidence) / 2))
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Exact two-sided sign test: probability of so uneven a split where each side wins half of the time.
-
-    1.0 where there are neither wins nor losses.
-    """
-    from scipy.stats import binomtest  # takes half a second to import
-
-    return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+    share, z = _mean_of_all(values_by_query), float(ndtri((1 + confidence) / 2))
+    spread = 2 * share * (1 - share)
+    # The width of `wilson` is wanted_width at this count: the larger root of a quadratic equation in count + z^2.
+    root = math.sqrt(spread**2 + wanted_width**2 * (1 - 2 * spread))
+    count = (z / wanted_width) ** 2 * (spread + root) - z**2
+    needed = max(2, math.ceil(count * queries / effective_count(values_by_query)))
+    step = 10 ** max(0, len(str(needed)) - 2)
+    return math.ceil(needed / step) * step
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -372,7 +405,7 @@ def paired_difference(
 
 
 def sign_flip_test(differences: Sequence[float], samples: int, seed: int) -> float:
-    """P-value of (N,) differences being symmetric about zero; see `paired_difference`."""
+    """P-value of (N,) differences, one a query, being symmetric about zero; see `paired_difference`."""
     values = np.array([difference for difference in differences if difference])  # (N,); zeros have no sign
     if values.size == 0:
         return 1.0

@@ -2,9 +2,9 @@
 
     python -m sami.summary results/quickstart/tables/summary.csv
 
-It starts in milliseconds: the standard library only. Shares are in percent, [low, high] is the interval of the
-estimate before it, and "-" marks what does not exist (a comparator's win rate against itself). A model that was not
-trained here stands under its name.
+It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares: another
+machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks what does
+not exist (a comparator's win rate against itself). A model that was not trained here stands under its name.
 """
 
 import csv
@@ -18,8 +18,8 @@ def _number(name: str, digits: int) -> Callable[[dict[str, str]], str]:
     return lambda row: f"{float(row[name]):.{digits}f}" if row[name] else "-"
 
 
-def _share(name: str) -> Callable[[dict[str, str]], str]:
-    return lambda row: f"{float(row[name]):.1%}" if row[name] else "-"
+def _share(name: str, digits: int) -> Callable[[dict[str, str]], str]:
+    return lambda row: f"{float(row[name]):.{digits}%}" if row[name] else "-"
 
 
 def _interval(name: str, stem: str, scale: int, digits: int, unit: str) -> Callable[[dict[str, str]], str]:
@@ -38,11 +38,11 @@ def _interval(name: str, stem: str, scale: int, digits: int, unit: str) -> Calla
 COLUMNS: dict[str, Callable[[dict[str, str]], str]] = {
     "iteration": lambda row: "0 (base)" if row["iteration"] == "0" else row["iteration"] or row["policy"],
     "bound (nats)": _interval("bound_nats", "bound", 1, 2, ""),
-    "row accuracy": _share("row_accuracy"),
-    "column accuracy": _share("column_accuracy"),
-    "win rate": _interval("win_rate", "win", 100, 1, "%"),
-    "tokens": _number("response_tokens", 1),
-    "degenerate": _share("degenerate_share"),
+    "row accuracy": _share("row_accuracy", 0),
+    "column accuracy": _share("column_accuracy", 0),
+    "win rate": _interval("win_rate", "win", 100, 0, "%"),
+    "tokens": _number("response_tokens", 0),
+    "degenerate": _share("degenerate_share", 1),
     "queries": lambda row: row["n_queries"],
 }
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sami.errors import UserError
 
-P_VALUES = ("sign_test_p", "sign_test_p_holm", "p", "p_holm")
+P_VALUES = ("p", "p_holm")
 FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
 STEMS = {"win_rate": "win", "lc_win_rate": "lc", "bound_nats": "bound"}  # of an interval, where it is not the name
 PAIR = ("policy", "comparator", "judge")
@@ -22,9 +22,9 @@ PRINTED = {  # table: its columns in print; of an interval, or a range, the name
     "summary": ("policy", "bound_nats", "row_accuracy", "column_accuracy", "win_rate", "lc_win_rate", "response_tokens",
                 "degenerate_share", "n_queries"),
     "win_rates": (*PAIR, "win_rate", "lc_win_rate", "published", "mean_words", "comparator_mean_words",
-                  "sign_test_p_holm", "n_queries"),
-    "win_rates_by_principle": (*PAIR, "principles", "principle", "polarity", "win_rate", "sign_test_p_holm",
-                               "n_queries"),
+                  "p_holm", "n_queries"),
+    "win_rates_by_principle": (*PAIR, "principles", "principle", "polarity", "win_rate", "p_holm", "n_queries",
+                               "queries_needed"),
     "generalisation": (*PAIR, "principles", "win_rate", "published", "difference", "n_queries"),
     "win_rates_by_length": (*PAIR, "third", "words", "win_rate", "n_queries"),
     "comparisons": ("policy", "other_policy", "comparator", "judge", "difference", "p_holm", "n_queries"),
@@ -45,7 +45,6 @@ HEADINGS = {
     "n_queries": "queries",
     "n_verdicts": "verdicts",
     "n_responses": "responses",
-    "sign_test_p_holm": "p (Holm)",
     "p_holm": "p (Holm)",
     "base_log_probability": "log-probability, base",
     "own_log_probability": "log-probability, own",

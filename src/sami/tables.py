@@ -81,15 +81,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Estimator:
-    """Estimates with bootstrap intervals, all from the same draws."""
+    """Estimates with intervals over queries; what is drawn for them is drawn alike for all."""
 
     samples: int
     confidence: float
     seed: int
 
     def of(self, values: dict[str, list], statistic: statistics.Statistic = statistics.mean) -> Interval:
-        """The statistic of query id -> values; NaN where there are none."""
+        """The statistic of query id -> values, with a bootstrap interval; NaN where there are none."""
         return statistics.bootstrap(values, statistic=statistic, **asdict(self)) if values else NOTHING
+
+    def share(self, values: dict[str, list]) -> Interval:
+        """The mean of query id -> values from 0 to 1, with Wilson's interval; NaN where there are none."""
+        return statistics.wilson_by_query(values, self.confidence) if values else NOTHING
 
     def difference(self, first: dict[str, list], second: dict[str, list]) -> Interval:
         """Paired difference of means over the queries that both sides have; NaN where there are none."""
@@ -126,10 +130,10 @@ def frame(rows: list[dict[str, Any]], header: list[str]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(whole, "Int64"))
 
 
-def with_holm(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Rows with the column {name}_holm: the p-values in `name`, adjusted for their number."""
-    adjusted = statistics.holm([row[name] for row in rows])
-    return [row | {f"{name}_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the column p_holm: their p-values in `p`, adjusted for the number of rows that have one, else NaN."""
+    adjusted = iter(statistics.holm([row["p"] for row in rows if not math.isnan(row["p"])]))
+    return [row | {"p_holm": math.nan if math.isnan(row["p"]) else next(adjusted)} for row in rows]
 
 
 def groups(values: Sequence[float], count: int) -> np.ndarray:
@@ -191,7 +195,8 @@ def information(policies: list[Policy], estimator: Estimator) -> pd.DataFrame:
             row |= columns("bound_nats", estimator.of(bounds), "bound")
             row["max_bound"] = float(np.mean([math.log(len(e.constitution_ids)) for e in policy.examples]))
             for name in details:
-                row |= columns(name, estimator.of(by_query((q, getattr(matrix, name)) for q, matrix in matrices)))
+                values = by_query((q, getattr(matrix, name)) for q, matrix in matrices)
+                row |= columns(name, (estimator.share if name.endswith("accuracy") else estimator.of)(values))
             row |= columns("difference", estimator.difference(bounds, base) if policy.iteration else NOTHING)
             rows.append(row | {"n_queries": len(bounds), "n_matrices": len(matrices)})
     return frame(rows, header)
@@ -214,7 +219,7 @@ def adherence(
                 found[names[statement]].append((example.query_id, degree))
         for (principle, wanted), values in found.items():
             row = policy.names | {"principle": principle, "polarity": polarity(wanted)}
-            row |= columns("degree", estimator.of(by_query(values)))
+            row |= columns("degree", estimator.share(by_query(values)))
             rows += [row | {"n_responses": len(values), "principles": kinds[principle]}] if values else []
     return frame(rows, ["policy", "iteration", "principle", "polarity", *span("degree"), "n_responses", "principles"])
 
@@ -268,7 +273,7 @@ def degeneration(policies: list[Policy], rule: settings.Degeneration, estimator:
         )
         row = policy.names
         for name, found in zip(names, values, strict=True):
-            row |= columns(name, estimator.of(found))
+            row |= columns(name, (estimator.share if name.endswith("share") else estimator.of)(found))
         rows.append(row | {"n_responses": len(texts)})
     return frame(rows, ["policy", "iteration", *(c for name in names for c in span(name)), "n_responses"])
 
@@ -351,12 +356,11 @@ def win_rates(
 ) -> pd.DataFrame:
     """Win rate of each policy against each comparator by each judge, and what tells how far to trust it."""
     counts = ["wins", "ties", "losses", "invalid"]
-    details = ["standard_error", "wilson_low", "wilson_high", "sign_test_p", "n_queries", "n_verdicts"]
+    details = ["standard_error", "p", "n_queries", "n_verdicts"]
     rows = []
     for comparison, control in zip(comparisons, length_controlled, strict=True):
         verdicts = comparison.verdicts
         result = estimator.win_rate(verdicts)
-        preferences = by_query((v.query_id, v.preference) for v in verdicts)
         answers = [answer for verdict in verdicts for answer in verdict.answers]
         row = comparison.names | {name: getattr(result, name) for name in counts}
         row |= columns("win_rate", result.rate, "win")
@@ -367,17 +371,22 @@ def win_rates(
         row["first_shown_share"] = first_shown_share(answers)
         row["mean_words"] = float(np.mean([words(verdict.first) for verdict in verdicts]))
         row["comparator_mean_words"] = float(np.mean([words(verdict.second) for verdict in verdicts]))
-        row["queries_needed"] = statistics.queries_needed(preferences, evaluation.wanted_width, evaluation.confidence)
+        row["queries_needed"] = queries_needed(verdicts, evaluation)
         row["invalid_answers"] = sum(answer.choice == "invalid" for answer in answers)
         row["input_tokens"] = sum(answer.input_tokens for answer in answers)
         row["output_tokens"] = sum(answer.output_tokens for answer in answers)
         rows.append(row | {"cost": cost(verdicts)} | published(comparison, evaluation, LEARNED))
     header = ["policy", "iteration", "comparator", "judge", *counts, *span("win_rate", "win"), "standard_error"]
-    header += ["win_rate_without_invalid", "wilson_low", "wilson_high", *span("lc_win_rate", "lc")]
-    header += ["position_consistency", "first_shown_share", "mean_words", "comparator_mean_words", "sign_test_p"]
-    header += ["sign_test_p_holm", "queries_needed", "invalid_answers", "input_tokens", "output_tokens", "cost"]
-    header += ["n_queries", "n_verdicts", *PUBLISHED]
-    return frame(with_holm(rows, "sign_test_p"), header)
+    header += ["win_rate_without_invalid", *span("lc_win_rate", "lc")]
+    header += ["position_consistency", "first_shown_share", "mean_words", "comparator_mean_words", "p", "p_holm"]
+    header += ["queries_needed", "invalid_answers", "input_tokens", "output_tokens", "cost", "n_queries", "n_verdicts"]
+    return frame(with_holm(rows), [*header, *PUBLISHED])
+
+
+def queries_needed(verdicts: Iterable[records.Verdict], evaluation: settings.Evaluation) -> int | None:
+    """How many queries like those of the verdicts give a win rate's interval the width that is wanted."""
+    preferences = by_query((v.query_id, v.preference) for v in verdicts)
+    return statistics.queries_needed(preferences, evaluation.wanted_width, evaluation.confidence)
 
 
 def cost(verdicts: Iterable[records.Verdict]) -> float:
@@ -416,24 +425,58 @@ def first_shown_share(answers: Iterable[records.Answer]) -> float:
 
 
 def win_rates_by_principle(
-    comparisons: list[Comparison], constitutions: dict[str, records.Constitution], estimator: Estimator
+    comparisons: list[Comparison],
+    constitutions: dict[str, records.Constitution],
+    evaluation: settings.Evaluation,
+    estimator: Estimator,
 ) -> pd.DataFrame:
-    """Win rates under the constitutions that hold each statement; one of several statements counts for each."""
-    pairs = dict.fromkeys(
-        (s.principle, wanted) for c in constitutions.values() for s in c.statements for wanted in (True, False)
-    )
-    held = {c.id: {(s.principle, s.wanted) for s in c.statements} for c in constitutions.values()}
-    kinds = kinds_of_principles(constitutions)
+    """Win rates of the last trained policy under the constitutions that hold a principle, its opposite, and either.
+
+    A verdict under a constitution of several statements counts for each. The row with all verdicts on a principle has
+    the p-value, corrected for the principles of its kind under the same comparator and judge; the polarities apart are
+    descriptions, which cost no correction. Where no policy was trained, all have rows, and corrections of their own.
+    """
+    of_kind: dict[str, list[str]] = {}
+    for principle, kind in kinds_of_principles(constitutions).items():
+        of_kind.setdefault(kind, []).append(principle)
     rows = []
-    for comparison in comparisons:
-        for principle, wanted in pairs:
-            chosen = [v for v in comparison.verdicts if (principle, wanted) in held[v.constitution_id]]
-            if chosen:
-                row = comparison.names | {"principle": principle, "polarity": polarity(wanted)}
-                rows.append(row | _rate(chosen, estimator) | {"principles": kinds[principle]})
-    header = ["policy", "iteration", "comparator", "judge", "principle", "polarity", *span("win_rate", "win")]
-    header += ["sign_test_p", "sign_test_p_holm", "n_queries", "n_verdicts", "principles"]
-    return frame(with_holm(rows, "sign_test_p"), header)
+    for comparison, (kind, principles) in itertools.product(of_last_trained(comparisons), of_kind.items()):
+        family = []
+        for principle in principles:
+            verdicts = by_polarity(comparison.verdicts, principle, constitutions)
+            for number, (name, chosen) in enumerate(verdicts.items()):
+                row = comparison.names | {"principle": principle, "polarity": name, "principles": kind}
+                row |= _rate(chosen, estimator) | {"queries_needed": queries_needed(chosen, evaluation)}
+                family.append(row | ({"p": math.nan} if number else {}))
+        rows += with_holm(family)
+    header = ["policy", "iteration", "comparator", "judge", "principle", "polarity", *span("win_rate", "win"), "p"]
+    return frame(rows, [*header, "p_holm", "queries_needed", "n_queries", "n_verdicts", "principles"])
+
+
+def of_last_trained(comparisons: list[Comparison]) -> list[Comparison]:
+    """The comparisons of the last trained policy; all where none was trained."""
+    last = max(comparison.policy.iteration or 0 for comparison in comparisons)
+    return [comparison for comparison in comparisons if comparison.policy.iteration == last] if last else comparisons
+
+
+def by_polarity(
+    verdicts: list[records.Verdict], principle: str, constitutions: dict[str, records.Constitution]
+) -> dict[str, list[records.Verdict]]:
+    """Verdicts under the constitutions that hold a principle: all of them first, then, where both occur, by polarity.
+
+    The first is called "both", or as the only polarity that occurs; there are none where no verdict holds it.
+    """
+    apart: dict[str, list[records.Verdict]] = {}
+    for name in (polarity(True), polarity(False)):
+        chosen = [v for v in verdicts if (principle, name) in _held(constitutions[v.constitution_id])]
+        apart |= {name: chosen} if chosen else {}
+    every = [v for v in verdicts if principle in {held for held, _ in _held(constitutions[v.constitution_id])}]
+    return {"both": every, **apart} if len(apart) == 2 else apart
+
+
+def _held(constitution: records.Constitution) -> set[tuple[str, str]]:
+    """(principle, polarity) of each statement."""
+    return {(statement.principle, polarity(statement.wanted)) for statement in constitution.statements}
 
 
 def generalisation(
@@ -482,7 +525,7 @@ def win_rates_by_length(
 def _rate(verdicts: list[records.Verdict], estimator: Estimator) -> dict[str, Any]:
     """Cells of a win rate over some of the verdicts."""
     result = estimator.win_rate(verdicts)
-    names = ("sign_test_p", "n_queries", "n_verdicts")
+    names = ("p", "n_queries", "n_verdicts")
     return columns("win_rate", result.rate, "win") | {name: getattr(result, name) for name in names}
 
 
@@ -503,7 +546,7 @@ def comparisons_of_policies(comparisons: list[Comparison], estimator: Estimator)
         row |= columns("difference", found.interval) | {"p": found.p}
         rows.append(row | {"n_queries": len({key[0] for key in shared}), "n_verdicts": len(shared)})
     header = ["policy", "other_policy", "comparator", "judge", *span("difference"), "p", "p_holm"]
-    return frame(with_holm(rows, "p"), [*header, "n_queries", "n_verdicts"])
+    return frame(with_holm(rows), [*header, "n_queries", "n_verdicts"])
 
 
 def agreement(comparisons: list[Comparison], estimator: Estimator) -> pd.DataFrame:
@@ -560,7 +603,7 @@ def length_bias(
             row = comparison.names | {"bin": int(number) + 1}
             row |= {"difference_low": min(within), "difference_high": max(within)}
             row["standardised"] = float(np.mean(within)) / control.scale
-            row |= columns("preference", estimator.of(by_query((v.query_id, v.preference) for v, _ in chosen)))
+            row |= columns("preference", estimator.share(by_query((v.query_id, v.preference) for v, _ in chosen)))
             row |= {"intercept": control.intercept, "coefficient": control.coefficient, "scale": control.scale}
             rows.append(row | {"n_verdicts": len(chosen)})
     header = ["policy", "iteration", "comparator", "judge", "bin", "difference_low", "difference_high", "standardised"]

@@ -25,8 +25,9 @@ FIGURES = {  # name: caption, in the order of the page
     "bound": "Left: lower bound on the mutual information between responses and constitutions; it cannot exceed log C. "
     "Right: accuracies on own responses.",
     "length": "Mean response length, apart for constitutions that want every principle and for the others.",
-    "win_rate_by_principle": "Win rate of the last trained policy by principle, apart for constitutions that want it "
-    "and that want its opposite.",
+    "win_rate_by_principle": "Win rate of the last trained policy by principle, for constitutions that want it and "
+    "that want its opposite, together and apart. Right: how many queries there were, and how many are needed for an "
+    "interval of the wanted width.",
     "generalisation": "Win rates under the principles of training and under held-out ones, by the first judge.",
     "length_controlled": "Win rates as judged, and as predicted for responses of equal length, by the first judge.",
     "length_bias": "Preference for the last trained policy by how much longer its response is than the comparator's.",
@@ -39,7 +40,7 @@ FIGURES = {  # name: caption, in the order of the page
 TABLES = {  # the same of tables; the summary stands at the top of the page
     "win_rates": "Each policy against each comparator by each judge, and what tells how far to trust it.",
     "comparisons": "Differences in win rate between policies on the same pairs.",
-    "win_rates_by_principle": "Win rates under the constitutions that hold each principle or its opposite.",
+    "win_rates_by_principle": "The last trained policy under constitutions that hold each principle or its opposite.",
     "generalisation": "Win rates under learned and under held-out principles; difference: learned minus held-out.",
     "win_rates_by_length": "Win rates on the shortest, middle and longest third of the queries.",
     "agreement": "How far judges agree.",

@@ -234,7 +234,7 @@ def tabulate(
         for kind, set_ids in sets.items()
     )
     by_kind = {
-        "win_rates_by_principle": tables.win_rates_by_principle(comparisons, constitutions, estimator),
+        "win_rates_by_principle": tables.win_rates_by_principle(comparisons, constitutions, evaluation, estimator),
         "generalisation": tables.generalisation(comparisons, sets, evaluation, estimator),
         "information": information,
         "adherence": tables.adherence(policies, constitutions, estimator),
