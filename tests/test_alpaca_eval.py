@@ -56,7 +56,7 @@ def test_published_length_controlled_rates_of_models_that_share_difficulties(mon
     """Difficulties of each model come from the others alone, so these are differences on models not seen."""
     monkeypatch.setitem(alpaca_eval.DRAWS, "samples", 2)
     results = alpaca_eval.evaluate(sorted(LEADERBOARD.glob("*.jsonl.gz")))
-    published = alpaca_eval._published(LEADERBOARD / "published.csv")
+    published = alpaca_eval.published_rates(LEADERBOARD / "published.csv")
     assert {result.model: result.others for result in results} == {
         model: 0 if model == "gpt4_1106_preview" else 17 for model in published
     }
@@ -125,15 +125,31 @@ def test_comparison_with_published_rates(tmp_path):
     table = tmp_path / "leaderboard.csv"
     rate = 100 * result.length_controlled.estimate
     table.write_text(f",win_rate,length_controlled_winrate\nmodel,1,{rate - 1.25}\nother,2,\nbaseline,50,50\n")
-    row, summary = alpaca_eval.compare([result], table)
+    published = alpaca_eval.published_rates(table)
+    assert published == pytest.approx({"model": rate - 1.25, "baseline": 50})
+    row, summary = alpaca_eval.compare([result], published)
     assert row == f"model: length-controlled {rate:.2f}, published {rate - 1.25:.2f}, difference +1.25"
     assert summary.startswith(
         "1 models: absolute difference 1.25 in the median, 1.25 at the 90th percentile, 1.25 at m"
     )
-    for text, message in [("x,y\nmodel,1\n", "'length_controlled_winrate'; expected CSV"), ("", "names none of model")]:
+    with pytest.raises(UserError, match="found no rate of model; expected"):
+        alpaca_eval.compare([result], {"other": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y\nmodel,1\n", "'length_controlled_winrate'; expected CSV"),
+        ("x,length_controlled_winrate\nmodel,high\n", "could not convert .* 'high'"),
+        (None, "No such file"),
+    ],
+)
+def test_a_table_of_published_rates_that_cannot_be_used(tmp_path, text, message):
+    table = tmp_path / "leaderboard.csv"
+    if text is not None:
         table.write_text(text)
-        with pytest.raises(UserError, match=message):
-            alpaca_eval.compare([result], table)
+    with pytest.raises(UserError, match=message):
+        alpaca_eval.published_rates(table)
 
 
 def write(folder, *rows):

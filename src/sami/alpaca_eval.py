@@ -228,22 +228,22 @@ def _percent(interval: Interval) -> str:
     return f"{estimate:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def compare(results: Sequence[Result], table: str | Path) -> list[str]:
+def compare(results: Sequence[Result], published: Mapping[str, float]) -> list[str]:
     """Lines that set length-controlled win rates beside published ones; the last sums up the differences.
 
     Args:
-        results: of any models; those that are not in the table, and the baseline (50 by definition), are passed over.
-        table: CSV, names of models in its first column and percentages in `length_controlled_winrate`.
+        results: of any models; those not published, and the baseline (50 by definition), are passed over.
+        published: model -> its rate, in percent.
 
     Raises:
-        UserError: the table cannot be read, has no such column or numbers, or names none of the models.
+        UserError: none of the models is published.
     """
-    published = _published(Path(table))
     compared = [result for result in results if result.model != result.baseline]
     both = [(result, published[result.model]) for result in compared if result.model in published]
     differences = np.array([100 * result.length_controlled.estimate - value for result, value in both])
     if not both:
-        raise UserError(f"{table}: names none of {', '.join(r.model for r in results)}; expected some in column 1.")
+        names = ", ".join(result.model for result in results)
+        raise UserError(f"--published: found no rate of {names}; expected these names in column 1 of the table.")
     lines = [
         f"{result.model}: length-controlled {100 * result.length_controlled.estimate:.2f}, published {value:.2f}, "
         f"difference {difference:+.2f}"
@@ -257,11 +257,17 @@ def compare(results: Sequence[Result], table: str | Path) -> list[str]:
     ]
 
 
-def _published(table: Path) -> dict[str, float]:
-    """Model -> its published length-controlled win rate."""
+def published_rates(table: str | Path) -> dict[str, float]:
+    """Length-controlled win rates of a CSV file like AlpacaEval's leaderboard: model -> percent.
+
+    Names are those of the first column, whatever its header; models without a rate are passed over.
+
+    Raises:
+        UserError: the file cannot be read, or has no numbers in a column `length_controlled_winrate`.
+    """
     key = "length_controlled_winrate"
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with Path(table).open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         return {next(iter(row.values())): float(row[key]) for row in rows if row[key]}
     except (OSError, ValueError, KeyError) as error:
@@ -275,10 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("annotations", nargs="+", help="annotation files, one a model")
     parser.add_argument("--published", help="CSV of published win rates to compare with")
     options = parser.parse_args(arguments)
+    published = published_rates(options.published) if options.published else None
     results = evaluate(options.annotations)
     print(*map(line, results), sep="\n")
-    if options.published:
-        print(*compare(results, options.published), sep="\n")
+    if published is not None:
+        print(*compare(results, published), sep="\n")
 
 
 if __name__ == "__main__":
