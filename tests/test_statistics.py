@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from scipy.stats import binom, binomtest, norm, permutation_test
 from scipy.stats import t as student
 
 from sami import statistics
 from sami.statistics import (
     Judged,
+    Prior,
     bootstrap,
     bootstrap_difference,
     information,
     is_degenerate,
+    joint_difficulties,
     length_controlled,
     repeated_ngram_share,
     win_rate,
@@ -453,7 +456,7 @@ def test_resamples_of_the_fit_are_fits_of_the_resamples(monkeypatch):
     counts = np.array([[3, 0, 1, 2, 0, 0, 1, 1, 2, 0, 1, 1]], dtype=float)
     rows = np.array([row for (_, (row,)) in sorted(verdicts.items())])
     repeated = np.repeat(rows, counts[0].astype(int), axis=0)
-    options = {"scale": 200.0, "prior": statistics.NO_PRIOR}
+    options = {"scale": 200.0, "priors": (statistics.NO_PRIOR, statistics.NO_PRIOR)}
     assert statistics._length_controlled_rate(rows, counts, **options) == pytest.approx(
         statistics._length_controlled_rate(repeated, np.ones((1, 12)), **options)
     )
@@ -498,6 +501,65 @@ def test_difficulty_is_finite_and_follows_the_verdicts():
     assert statistics.difficulty([1.0, 1.0]) == pytest.approx(math.log(2.5 / 0.5))
     assert statistics.difficulty([0.0]) == pytest.approx(math.log(0.5 / 1.5))
     assert statistics.difficulty([0.5, 0.5]) == 0.0
+
+
+def test_priors_hold_the_coefficients_where_verdicts_say_little():
+    verdicts = judged(*made_up_verdicts(5))
+    held = length_controlled(verdicts, prior=Prior(2.0, 1e6), difficulty_prior=Prior(0.0, 1e6), **DRAWS)
+    assert held.coefficient == pytest.approx(2.0, abs=1e-4)
+    assert held.rate.estimate == pytest.approx(1 / (1 + math.exp(-held.intercept)), abs=1e-4)  # no part of difficulty
+
+
+def made_up_policies(count: int, queries: int, spread: float):
+    """Verdicts on policies that are the shorter, the longer the comparator is, which it is where queries are hard."""
+    random = np.random.default_rng(2)
+    hard = random.normal(0, spread, queries)
+    comparator = np.exp(7 - 0.25 * hard + random.normal(0, 0.4, queries))
+    policies, rates = [], []
+    for intercept in random.normal(-1, 0.7, count):
+        differences = np.exp(random.normal(6.5, 0.6, queries)) - comparator
+        odds = intercept + 1.5 * np.tanh(differences / differences.std()) + hard
+        preferences = (random.random(queries) < 1 / (1 + np.exp(-odds))).astype(float)
+        policies.append(judged(preferences, differences, [0.0] * queries))
+        rates.append(float((1 / (1 + np.exp(-intercept - hard))).mean()))
+    return policies, hard, rates
+
+
+def test_joint_difficulties_are_the_minimum_of_the_joint_loss():
+    policies, _, _ = made_up_policies(3, 8, 1.0)
+    del policies[0]["q3"]
+    policies[1]["q0"] += [Judged(0.25, 40.0), Judged(1.0, -300.0)]
+    rows = [(p, int(q[1:]), row) for p, of in enumerate(policies) for q, of_query in of.items() for row in of_query]
+    scales = [np.std([row.length_difference for p, _, row in rows if p == policy]) for policy in range(3)]
+    lengths = [[math.tanh(row.length_difference / scales[p]) for p, q, row in rows if q == query] for query in range(8)]
+    mean_length = np.array([np.mean(of_query) for of_query in lengths])
+    mean_length -= mean_length.mean()
+
+    def loss(parameters):
+        intercepts, coefficients, apart, (slope,) = np.split(parameters, [3, 6, 14])
+        hard = apart + slope * mean_length
+        total = 0.01 * ((intercepts**2).sum() + slope**2) / 2
+        total += (4 * ((coefficients - 1.2) ** 2).sum() + ((apart + 0.1) ** 2).sum()) / 2
+        for policy, query, row in rows:
+            length = math.tanh(row.length_difference / scales[policy])
+            odds = intercepts[policy] + coefficients[policy] * length + hard[query]
+            total += math.log1p(math.exp(odds)) - row.preference * odds
+        return total
+
+    slow = minimize(loss, np.zeros(15), tol=1e-10).x
+    found = joint_difficulties(policies, length_prior=Prior(1.2, 4.0), difficulty_prior=Prior(-0.1, 1.0))
+    assert [found[f"q{n}"] for n in range(8)] == pytest.approx(slow[6:14] + slow[14] * mean_length, abs=1e-4)
+
+
+def test_joint_difficulties_tell_length_from_difficulty():
+    """Where long comparators go with hard queries, length takes credit for difficulty unless others tell of it."""
+    (policy, *others), hard, (rate, *_) = made_up_policies(25, 400, 1.5)
+    priors = {"length_prior": Prior(1.5, 4.0), "difficulty_prior": Prior(0.0, 1 / 1.5**2)}
+    found = joint_difficulties(others, **priors)
+    assert np.corrcoef([found[f"q{n}"] for n in range(400)], hard)[0, 1] > 0.8
+    known = {q: [row._replace(difficulty=found[q]) for row in rows] for q, rows in policy.items()}
+    with_others, alone = (length_controlled(verdicts, **DRAWS).rate.estimate for verdicts in (known, policy))
+    assert abs(with_others - rate) < 0.03 < alone - rate
 
 
 # --- agreement --------------------------------------------------------------------------------------------------------
