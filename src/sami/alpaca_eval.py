@@ -3,7 +3,8 @@
     python -m sami.alpaca_eval results/MODEL/weighted_alpaca_eval_gpt4_turbo/annotations.json ...
 
 A file is a JSON array, or JSON Lines, of objects with `instruction`, `preference` (1 where output_1, the baseline's, is
-better, 2 where output_2, the model's, is; anything between for a judge that is not sure; 0 is a tie, null no answer),
+better, 2 where output_2, the model's, is; anything between for a judge that is not sure; 0 is a tie, null or NaN no
+answer),
 `generator_1`, `generator_2`, and the outputs: their texts, or their lengths as `output_1_chars` and `output_2_chars`.
 Numbers are in percent; [low, high] is a 95% bootstrap interval over instructions.
 
@@ -12,15 +13,13 @@ of its leaderboard, which is left out here. And it steadies the length coefficie
 concise and verbose; a normal prior stands here for those. How far that leads is told in docs/statistics.md.
 """
 
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sami.data_files import rows
 from sami.errors import UserError
-from sami.records import read_json_lines
 from sami.statistics import Interval, Judged, Prior, bootstrap, length_controlled, standard_error
 
 DRAWS = {"samples": 2000, "confidence": 0.95, "seed": 1}
@@ -49,7 +48,7 @@ def evaluate(path: str | Path) -> Result:
     """
     judged: dict[str, list[Judged]] = {}
     left_out, models, baselines = 0, set(), set()
-    for where, row in _rows(Path(path)):
+    for where, row in rows(path):
         models.add(_text(row, "generator_2", where))
         baselines.add(_text(row, "generator_1", where))
         if len(models) > 1 or len(baselines) > 1:
@@ -74,23 +73,6 @@ def evaluate(path: str | Path) -> Result:
         count=sum(map(len, judged.values())),
         left_out=left_out,
     )
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (where it stands, row) of a JSON array or of JSON Lines."""
-    if path.suffix != ".json":
-        yield from ((f"{path}, line {number}", row) for number, row in read_json_lines(path))
-        return
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}; expected a JSON array of annotations.") from None
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: found {type(rows).__name__}, expected a JSON array of annotations.")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, row {number}: found {type(row).__name__}, expected an object. Mend or delete it.")
-        yield f"{path}, row {number}", row
 
 
 def _text(row: dict[str, Any], key: str, where: str) -> str:

@@ -5,16 +5,15 @@ wrong; `write` is used on a temporary name that `sami.stage` renames when the st
 described for users in docs/records.md.
 """
 
-import gzip
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sami.errors import UserError
+from sami.json_files import read_json_lines
 
 
 class Record(BaseModel):
@@ -190,38 +189,6 @@ class Verdict(Record):
 
 
 R = TypeVar("R", bound=Record)
-
-
-def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict]]:
-    """Yields (line number, object) of a JSON Lines file, plain or .gz; blank lines are skipped.
-
-    Raises:
-        UserError: the file is missing or not UTF-8, or a line is not a JSON object.
-    """
-    path = Path(path)
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(
-                        f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
-                        "expected one JSON object a line. Mend or delete the line."
-                    ) from None
-                if not isinstance(value, dict):
-                    raise UserError(
-                        f"{path}, line {number}: found {type(value).__name__}, expected a JSON object "
-                        '({"key": value, ...}). Mend or delete the line.'
-                    )
-                yield number, value
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a JSON Lines file.") from None
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{path}, after line {number}: cannot be read as UTF-8 text ({error}).") from None
 
 
 def parse(kind: type[R], value: dict, where: str) -> R:
