@@ -87,6 +87,18 @@ def test_line_separators_inside_texts_do_not_break_lines(tmp_path):
     assert json.loads((tmp_path / "q.jsonl").read_text().split("\n")[0])["text"] == value.text
 
 
+def test_half_a_character_from_elsewhere_can_be_written(tmp_path):
+    answer = records.Answer(order="policy-first", choice="first", preference=1, raw="A \ud83d")
+    fields = {"query_id": "q", "set_id": "s", "constitution_id": "c", "number": 0, "policy": "p", "comparator": "b"}
+    verdict = records.Verdict(
+        **fields, first="x\ud83d", second="y", judge="j", choice="first", preference=1, answers=[answer]
+    )
+    records.write([verdict], tmp_path / "v.jsonl")
+    (again,) = records.read(records.Verdict, tmp_path / "v.jsonl")
+    assert (again.first, again.answers[0].raw) == ("x\ufffd", "A \ufffd")
+    assert again == verdict.model_copy(update={"first": again.first, "answers": again.answers})
+
+
 def test_check_is_validated():
     with pytest.raises(ValueError, match="must differ"):
         records.Check(measure="words", best=1, worst=1)

@@ -293,7 +293,7 @@ def _response(text: str) -> Response:
 
 def _lines(constitution: str) -> list[str]:
     """The statements of a released constitution, without their numbers."""
-    return [_NUMBER.sub("", line, count=1) for line in constitution.splitlines() if line.strip()]
+    return [_NUMBER.sub("", line, count=1) for line in constitution.split("\n") if line.strip()]
 
 
 def _recognised(text: str, constitutions: Sequence[Constitution], where: str) -> tuple[Constitution, list[int]]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from sami.errors import UserError
-from sami.json_files import read_json_lines
+from sami.json_files import read_json_lines, whole
 
 
 class Record(BaseModel):
@@ -210,6 +211,13 @@ def read(kind: type[R], *paths: str | Path) -> list[R]:
 
 
 def write(records: Iterable[Record], path: str | Path) -> None:
-    """Writes records as JSON Lines."""
+    """Writes records as JSON Lines. Half of a character becomes U+FFFD; NaN and infinities in `meta` become null."""
     with open(path, "w", encoding="utf-8") as file:
-        file.writelines(record.model_dump_json() + "\n" for record in records)
+        file.writelines(_line(record) + "\n" for record in records)
+
+
+def _line(record: Record) -> str:
+    try:
+        return record.model_dump_json()
+    except PydanticSerializationError:  # half of a character, as a server's answer may hold: no reason to lose it all
+        return type(record).model_validate(whole(record.model_dump())).model_dump_json()
