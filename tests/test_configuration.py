@@ -729,6 +729,10 @@ def test_file_of_queries_that_is_missing(project):
     assert told.startswith("config/tasks/small.yaml: train: data/train.jsonl: no such file")
     told = message(project.check, project.task([GOOD], extra="path: data/train.parquet"))
     assert told.startswith("config/tasks/small.yaml: train.path: there is no file data/train.parquet.")
+    told = message(project.check, project.task([GOOD], extra="{path: 'data {1}/train.jsonl'}"))
+    assert told.startswith(
+        "config/tasks/small.yaml: train.path: found data {1}/train.jsonl, expected a path without brac"
+    )
 
 
 def test_compressed_file_of_queries(project):
