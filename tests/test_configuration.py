@@ -340,7 +340,8 @@ def test_override_replaces_lists_and_merges_mappings(project):
         (b"kind: [checks\n", ["judge.yaml, line 2: not valid YAML", "Mend the line or the one before it."]),
         (b"kind:\n\tchecks\n", ["judge.yaml, line 2: not valid YAML"]),
         (b"kind: a\n---\nkind: b\n", ["judge.yaml, line 2: not valid YAML"]),
-        (b"kind: \xff\n", ["judge.yaml: not UTF-8 text", "Save the file as UTF-8."]),
+        (b"kind: \xff\n", ["judge.yaml, line 1: not UTF-8 text", "Save the file as UTF-8."]),
+        (b"kind: " + b"[" * 500, ["judge.yaml: not valid YAML (maximum recursion depth"]),
         (b"kind: 2026-13-01\n", ["judge.yaml: not valid YAML (month must be in 1..12)"]),
         (b"kind: \x00\n", ["judge.yaml: not valid YAML"]),
         (b"kind: !!python/object:os.system x\n", ["judge.yaml, line 1: not valid YAML"]),
@@ -354,9 +355,7 @@ def test_broken_file(project, content, parts):
 
 
 def test_file_that_cannot_be_read(project):
-    assert message(load_yaml, "no.yaml", settings.ChecksJudge).startswith(
-        "no.yaml: no such file; expected a YAML file."
-    )
+    assert message(load_yaml, "no.yaml", settings.ChecksJudge).startswith("no.yaml: no such file. Mend the path")
     assert message(load_yaml, "config", settings.ChecksJudge).startswith("config: cannot be read (Is a directory)")
 
 
@@ -701,10 +700,10 @@ GOOD = {"id": "a", "text": "one"}
         ([GOOD], 2, ["data/train.jsonl: the task asks for 2 queries, but there are only 1"]),
         ('{"id": "a", "text": "one"}\n{"id": \n', 2, ["data/train.jsonl, line 2: not valid JSON"]),
         ("[1]\n", 1, ["data/train.jsonl, line 1: found list, expected a JSON object"]),
-        ([GOOD, {"id": "b"}], 2, ["data/train.jsonl, line 2: the field 'text'", "found None", "fields here are: id"]),
-        ([{"text": "x"}], 1, ["data/train.jsonl, line 1: the field 'id'"]),
-        ([{"id": "a", "text": " "}], 1, ["data/train.jsonl, line 1: the field 'text'", "found ' '"]),
-        ([{"id": 1, "text": "x"}], 1, ["data/train.jsonl, line 1: the field 'id'", "found 1"]),
+        ([GOOD, {"id": "b"}], 2, ["data/train.jsonl, line 2: there is no field 'text'", "fields here are: id"]),
+        ([{"text": "x"}], 1, ["data/train.jsonl, line 1: there is no field 'id'"]),
+        ([{"id": "a", "text": " "}], 1, ["data/train.jsonl, line 1: the field 'text'", "found a blank one"]),
+        ([{"id": 1.5, "text": "x"}], 1, ["data/train.jsonl, line 1: the field 'id'", "found 1.5"]),
         ([GOOD, {"id": "b", "text": "two"}, GOOD], 3, ["data/train.jsonl, line 3: the id 'a' is used"]),
     ],
 )
@@ -730,6 +729,10 @@ def test_file_of_queries_that_is_missing(project):
     assert told.startswith("config/tasks/small.yaml: train: data/train.jsonl: no such file")
     told = message(project.check, project.task([GOOD], extra="path: data/train.parquet"))
     assert told.startswith("config/tasks/small.yaml: train.path: there is no file data/train.parquet.")
+    told = message(project.check, project.task([GOOD], extra="{path: 'data {1}/train.jsonl'}"))
+    assert told.startswith(
+        "config/tasks/small.yaml: train.path: found data {1}/train.jsonl, expected a path without brac"
+    )
 
 
 def test_compressed_file_of_queries(project):

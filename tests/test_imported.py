@@ -18,7 +18,7 @@ import yaml
 from conftest import ROOT, SHARED_DATA
 from workflow_project import Project
 
-from sami import imported, records
+from sami import downloads, imported, records
 from sami.configuration import load, merge
 from sami.constitutions import build, by_set, empty_examples
 from sami.errors import UserError
@@ -81,6 +81,20 @@ def test_texts_ids_and_order(tmp_path, constitutions):
     assert records.read(records.Example, tmp_path / "examples.jsonl") == examples
 
 
+def test_a_file_as_an_editor_or_a_cut_text_leaves_it(tmp_path, constitutions):
+    cut = {"question": {"0": "POST: cut \ud83d"}, "response": {"0": "\ud83d"}}
+    file = write(tmp_path / "a [1]*.json", **cut)
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    queries = imported.queries(file, "tldr", 2)
+    examples = imported.examples(file, queries, constitutions, "iteration-0")
+    assert (queries[0].text, examples[0].responses[0].text) == ("POST: cut \ufffd", "\ufffd")
+    asked = own(constitutions, "cut \ufffd")
+    (made,) = imported.match(file, imported.given(file), *asked, "released", "positive")
+    assert made.responses[0].text == "\ufffd"
+    records.write(examples, tmp_path / "examples.jsonl")
+    assert records.read(records.Example, tmp_path / "examples.jsonl") == examples
+
+
 def test_another_file_order_changes_no_id(tmp_path, constitutions):
     backwards = {key: dict(reversed(value.items())) for key, value in RELEASED.items()}
     file = tmp_path / "backwards.json"
@@ -120,9 +134,15 @@ def test_bad_content_is_one_error(tmp_path, constitutions, changes, where, told)
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "cannot be read (No such file or directory)"),
-        (b"[1, 2", "not JSON in UTF-8 (Expecting ',' delimiter: line 1 column 6"),
-        (b'{"question": "\xff"}', "not JSON in UTF-8 ('utf-8' codec can't decode byte 0xff"),
+        (None, "no such file"),
+        (b"[1, 2", "line 1: not valid JSON (Expecting ',' delimiter at column 6)"),
+        (b'{"question": "\xff"}', "line 1: not UTF-8 text (found the byte 0xff)"),
+        (json.dumps(RELEASED).encode("utf-16"), "found text in UTF-16, expected UTF-8"),
+        (b'{"question": {"0": "a", "0": "b"}}', "the key '0' stands twice in one object"),
+        (
+            b'{"constitution": {"0": "c"}, "question": {"0": "q"}, "response": {"0": NaN}}',
+            "response.0: found nothing (null), expected text",
+        ),
         (b"[]", "found an empty list, expected a mapping with the keys constitution, question, response"),
         (b'{"question": {}, "response": {}}', "constitution: this key is missing"),
     ],
@@ -283,7 +303,7 @@ def test_nothing_that_only_training_needs_is_asked_for(checked):
     ("changes", "key", "told"),
     [
         ({"imported": {"folder": "nowhere"}}, "imported.folder", '"nowhere" (text), but there is no such folder'),
-        ({"imported": {"policies": {"instruct": "x.json"}}}, "imported.policies.instruct", "x.json: cannot be read"),
+        ({"imported": {"policies": {"instruct": "x.json"}}}, "imported.policies.instruct", "x.json: no such file"),
         ({"queries": {"eval": 3}}, "imported.policies.iteration-0", "found 2 different questions, expected at least 3"),
         ({"constitutions": {"statements": 1}}, "imported.policies.iteration-0", "constitution.0: found '1. Summaries"),
         (
@@ -346,7 +366,7 @@ def test_files_that_fit_are_no_obstacle(beside, constitutions, tmp_path):
         ({"response": "released.json"}, {}, ".response", "found the unknown key 'response'; did you mean 'responses'"),
         ({"responses": "x.json", "source": "example.org"}, {}, ".source", "expected the address of a folder on"),
         (7, {}, "", "found 7 (a whole number), expected text or a mapping with the keys responses, source"),
-        ({"responses": "broken.json"}, {}, ".responses", "broken.json: not JSON in UTF-8"),
+        ({"responses": "broken.json"}, {}, ".responses", "broken.json, line 1: not valid JSON"),
         ({"responses": "few.json"}, {}, ".responses", "few.json: found responses to 1 different questions, expec"),
         ({"responses": "others.json"}, {}, ".responses", "others.json: lacks responses to 1 of what the exp"),
         ({"responses": "loose.jsonl"}, {}, ".responses", "loose.jsonl: found no ../../queries/eval.jsonl and no"),
@@ -421,7 +441,7 @@ def web():
 
 
 def test_a_file_is_fetched_as_it_is(web, tmp_path):
-    digest = fetch_responses.download(f"{web.address}/folder/one run.json", tmp_path / "one.json")
+    digest = downloads.download(f"{web.address}/folder/one run.json", tmp_path / "one.json")
     content = (tmp_path / "one.json").read_bytes()
     assert json.loads(content) == RELEASED
     assert digest == hashlib.sha256(content).hexdigest()
@@ -430,15 +450,15 @@ def test_a_file_is_fetched_as_it_is(web, tmp_path):
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("/none.json", r"/none.json: found the answer 404 \(Not Found\), expected the file. Mend 'source'"),
+        ("/none.json", r"/none.json: found the answer 404 \(Not Found\), expected the file. Mend the address"),
         ("/cut.json", r"/cut.json: found \d+ bytes, expected \d+: the connection broke off"),
         ("/silent.json", r"/silent.json: cannot be fetched \(.*timed out\); expected a way to the web"),
-        ("/page.json", r"/page.json: not JSON in UTF-8 \(Expecting value"),
+        ("/page.json", r"/page.json, line 1: not valid JSON \(Expecting value"),
         ("/empty.json", r"/empty.json: constitution: this key is missing"),
     ],
 )
 def test_what_cannot_be_fetched_is_one_error(web, tmp_path, monkeypatch, path, told):
-    monkeypatch.setattr(fetch_responses, "SILENCE", 0.5)
+    monkeypatch.setattr(downloads, "SILENCE", 0.5)
     arguments = argparse.Namespace(address=web.address + path, output=tmp_path / "out.json")
     with pytest.raises(UserError, match=rf"^http://127\.0\.0\.1:\d+{told}"):
         fetch_responses.main(arguments)
@@ -448,7 +468,7 @@ def test_no_server_is_one_error(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(UserError, match="x.json: cannot be fetched .*refused.* Try again, or get the file"):
-            fetch_responses.download(f"http://127.0.0.1:{taken.getsockname()[1]}/x.json", tmp_path / "x")
+            downloads.download(f"http://127.0.0.1:{taken.getsockname()[1]}/x.json", tmp_path / "x")
 
 
 @pytest.fixture(scope="module")

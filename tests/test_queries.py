@@ -1,6 +1,7 @@
 import gzip
 import itertools
 import json
+import logging
 import re
 
 import pytest
@@ -32,7 +33,12 @@ def test_file(tmp_path):
     assert queries[0] == Query(id="q0", task="task", text="Question 0?", meta={"topic": "t"})
 
 
-def test_parquet_and_json_through_datasets(tmp_path):
+def test_whole_numbers_are_ids(tmp_path):
+    path = lines(tmp_path / "q.jsonl", [{"id": 7, "text": "x"}, {"id": "b", "text": "y"}])
+    assert [q.id for q in load(dataset(path), "task")] == ["7", "b"]
+
+
+def test_parquet_and_json(tmp_path):
     import pandas as pd
 
     frame = pd.DataFrame([{"key": f"q{i}", "prompt": f"Question {i}?", "gold": "g"} for i in range(4)])
@@ -50,7 +56,11 @@ def test_parquet_and_json_through_datasets(tmp_path):
         ([], 2, "there are no queries in it"),
         (ROWS, 5, "asks for 5 queries, but there are only 4"),
         ([ROWS[0], ROWS[0]], 2, "line 2: the id 'q0' is used twice"),
-        ([{"id": "a"}], 1, "line 1: the field 'text' should hold a text, found None; the fields here are: id"),
+        ([{"id": "a"}], 1, "line 1: there is no field 'text'; the fields here are: id"),
+        ([{"id": "a", "text": None}], 1, "line 1: the field 'text' should hold a text, found nothing. Write it or"),
+        ([{"id": "a", "text": 7}], 1, "line 1: the field 'text' should hold a text, found 7"),
+        ([{"id": 1.5, "text": "x"}], 1, "line 1: the field 'id' should hold a text, found 1.5"),
+        ([{"id": 7, "text": "x"}, {"id": "7", "text": "y"}], 2, "line 2: the id '7' is used twice"),
         ([{"id": "a", "text": "  "}], 1, "line 1: the field 'text' should hold a text"),
     ],
 )
@@ -71,17 +81,22 @@ def test_broken_line_and_missing_files(tmp_path):
             load(dataset(tmp_path / name), "task")
 
 
-@pytest.mark.parametrize("path", ["nobody/nothing", "hf://datasets/nobody/nothing@main/train.jsonl.gz"])
-def test_hub_dataset_without_network_is_one_clear_error(path):
-    with pytest.raises(UserError, match=f"dataset '{path}' .* could not be loaded"):
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("nobody/nothing", "dataset 'nobody/nothing' .* could not be loaded"),
+        ("hf://datasets/nobody/nothing@main/train.jsonl.gz", "nothing@main/train.jsonl.gz: cannot be read"),
+    ],
+)
+def test_hub_dataset_without_network_is_one_clear_error(path, told):
+    with pytest.raises(UserError, match=told):
         load(dataset(path), "task")
 
 
-def test_file_at_an_address(tmp_path):
-    with gzip.open(tmp_path / "q.jsonl.gz", "wt") as file:
-        file.writelines(json.dumps(row) + "\n" for row in ROWS)
-    queries = load(dataset(f"file://{tmp_path}/q.jsonl.gz", count=4), "task")
-    assert [q.text for q in queries] == [row["text"] for row in ROWS]
+def test_a_file_of_another_kind(tmp_path):
+    (tmp_path / "q.csv").write_text("id,text\n")
+    with pytest.raises(UserError, match=r"q\.csv: found a file of another kind, expected \.jsonl"):
+        load(dataset(tmp_path / "q.csv"), "task")
 
 
 def test_several_sources_take_turns(tmp_path):
@@ -92,17 +107,35 @@ def test_several_sources_take_turns(tmp_path):
         load(both.model_copy(update={"count": 5}), "task")
 
 
-def test_hh_rlhf_first_human_turn():
+def test_hh_rlhf_first_questions_of_a_whole_file():
     path = SHARED_DATA / "hh-rlhf/harmless-base-test.jsonl.gz"
     if not path.exists():
         pytest.skip("the hh-rlhf dialogues are not beside this checkout (shared/data/hh-rlhf)")
-    queries = load(dataset(path, "hh-rlhf", count=500), "hh")
     with gzip.open(path, "rt") as file:
-        transcripts = [json.loads(line)["chosen"] for line in itertools.islice(file, 3)]
-    for query, transcript in zip(queries, transcripts, strict=False):
-        assert transcript.startswith(f"\n\nHuman: {query.text}\n\nAssistant:")
-    assert len({q.id for q in queries}) == len({normalised(q.text) for q in queries}) == 500
-    assert not any("Assistant:" in q.text or "Human:" in q.text for q in queries)
+        transcripts = [json.loads(line)["chosen"] for line in file]
+    # No dialogue of this file has two turns in a row before the first answer, so a question is what stands before it.
+    asked = [text.removeprefix("\n\nHuman:").partition("\n\nAssistant:")[0].strip() for text in transcripts]
+    distinct = list({normalised(text): text for text in reversed(asked)}.values())[::-1]
+    queries = load(dataset(path, "hh-rlhf", count=len(distinct)), "hh")
+    assert [q.text for q in queries] == sorted(distinct, key=asked.index)
+    assert len({q.id for q in queries}) == len(distinct) > 2000
+
+
+@pytest.mark.parametrize(
+    ("turns", "question"),
+    [
+        ("\n\nHuman: One.\n\nHuman: Two?\n\nAssistant: A.", "One.\n\nTwo?"),
+        ("\n\nHuman: \n\nHuman: Two?\n\nAssistant: A.", "Two?"),
+        ("\n\nHuman: One.\n\nAssistant:\n\nHuman: Two?\n\nAssistant: A.", "One.\n\nTwo?"),  # silence is no answer
+        ("\n\nHuman: One?\n\nAssistant: A.\n\nAssistant: B.\n\nHuman: Two?", "One?"),
+        ("\n\nHuman: Is 'Human: I\nAssistant: u'\n\nodd?\n\nAssistant: A.", "Is 'Human: I\nAssistant: u'\n\nodd?"),
+        ("Human: One?\n\nAssistant: A.\n", "One?"),
+        ("\n\nHuman: One?", "One?"),
+    ],
+)  # fmt: skip
+def test_a_question_of_hh_rlhf_is_all_that_is_said_before_the_answer(tmp_path, turns, question):
+    path = lines(tmp_path / "hh.jsonl", [{"chosen": turns}])
+    assert [q.text for q in load(dataset(path, "hh-rlhf", count=1), "hh")] == [question]
 
 
 def test_summarize_from_feedback_gives_each_post_once(tmp_path):
@@ -114,8 +147,36 @@ def test_summarize_from_feedback_gives_each_post_once(tmp_path):
     queries = load(dataset(lines(tmp_path / "tldr.jsonl", rows), "summarize-from-feedback", count=3), "tldr")
     assert [(q.id, q.text) for q in queries] == [("a", "Post a."), ("b", "Post b."), ("c", "Post c.")]
     assert queries[0].meta == {"subreddit": "r/x", "title": "T"}
-    with pytest.raises(UserError, match="the field 'info' should hold"):
+    with pytest.raises(UserError, match="there is no field 'info'; the fields here are: post"):
         load(dataset(lines(tmp_path / "bad.jsonl", [{"post": "x"}]), "summarize-from-feedback", count=1), "tldr")
+
+
+def test_rows_of_other_kinds_in_public_datasets_are_left_out_and_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    post = {"info": {"id": "p", "post": "A post."}}
+    news = [{"info": {"id": "n", "post": None, "article": "News."}}, {"info": {"id": "m", "article": "News."}}]
+    rows = [*news, post, {"info": {"id": "o", "post": " "}}, {"info": None}, {"info": {"id": 2, "post": "Another."}}]
+    feedback = dataset(lines(tmp_path / "tldr.jsonl", rows), "summarize-from-feedback")
+    assert [(q.id, q.text) for q in load(feedback, "tldr")] == [("p", "A post."), ("2", "Another.")]
+    places = [f"{tmp_path}/tldr.jsonl, line {number}" for number in (1, 4, 5)]
+    told = (
+        f"2 since the field 'post' should hold a text, found nothing (the first: {places[0]}); "
+        f"1 since the field 'post' should hold a text, found a blank one (the first: {places[1]}); "
+        f"1 since the field 'info' is null (the first: {places[2]})"
+    )
+    assert told in caplog.text
+    with pytest.raises(UserError, match="asks for 3 queries, but there are only 2. Rows left out: " + re.escape(told)):
+        load(feedback.model_copy(update={"count": 3}), "tldr")
+
+    chosen = [None, "", "\n\nHuman: \n\nAssistant: Hi.\n\nHuman: Why?", "\n\nAssistant: Hi.", "\n\nHuman: How?"]
+    dialogues = lines(tmp_path / "hh.jsonl", [{"chosen": turns} for turns in chosen])
+    assert [q.text for q in load(dataset(dialogues, "hh-rlhf", count=1), "hh")] == ["How?"]
+    assert "2 since the field 'chosen' does not begin with words of 'Human:'" in caplog.text
+    with pytest.raises(UserError, match=r"there are no queries in it; .* Rows left out: 1 since the query is held out"):
+        load(dataset(lines(tmp_path / "one.jsonl", [post]), feedback.loader, 1), "t", load(feedback, "t"))
+    for bad, told in (({"chosen": ["Why?"]}, "should hold a text, found"), ({"prompt": "Why?"}, "there is no field")):
+        with pytest.raises(UserError, match=rf"bad\.jsonl, line 1: .*{told}"):
+            load(dataset(lines(tmp_path / "bad.jsonl", [bad]), "hh-rlhf", count=1), "hh")
 
 
 def test_public_splits_that_share_queries_are_kept_apart(tmp_path):

@@ -3,9 +3,9 @@
     python -m sami.alpaca_eval results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json
     python -m sami.alpaca_eval --published leaderboard.csv results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json
 
-A file is a JSON array (.json), or JSON Lines (any other name, .gz too), of objects with `instruction`, `preference`
+A file is a JSON array, or JSON Lines, or Parquet, of objects with `instruction`, `preference`
 (1 where output_1, the baseline's, is better, 2 where output_2, the model's, is; anything between for a judge that is
-not sure; 0 is a tie, null no answer), `generator_1`, `generator_2`, and the outputs: their texts, or their lengths as
+not sure; 0 is a tie, null or NaN no answer), `generator_1`, `generator_2`, and the outputs: their texts, or their lengths as
 `output_1_chars` and `output_2_chars`. In place of an instruction may stand the first 12 digits of its SHA-1.
 Numbers are in percent; [low, high] is a 95% bootstrap interval over instructions. With `--published`, a table whose
 first column names models, each `length_controlled_winrate` is compared with the one published.
@@ -25,19 +25,18 @@ How far that leads, with and without other files, is told in docs/statistics.md.
 import argparse
 import csv
 import hashlib
-import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sami.data_files import rows
 from sami.errors import UserError
-from sami.records import read_json_lines
 from sami.statistics import Interval, Judged, Prior, bootstrap, joint_difficulties, length_controlled, standard_error
 
 DRAWS = {"samples": 2000, "confidence": 0.95, "seed": 1}
@@ -97,7 +96,7 @@ def read(path: str | Path) -> Annotations:
     """Annotations of one file. Raises UserError as `evaluate`."""
     judged: dict[str, list[Judged]] = {}
     left_out, models, baselines = 0, set(), set()
-    for where, row in _rows(Path(path)):
+    for where, row in rows(path):
         models.add(_text(row, "generator_2", where))
         baselines.add(_text(row, "generator_1", where))
         if len(models) > 1 or len(baselines) > 1:
@@ -155,23 +154,6 @@ def _others(file: Annotations, files: Sequence[Annotations]) -> list[Mapping[str
     known = Counter(instruction for judged in others.values() for instruction in judged)
     enough = np.median([known[instruction] for instruction in file.judged]) >= OTHERS
     return list(others.values()) if enough else []
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (where it stands, row) of a JSON array or of JSON Lines."""
-    if path.suffix != ".json":
-        yield from ((f"{path}, line {number}", row) for number, row in read_json_lines(path))
-        return
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}; expected a JSON array of annotations.") from None
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: found {type(rows).__name__}, expected a JSON array of annotations.")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, row {number}: found {type(row).__name__}, expected an object. Mend or delete it.")
-        yield f"{path}, row {number}", row
 
 
 def _digest(instruction: str) -> str:

@@ -14,7 +14,6 @@ Ground floor: no torch, no HTTP.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -27,6 +26,7 @@ from pydantic import Field, model_validator
 
 from sami import records
 from sami.errors import UserError
+from sami.json_files import read_json
 from sami.messages import dotted
 from sami.queries import normalised
 from sami.records import Constitution, Example, Query, Record, Response
@@ -68,16 +68,7 @@ def read(path: str | Path) -> Released:
     Raises:
         UserError: the file is missing, not UTF-8 or not JSON, or has another shape; it names the key and the index.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a JSON file. Mend the path.") from None
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise UserError(
-            f"{path}: not JSON in UTF-8 ({error}); expected one object with the keys constitution, question and "
-            "response. Get the file again."
-        ) from None
-    return validate(content, Released, lambda keys: ": ".join(filter(None, [str(path), dotted(keys)])))
+    return validate(read_json(path), Released, lambda keys: ": ".join(filter(None, [str(path), dotted(keys)])))
 
 
 def queries(path: str | Path, task: str, count: int) -> list[Query]:
@@ -302,7 +293,7 @@ def _response(text: str) -> Response:
 
 def _lines(constitution: str) -> list[str]:
     """The statements of a released constitution, without their numbers."""
-    return [_NUMBER.sub("", line, count=1) for line in constitution.splitlines() if line.strip()]
+    return [_NUMBER.sub("", line, count=1) for line in constitution.split("\n") if line.strip()]
 
 
 def _recognised(text: str, constitutions: Sequence[Constitution], where: str) -> tuple[Constitution, list[int]]:

@@ -13,6 +13,7 @@ from sami import imported, queries, slurm
 from sami.chat import read_key
 from sami.configuration import Configuration, known, local_model
 from sami.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
+from sami.data_files import local
 from sami.errors import UserError
 from sami.messages import plain
 from sami.model_folders import check_tensor_parallel
@@ -400,11 +401,17 @@ def _check_queries(file: str, name: str, task: Task) -> None:
     """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
     loaded = []
     for key in ("train", "eval"):
-        paths = [Path(path) for path in getattr(task, key).paths if queries.local(path)]
+        everything = getattr(task, key).paths
+        paths = [Path(path) for path in everything if local(path)]
         for path in paths:
+            if set("{}") & set(str(path)):
+                raise UserError(
+                    f"{file}: {key}.path: found {path}, expected a path without braces, which Snakemake would take "
+                    "for a wildcard. Rename the folder or the file."
+                )
             if path.suffix in {".json", ".parquet"} and not path.is_file():
                 raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
-        if paths and all(map(_quickly_read, paths)):
+        if len(paths) == len(everything) and all(map(_quickly_read, paths)):
             with _within(f"{file}: {key}"):
                 loaded.append(queries.load(getattr(task, key), name))
     if len(loaded) == 2 and task.train.loader == "file":

@@ -32,7 +32,7 @@ def digest(path: Path) -> str:
 
     Of the digests of all files, where the name is a pattern for several (shards): a record has one line for them.
     """
-    if "*" in path.name:
+    if "*" in path.name and not path.exists():
         return hashlib.sha256("".join(map(digest, sorted(path.parent.glob(path.name)))).encode()).hexdigest()
     if path.is_dir():
         record = path / "provenance.json"

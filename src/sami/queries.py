@@ -1,17 +1,22 @@
 """Queries: loading them from files or public datasets, and keeping training and evaluation apart."""
 
 import hashlib
+import logging
 import random
+import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import chain, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
+from sami.data_files import is_data_file, plain_row, rows
 from sami.errors import UserError
-from sami.records import Query, read_json_lines
+from sami.records import Query
 from sami.settings import Dataset
 
-_HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+log = logging.getLogger(__name__)
+
+_TURN = re.compile(r"\n\n(Human|Assistant):")  # of hh-rlhf; without the empty line before it, it is said in a turn
 
 
 def load(dataset: Dataset, task: str, held_out: Sequence[Query] = ()) -> list[Query]:
@@ -27,26 +32,41 @@ def load(dataset: Dataset, task: str, held_out: Sequence[Query] = ()) -> list[Qu
     """
     convert = {
         "file": _from_fields,
-        "hh-rlhf": _first_human_turn,
+        "hh-rlhf": _first_question,
         "summarize-from-feedback": _post,
     }[dataset.loader]
+    own = dataset.loader == "file" and all(Path(path).is_file() for path in dataset.paths)  # its user can mend it
     queries: dict[str, Query] = {}
+    left_out: dict[str, list[str]] = {}  # why -> where
     apart = {key for query in held_out for key in (query.id, normalised(query.text))}
     sources = " and ".join(dataset.paths)
     in_turn = zip_longest(*(_rows(dataset, path) for path in dataset.paths))
     for where, row in filter(None, chain.from_iterable(in_turn)):
-        query = convert(row, dataset, task, where)
-        if query is None or (dataset.loader != "file" and not apart.isdisjoint((query.id, normalised(query.text)))):
+        try:
+            query = convert(row, dataset, task, where)
+        except _NoQuery as reason:
+            if own:
+                raise UserError(f"{where}: {reason}. Write it or delete the row.") from None
+            left_out.setdefault(str(reason), []).append(where)
+            continue
+        if dataset.loader != "file" and not apart.isdisjoint((query.id, normalised(query.text))):
+            left_out.setdefault("the query is held out for evaluation", []).append(where)
             continue
         if query.id in queries and dataset.loader == "file":
             raise UserError(f"{where}: the id '{query.id}' is used twice; ids must be unique.")
         queries.setdefault(query.id, query)  # the public datasets repeat a query with each of its responses
         if len(queries) == dataset.count:
-            return list(queries.values())
+            break
+    told = "; ".join(f"{len(places)} since {why} (the first: {places[0]})" for why, places in left_out.items())
+    if told:
+        log.info("%s: rows left out: %s", sources, told)
+    if len(queries) == dataset.count:
+        return list(queries.values())
+    told = f" Rows left out: {told}." if told else ""
     if not queries:
-        raise UserError(f"{sources}: there are no queries in it; expected at least {dataset.count}.")
+        raise UserError(f"{sources}: there are no queries in it; expected at least {dataset.count}.{told}")
     raise UserError(
-        f"{sources}: the task asks for {dataset.count} queries, but there are only {len(queries)}. "
+        f"{sources}: the task asks for {dataset.count} queries, but there are only {len(queries)}.{told} "
         f"Lower 'count' in the task '{task}', or add queries."
     )
 
@@ -74,40 +94,29 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def local(path: str) -> bool:
-    """Whether a dataset's path is one on this machine, if it is a file at all."""
-    return "://" not in path
+class _NoQuery(Exception):
+    """The row holds no query, as some rows of public datasets do not. Its text says why, the same for all such rows."""
 
 
 def _rows(dataset: Dataset, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (where it stands, row)."""
-    if local(path) and path.endswith((".jsonl", ".jsonl.gz")):  # read here, so that an error names the line
-        for number, row in read_json_lines(path):
-            yield f"{path}, line {number}", row
+    if is_data_file(path):
+        yield from rows(path)
         return
-    for number, row in enumerate(_with_datasets(dataset, path), 1):
-        yield f"{path}, row {number}", row
+    if Path(path).is_file():
+        raise UserError(f"{path}: found a file of another kind, expected .jsonl, .jsonl.gz, .json or .parquet.")
+    for number, row in enumerate(_on_the_hub(dataset, path), 1):
+        where = f"{path}, row {number}"
+        yield where, plain_row(row, where)
 
 
-def _with_datasets(dataset: Dataset, path: str) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet or JSON file, here or at an address, or of a dataset on the hub.
-
-    They come one at a time, and no copy is kept in a cache.
-    """
+def _on_the_hub(dataset: Dataset, path: str) -> Iterator[dict[str, Any]]:
+    """Rows of a dataset on the hub. They come one at a time, and no copy is kept in a cache."""
     from datasets import load_dataset
 
-    format_of = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".gz": "json"}
-    kind = format_of.get(Path(path).suffix)
+    options = {"name": dataset.subset, "split": dataset.split, "revision": dataset.revision}
     try:
-        if kind is None:
-            options = {"name": dataset.subset, "split": dataset.split, "revision": dataset.revision}
-            yield from load_dataset(path, **options, streaming=True)
-        elif local(path) and not Path(path).is_file():
-            raise UserError(f"{path}: no such file.")
-        else:
-            yield from load_dataset(kind, data_files=path, split="train", streaming=True)
-    except UserError:
-        raise
+        yield from load_dataset(path, **options, streaming=True)
     except Exception as error:  # whatever library fetches it has kinds of its own
         raise UserError(
             f"dataset '{path}' (subset {dataset.subset}, split {dataset.split}) could not be loaded: "
@@ -116,43 +125,65 @@ def _with_datasets(dataset: Dataset, path: str) -> Iterator[dict[str, Any]]:
         ) from None
 
 
-def _field(row: dict[str, Any], field: str, where: str) -> str:
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    """The text in a field. Raises _NoQuery where it is null or blank, UserError where it is no text."""
     value = row.get(field)
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(
-            f"{where}: the field '{field}' should hold a text, found {value!r:.60}; the fields here are: "
-            f"{', '.join(row)}."
-        )
-    return value
+    if isinstance(value, str) and value.strip():
+        return value
+    if value is None or isinstance(value, str):
+        raise _NoQuery(f"the field '{field}' should hold a text, found {'nothing' if value is None else 'a blank one'}")
+    raise UserError(f"{where}: the field '{field}' should hold a text, found {value!r:.60}.")
+
+
+def _identifier(row: dict[str, Any], field: str, where: str) -> str:
+    """The text or whole number in a field, as text."""
+    value = row.get(field)
+    return str(value) if type(value) is int else _text(row, field, where)
+
+
+def _require(row: dict[str, Any], field: str, where: str) -> None:
+    if field not in row:
+        raise UserError(f"{where}: there is no field '{field}'; the fields here are: {', '.join(row) or 'none'}.")
 
 
 def _from_fields(row: dict[str, Any], dataset: Dataset, task: str, where: str) -> Query:
-    reference = dataset.reference_field and _field(row, dataset.reference_field, where)
-    known = {dataset.text_field, dataset.id_field, dataset.reference_field}
+    known = [dataset.id_field, dataset.text_field, *filter(None, [dataset.reference_field])]
+    for field in known:
+        _require(row, field, where)
     return Query(
-        id=_field(row, dataset.id_field, where),
+        id=_identifier(row, dataset.id_field, where),
         task=task,
-        text=_field(row, dataset.text_field, where),
-        reference=reference,
+        text=_text(row, dataset.text_field, where),
+        reference=dataset.reference_field and _text(row, dataset.reference_field, where),
         meta={key: value for key, value in row.items() if key not in known},
     )
 
 
-def _first_human_turn(row: dict[str, Any], dataset: Dataset, task: str, where: str) -> Query | None:
-    """Anthropic/hh-rlhf: the first turn of the chosen transcript; its id is a digest, as the dataset has none."""
-    transcript = _field(row, "chosen", where)
-    if not transcript.startswith(_HUMAN):
-        raise UserError(f"{where}: the field 'chosen' should begin with a 'Human:' turn, found {transcript[:40]!r}.")
-    text = transcript[len(_HUMAN) :].split(_ASSISTANT)[0].split(_HUMAN)[0].strip()
-    if not text:  # a handful of transcripts begin with an empty turn
-        return None
+def _first_question(row: dict[str, Any], dataset: Dataset, task: str, where: str) -> Query:
+    """Anthropic/hh-rlhf: what the person says in the chosen transcript before the assistant's first words.
+
+    Turns in a row are one question, and empty ones do not count. The id is a digest, as the dataset has none.
+    """
+    _require(row, "chosen", where)
+    before, *parts = _TURN.split("\n\n" + _text(row, "chosen", where).strip())
+    turns = [(who, text.strip()) for who, text in zip(parts[::2], parts[1::2], strict=True) if text.strip()]
+    text = "\n\n".join(text for _, text in takewhile(lambda turn: turn[0] == "Human", turns))
+    if before or not text:
+        raise _NoQuery("the field 'chosen' does not begin with words of 'Human:'")
     return Query(id=f"hh-{hashlib.sha256(normalised(text).encode()).hexdigest()[:16]}", task=task, text=text)
 
 
 def _post(row: dict[str, Any], dataset: Dataset, task: str, where: str) -> Query:
-    """openai/summarize_from_feedback, subset comparisons: the Reddit post, once for each id."""
-    info = row.get("info")
+    """openai/summarize_from_feedback, subset comparisons: the Reddit post, once for each id.
+
+    The validation split has news articles between the posts.
+    """
+    _require(row, "info", where)
+    info = row["info"]
+    if info is None:
+        raise _NoQuery("the field 'info' is null")
     if not isinstance(info, dict):
         raise UserError(f"{where}: the field 'info' should hold the post's id and text, found {info!r:.60}.")
     meta = {key: info[key] for key in ("subreddit", "title") if info.get(key)}
-    return Query(id=_field(info, "id", where), task=task, text=_field(info, "post", where).strip(), meta=meta)
+    text = _text(info, "post", where).strip()
+    return Query(id=_identifier(info, "id", where), task=task, text=text, meta=meta)

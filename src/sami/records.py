@@ -5,16 +5,16 @@ wrong; `write` is used on a temporary name that `sami.stage` renames when the st
 described for users in docs/records.md.
 """
 
-import gzip
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from sami.errors import UserError
+from sami.json_files import read_json_lines, whole
 
 
 class Record(BaseModel):
@@ -195,38 +195,6 @@ class Verdict(Record):
 R = TypeVar("R", bound=Record)
 
 
-def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict]]:
-    """Yields (line number, object) of a JSON Lines file, plain or .gz; blank lines are skipped.
-
-    Raises:
-        UserError: the file is missing or not UTF-8, or a line is not a JSON object.
-    """
-    path = Path(path)
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(
-                        f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
-                        "expected one JSON object a line. Mend or delete the line."
-                    ) from None
-                if not isinstance(value, dict):
-                    raise UserError(
-                        f"{path}, line {number}: found {type(value).__name__}, expected a JSON object "
-                        '({"key": value, ...}). Mend or delete the line.'
-                    )
-                yield number, value
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a JSON Lines file.") from None
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{path}, after line {number}: cannot be read as UTF-8 text ({error}).") from None
-
-
 def parse(kind: type[R], value: dict, where: str) -> R:
     """Makes a record of a mapping. Raises UserError that starts with `where` and names the field."""
     try:
@@ -246,6 +214,13 @@ def read(kind: type[R], *paths: str | Path) -> list[R]:
 
 
 def write(records: Iterable[Record], path: str | Path) -> None:
-    """Writes records as JSON Lines."""
+    """Writes records as JSON Lines. Half of a character becomes U+FFFD; NaN and infinities in `meta` become null."""
     with open(path, "w", encoding="utf-8") as file:
-        file.writelines(record.model_dump_json() + "\n" for record in records)
+        file.writelines(_line(record) + "\n" for record in records)
+
+
+def _line(record: Record) -> str:
+    try:
+        return record.model_dump_json()
+    except PydanticSerializationError:  # half of a character, as a server's answer may hold: no reason to lose it all
+        return type(record).model_validate(whole(record.model_dump())).model_dump_json()

@@ -13,9 +13,17 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sami.errors import UserError
+from sami.json_files import read_text, whole
 from sami.messages import Keys, dotted, explain, plain
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader, with whole characters: it takes the two halves of one (`\\ud83d\\ude00`) for two."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        return whole(super().construct_scalar(node))
 
 
 @dataclass(frozen=True)
@@ -129,24 +137,18 @@ def _collect(path: str, files: dict[str, File], extending: tuple[str, ...]) -> N
 def _read(path: str) -> tuple[list[str], File]:
     """What one file extends, and the file by itself."""
     try:
-        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
+        loader = _Loader(read_text(path))
         node = loader.get_single_node()
         _refuse_duplicates(node, path)
         data = loader.construct_document(node) if node else None
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a YAML file. Mend the path or create the file.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a YAML file.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         what = "; ".join(filter(None, [error.context, error.problem]))
         raise UserError(f"{path}{line}: not valid YAML ({what}). Mend the line or the one before it.") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: text like a date, with month 13
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: text like a date, with month 13
         raise UserError(
             f"{path}: not valid YAML ({' '.join(str(error).split())}). Mend the value or put it in quotes."
         ) from None
