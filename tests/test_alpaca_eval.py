@@ -172,9 +172,9 @@ def test_texts_ties_and_missing_answers(tmp_path):
 def test_nan_is_no_answer_as_null_is(tmp_path):
     rows = [ROW | {"preference": p, "instruction": f"{n} \ud83d"} for n, p in enumerate((1.25, float("nan"), 2))]
     (tmp_path / "annotations.json").write_text(json.dumps(rows), encoding="utf-8-sig")
-    result = alpaca_eval.evaluate(tmp_path / "annotations.json")
+    (result,) = alpaca_eval.evaluate([tmp_path / "annotations.json"])
     assert (result.rate.estimate, result.count, result.left_out) == (0.625, 2, 1)
-    assert alpaca_eval.evaluate(write(tmp_path, *rows)) == result
+    assert alpaca_eval.evaluate([write(tmp_path, *rows)]) == [result]
 
 
 @pytest.mark.parametrize(
