@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import judged
 import pytest
@@ -178,7 +179,7 @@ def test_answers_without_a_verdict_are_asked_for_again_and_count_as_half(flags, 
     assert len(answered(tmp_path / "log")) == 48  # the second question is another one: it has the reminder
 
 
-# --- endpoints that answer in other ways, judged in this process --------------------------------------------------------
+# --- endpoints that answer in other ways, judged in this process -----------------------------------------------------
 
 
 def pairs(count: int) -> list[Pair]:
@@ -296,18 +297,19 @@ def test_one_pair_that_is_refused_does_not_end_the_others(ask, caplog, message, 
 
 
 def test_a_refusal_that_is_left_over_from_a_killed_run_is_about_one_pair(ask):
-    _, server = ask(completed("Answer: B"), count=8)
+    ask(completed("Answer: B"), count=8)
     refused = flagged("Question 8?", "Bad Request", None)
     assert answers_of(ask(refused, count=9)[0]) == {("B", None): 16, ("invalid", "refused"): 2}
 
 
-@pytest.mark.parametrize(("code", "asked"), [("invalid_prompt", 12), (None, 12)])
-def test_what_the_first_dozen_is_refused_for_ends_the_run_and_is_not_kept(ask, code, asked):
+@pytest.mark.parametrize("code", ["invalid_prompt", None])
+def test_what_the_first_dozen_is_refused_for_ends_the_run_and_is_not_kept(ask, scripted, code):
+    server = scripted(flagged("Question", "so not", code))
     with pytest.raises(UserError, match=r"status 400: so not.*ended the last \d+ request") as caught:
-        ask(flagged("Question", "so not", code), count=40)
+        ask(server=server, count=40)
     assert "model 'judge-1' at http" in str(caught.value)
-    verdicts, server = ask(completed("Answer: B"), count=40)
-    assert answers_of(verdicts) == {("B", None): 80}
+    assert 12 <= len(server.asked) < 12 + 4
+    assert answers_of(ask(completed("Answer: B"), count=40)[0]) == {("B", None): 80}
 
 
 @pytest.mark.parametrize(
@@ -317,27 +319,22 @@ def test_what_the_first_dozen_is_refused_for_ends_the_run_and_is_not_kept(ask, c
         ({"param": "temperature", "message": "Only the default"}, "'temperature: null'"),
     ],
 )
-def test_a_setting_that_is_refused_ends_the_run_at_once(ask, said, remedy):
-    server_of = []
-
-    def answer(number, body):
-        server_of.append(number)
-        return 400, {"error": said}
-
+def test_a_setting_that_is_refused_ends_the_run_at_once(ask, scripted, said, remedy):
+    server = scripted((400, {"error": said}))
     with pytest.raises(UserError, match=remedy):
-        ask(answer)
-    assert len(server_of) <= 4
+        ask(server=server)
+    assert len(server.asked) <= 4
 
 
 def test_an_error_inside_an_answer_is_repeated_like_the_status_it_carries(ask):
+    statuses = [429, 503]
+
     def answer(number, body):
-        return (
-            (200, {"error": {"code": 429 + number % 2 * 74, "message": "x"}}) if number <= 3 else completed("Answer: B")
-        )
+        return (200, {"error": {"code": statuses.pop(), "message": "x"}}) if statuses else completed("Answer: B")
 
     verdicts, server = ask(answer, count=2)
     assert answers_of(verdicts) == {("B", None): 4}
-    assert len(server.asked) == 7
+    assert len(server.asked) == 6
 
 
 def test_an_answer_that_the_endpoint_withholds_is_not_asked_for_again(ask):
@@ -371,6 +368,18 @@ def test_where_single_log_probabilities_are_missing_the_letter_counts(ask, caplo
     assert {answer.preference for answer in verdicts[1].answers} == {0.0, 1.0}
     assert 0 < verdicts[0].answers[0].preference < 1
     assert "2 answers came without log-probabilities: their letters count" in caplog.text
+
+
+def test_a_batch_with_requests_that_are_refused(ask, tmp_path):
+    with judge_server(tmp_path / "log", flagged="Question 1?") as url:
+        limits = {"batch": True, "poll_seconds": 0.01}
+        verdicts, _ = ask(server=SimpleNamespace(url=url), limits=limits)
+        assert answers_of(verdicts) == {("B", None): 14, ("invalid", "refused"): 2}
+        assert ask(server=SimpleNamespace(url=url), limits=limits)[0] == verdicts
+        batches = [line["key"] for line in requests_of(tmp_path / "log") if line["kind"] == "batch"]
+        assert batches == ["batch-0"]
+        with pytest.raises(UserError, match=r"status 400: flagged.*ended the last 16 request"):
+            ask(server=SimpleNamespace(url=url), limits=limits, prompt=JUDGE["prompt"] + "Question 1?")
 
 
 def test_further_fields_of_a_request(ask):

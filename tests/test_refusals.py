@@ -37,7 +37,7 @@ NO_SEED = {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg"
         # more tokens than the model can read
         (400, error("no", code="context_length_exceeded", param="messages"), "content", None),
         (400, {"object": "error", "message": "This model's maximum context length is 64 tokens."}, "content", None),
-        (400, error("'max_tokens' is too large. The maximum context length is 64.", param="max_tokens"), "content", None),
+        (400, error("'max_tokens' is too large. The maximum context is 64.", param="max_tokens"), "content", None),
         (400, error("too long", type="exceed_context_size_error", n_ctx=256), "content", None),
         (500, error("Context size has been exceeded.", type="server_error"), "content", None),
         (413, "Payload Too Large", "content", None),

@@ -84,7 +84,7 @@ class Question:
         if last.refused:
             return "refused"
         # A letter needs no room: there, an answer that has begun with something else is not too short.
-        return "cut off" if last.cut_off and not (last.text and self.judge.style == "letter") else "no verdict"
+        return "cut off" if last.cut_off and not (last.text.strip() and self.judge.style == "letter") else "no verdict"
 
     def answer(self) -> records.Answer:
         """The outcome as a record; its `preference` is for the policy's response."""

@@ -145,5 +145,5 @@ def reply(request: Request, body: Any) -> Reply:
         tokens_out,
         cut_off=cut_off,
         refused=completion.withheld or completion.refusal,
-        futile=not completion.text and (cut_off or completion.withheld),
+        futile=not completion.text.strip() and (cut_off or completion.withheld),
     )
