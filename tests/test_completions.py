@@ -39,6 +39,7 @@ from sami.completions import Completion, read, split_thoughts
             "x",
             "B",
         ),
+        ("<think>x</think>\n<answer>\nB\n</answer>", "x", "B"),
         ("I think so: 1 < 2 > 0 [thinking]", "", "I think so: 1 < 2 > 0 [thinking]"),
     ],
 )

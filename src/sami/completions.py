@@ -30,6 +30,7 @@ _CLOSE = (
     rf"(?:<\|?/{_NAME}\|?>|<\|(?:end_of_|end_){_NAME}\|>|\[/think\]|◁/think▷|<channel\|>"
     r"|(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>)"
 )
+_WRAPPED = re.compile(r"<answer>\s*(.*?)\s*(?:</answer>)?", re.IGNORECASE | re.DOTALL)  # DeepSeek, Hunyuan
 _MARK = re.compile(rf"(?P<open>{_OPEN})|{_CLOSE}", re.IGNORECASE)
 
 
@@ -41,7 +42,8 @@ def split_thoughts(text: str) -> tuple[str, str]:
     closed, everything after it.
 
     Returns:
-        (thoughts, answer), without the marks and the white space around them; ("", text) where there are no marks.
+        (thoughts, answer), without the marks, those of the answer itself (<answer>), and the white space around them;
+        ("", text) where there are no marks of thoughts.
     """
     thoughts: list[str] = []
     answer: list[str] = []
@@ -66,7 +68,9 @@ def split_thoughts(text: str) -> tuple[str, str]:
         answer.append(text[position:])
     if len(answer) == 1 and not thoughts:
         return "", text
-    return "\n\n".join(filter(None, map(str.strip, thoughts))), "".join(answer).strip()
+    rest = "".join(answer).strip()
+    wrapped = _WRAPPED.fullmatch(rest)
+    return "\n\n".join(filter(None, map(str.strip, thoughts))), wrapped[1] if wrapped else rest
 
 
 @dataclass(frozen=True)

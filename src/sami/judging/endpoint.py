@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_RAW = 20_000  # characters of an answer that are kept with the verdict; the database keeps all of it
 FIRST = 12  # answers, or refusals, after which it is clear that something is wrong with all of them
+FIRST_OF_SETTINGS = 3  # the same for refusals that name a parameter, which all requests share
 
 
 @dataclass
@@ -285,7 +286,8 @@ class Purchase:
         wrong = unclear if len(unclear) >= FIRST else []
         if not self.answered:
             of_all = [refusal for refusal in found if refusal.about == "settings"]
-            wrong = of_all or (found if len(found) >= FIRST else unclear if last else [])
+            few = len(of_all) < FIRST_OF_SETTINGS and len(found) < FIRST
+            wrong = (unclear if last else []) if few else of_all or found
         if wrong:
             raise UserError(
                 f"{self.asker.where}: {wrong[0]}. {refusals.remedy(wrong[0], self.asker.key_variable)} "
