@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from scripted_server import Scripted
 
 hypothesis.settings.register_profile("any-machine", deadline=None)  # a slow machine is no fault of the code
 hypothesis.settings.load_profile("any-machine")
@@ -26,6 +27,21 @@ def pytest_collection_modifyitems(items):
     """What takes long begins first, so that the processes that share the tests end together."""
     long = [ROOT / "tests" / name for name in LONG]
     items.sort(key=lambda item: long.index(item.path) if item.path in long else len(long))
+
+
+@pytest.fixture
+def scripted():
+    """Starts servers that give the answers they are told to (`scripted_server`)."""
+    servers = []
+
+    def start(*script, **options) -> Scripted:
+        servers.append(Scripted(*script, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

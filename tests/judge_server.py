@@ -158,12 +158,16 @@ class Server:
         batch["polls"] += 1
         if batch["polls"] < self.options.polls or batch["status"] == "completed":
             return batch
-        done = []
+        done, failed = [], []
         for line in self.files[batch["input_file_id"]].decode().splitlines():
             asked = json.loads(line)
             draw = random.Random(f"{self.options.seed} {asked['custom_id']} {batch['id']}")
             if draw.random() < self.options.faults:
                 done.append({"custom_id": asked["custom_id"], "response": None, "error": {"message": "oops"}})
+                continue
+            if self.options.flagged and self.options.flagged in str(asked["body"]["messages"]):
+                refused = {"status_code": 400, "body": {"error": {"message": "flagged", "code": "invalid_prompt"}}}
+                failed.append({"custom_id": asked["custom_id"], "response": refused, "error": None})
                 continue
             body = completion(asked["body"], f"Answer: {verdict_of(asked['body'])}")
             done.append(
@@ -171,9 +175,11 @@ class Server:
             )
             key = hashlib.sha256(json.dumps(asked["body"], sort_keys=True).encode()).hexdigest()
             self.log.write(json.dumps({"kind": "answer", "key": key}) + "\n")
-        name = f"file-{len(self.files)}"
-        self.files[name] = "".join(json.dumps(line) + "\n" for line in done).encode()
-        batch |= {"status": "completed", "output_file_id": name}
+        batch["status"] = "completed"
+        for kind, lines in (("output_file_id", done), ("error_file_id", failed)):
+            if lines:
+                batch[kind] = f"file-{len(self.files)}"
+                self.files[batch[kind]] = "".join(json.dumps(line) + "\n" for line in lines).encode()
         return batch
 
 
@@ -207,6 +213,7 @@ async def main() -> None:
     parser.add_argument("--polls", type=int, default=2, help="questions after a batch until it is done")
     parser.add_argument("--status", type=int, default=0, help="refuse everything with this status")
     parser.add_argument("--said", default="no", help="message of such a refusal")
+    parser.add_argument("--flagged", default="", help="requests of a batch with this text are refused")
     parser.add_argument("--page", type=int, default=0, help="answer everything with a web page")
     server = Server(parser.parse_args())
     listening = await asyncio.start_server(

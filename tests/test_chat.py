@@ -1,21 +1,18 @@
 """Chat completions: against `transformers serve` with SmolLM2, and against a server that misbehaves on purpose."""
 
-import contextlib
-import json
 import logging
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sami import chat, principles, records, settings
+from sami.completions import Completion
 from sami.errors import UserError
 from sami.stages import write_principles
 
@@ -32,9 +29,20 @@ def only_our_settings(monkeypatch):
             monkeypatch.delenv(name)
 
 
-def ask(base_url: str | None, **changes) -> str:
-    options = {"model": "m", "key_variable": "TEST_KEY", "temperature": 0.0, "max_tokens": 8, "seed": 1}
-    return chat.complete(MESSAGES, **{**options, "base_url": base_url, "timeout_seconds": 60.0, **changes})
+def complete(base_url: str | None, model="m", timeout_seconds=60.0, **changes) -> Completion:
+    parameters = {"temperature": 0.0, "max_tokens": 8, "seed": 1} | changes
+    return chat.complete(
+        MESSAGES,
+        model=model,
+        base_url=base_url,
+        key_variable="TEST_KEY",
+        parameters={name: value for name, value in parameters.items() if value is not None},
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def ask(*arguments, **changes) -> str:
+    return complete(*arguments, **changes).text
 
 
 def free_port() -> int:
@@ -111,52 +119,6 @@ def test_a_model_writer_behind_a_real_server(served, tmp_path):
 
 
 # --- a server that misbehaves -----------------------------------------------------------------------------------------
-
-
-class Scripted(ThreadingHTTPServer):
-    """Gives the answers in `script`, (status, body) each, and then the last one again and again."""
-
-    def __init__(self, *script: tuple[int, object], wait_seconds: float = 0.0):
-        super().__init__(("127.0.0.1", 0), ScriptedAnswers)
-        self.script, self.wait_seconds, self.asked = list(script), wait_seconds, []
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class ScriptedAnswers(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, self.headers, body))
-        time.sleep(self.server.wait_seconds)
-        status, answer = self.server.script.pop(0) if len(self.server.script) > 1 else self.server.script[0]
-        kind, data = ("text/html", answer) if isinstance(answer, str) else ("application/json", json.dumps(answer))
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data.encode())))
-        self.send_header("retry-after-ms", "1")
-        with contextlib.suppress(ConnectionError):  # the client may have given up
-            self.end_headers()
-            self.wfile.write(data.encode())
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def scripted():
-    servers = []
-
-    def start(*script, **options) -> Scripted:
-        servers.append(Scripted(*script, **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def answer(content: str | None) -> dict:
@@ -255,10 +217,78 @@ def test_a_failure_that_passes(scripted):
     assert len(server.asked) == 3
 
 
-@pytest.mark.parametrize("body", ["<html>Welcome</html>", {"choices": []}, {"error": "busy"}, [], {"choices": None}])
+@pytest.mark.parametrize("body", ["<html>Welcome</html>", {"choices": []}, {"error": None}, [], {"choices": None}])
 def test_an_answer_that_is_no_completion(scripted, body):
     with pytest.raises(UserError, match="no chat completion"):
         ask(scripted((200, body)).url)
+
+
+def test_a_busy_service_inside_an_answer_is_asked_again(scripted):
+    server = scripted((200, {"error": {"code": 429, "message": "slow down"}}), (200, answer("Paris")))
+    assert ask(server.url) == "Paris"
+    assert len(server.asked) == 2
+
+
+def test_a_refusal_for_the_texts_and_one_for_a_setting(scripted):
+    flagged = {"error": {"code": "content_filter", "message": "The prompt was filtered."}}
+    with pytest.raises(chat.Refused, match="The prompt was filtered"):
+        ask(scripted((400, flagged)).url)
+    wanted = {"error": {"message": "Use 'max_completion_tokens' instead.", "param": "max_tokens"}}
+    with pytest.raises(UserError, match="'token_limit: max_completion_tokens'") as caught:
+        ask(scripted((400, wanted)).url)
+    assert not isinstance(caught.value, chat.Refused)
+
+
+def writer_at(url: str, **changes) -> settings.Writer:
+    given = {"kind": "endpoint", "model": "m", "base_url": url, "prompt": "About {behaviour}", "tries": 4} | changes
+    return settings.Writer(**given)
+
+
+BEHAVIOUR = settings.Behaviour(id="short", description="short answers", about=["short", "long"])
+PAIR = "Principle: Give short answers.\nOpposite: Give long answers."
+
+
+def write(writer: settings.Writer) -> records.Principle:
+    return principles.write(BEHAVIOUR, write_principles.endpoint(writer, seed=1), writer.prompt, writer.tries, "w")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": f"<think>\nPrinciple: Be long.\nOpposite: Be short.\n</think>\n\n{PAIR}"},
+        {"content": PAIR, "reasoning_content": "Principle: Be long.\nOpposite: Be short."},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Principle: Be long."}]},
+                     {"type": "text", "text": PAIR}]},
+    ],
+)  # fmt: skip
+def test_a_writers_thoughts_are_no_principles_but_are_kept(scripted, message):
+    written = write(writer_at(scripted((200, {"choices": [{"message": message}]})).url))
+    assert (written.text, written.opposite) == ("Give short answers.", "Give long answers.")
+    assert len(written.raw) == 1
+    assert "Principle: Be long." in written.raw[0]
+
+
+def test_a_writer_whose_thoughts_spend_the_limit_is_soon_given_up(scripted):
+    spent = {"choices": [{"finish_reason": "length", "message": {"content": "<think>\nFirst,"}}]}
+    server = scripted((200, spent))
+    with pytest.raises(UserError, match=r"none of 2 answers.*max_tokens.*finish_reason: length"):
+        write(writer_at(server.url, tries=8))
+    assert len(server.asked) == principles.MOST_CUT_OFF
+    once = scripted((200, spent), (200, answer(PAIR)))
+    assert write(writer_at(once.url)).raw == ["<think>\nFirst,", PAIR]
+
+
+def test_what_a_writer_sends_is_set_as_for_a_judge(scripted):
+    server = scripted((200, answer(PAIR)))
+    extra = {"reasoning_effort": "low"}
+    write(
+        writer_at(server.url, temperature=None, token_limit="max_completion_tokens", send_seed=False, extra_body=extra)
+    )
+    [(_, _, body)] = server.asked
+    assert body.keys() - {"messages"} == {"model", "max_completion_tokens", "reasoning_effort"}
+    azure = writer_at(server.url.removesuffix("/v1"), api_version="2026-01-01")
+    write(azure)
+    assert server.asked[-1][0] == "/openai/deployments/m/chat/completions?api-version=2026-01-01"
 
 
 def test_no_answer_in_time(scripted):

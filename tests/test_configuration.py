@@ -848,6 +848,8 @@ PROMPT = "{constitution} {query} {first} {second}"
         ({"style": "letter", "max_tokens": 200}, ["'style: letter' expects a single letter"]),
         ({"top_logprobs": 3}, ["'top_logprobs' belongs to 'style: letter'"]),
         ({"api_version": "2026-01-01"}, ["'api_version' is for Azure", "'base_url'"]),
+        ({"extra_body": {"seed": 1}}, ["'extra_body' holds 'seed'", "set apart"]),
+        ({"extra_body": {"stream": True}}, ["'extra_body' holds 'stream'", "one whole answer"]),
         ({"limits": {"max_cost": 0}}, ["limits: 'max_cost: 0' dollars allow no request"]),
         ({"limits": {"max_cost": 5}}, ["limits: 'max_cost' needs 'price'"]),
         ({"limits": {"max_cost": -1}}, ["limits.max_cost: found -1", "at least 0"]),

@@ -1,12 +1,14 @@
 """What judges are asked, what their answers say, and what a panel decides."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sami import records
+from sami import records, refusals
 from sami.errors import UserError
-from sami.judging import panel
+from sami.judging import exchange, panel
 from sami.judging.exchange import Request, reply
 from sami.judging.online import pause, retry_after
 from sami.judging.pairs import Pair, verdict
@@ -108,19 +110,38 @@ def test_replies():
     assert reply(REQUEST, completion(content="\ud800")).text == "?"
     uncounted = reply(REQUEST, {"choices": [{"message": {"content": "word" * 5}}]})
     assert (uncounted.input_tokens, uncounted.output_tokens) == (14, 5)
+    half = reply(REQUEST, completion(content="A") | {"usage": {"prompt_tokens": 7, "completion_tokens": None}})
+    assert (half.input_tokens, half.output_tokens) == (7, 1)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("choice", "cut_off", "refused", "futile"),
     [
-        None, [], "x", 3, {}, {"choices": []}, {"choices": [None]}, {"choices": [{"message": None}]},
-        completion(content=["A"]), {"choices": [{"message": {"content": "A"}}], "usage": {"prompt_tokens": "7"}},
-        {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"token": "A"}]}}]},
+        ({"message": {"content": "A"}}, False, False, False),
+        ({"message": {"content": ""}}, False, False, False),
+        ({"message": {"content": ""}, "finish_reason": "length"}, True, False, True),
+        ({"message": {"content": "<think>so"}, "finish_reason": "length"}, True, False, True),
+        ({"message": {"content": "The first"}, "finish_reason": "length"}, True, False, False),
+        ({"message": {"content": "word" * 5}}, True, False, False),  # as many tokens as there may be
+        ({"message": {"content": None, "refusal": "no"}}, False, True, False),
+        ({"finish_reason": "content_filter"}, False, True, True),
     ],
-)  # fmt: skip
-def test_bodies_that_are_no_completion(body):
-    with pytest.raises(ValueError, match="."):
-        reply(REQUEST, body)
+)
+def test_answers_that_hold_no_verdict(choice, cut_off, refused, futile):
+    found = reply(REQUEST, {"choices": [choice]})
+    assert (found.cut_off, found.refused, found.futile) == (cut_off, refused, futile)
+
+
+def test_a_refused_request_is_kept_like_an_answer():
+    refusal = refusals.read(400, {"error": {"message": "flagged", "code": "invalid_prompt"}})
+    body = json.loads(json.dumps(exchange.refused(refusal)))
+    assert exchange.refusal_in(body) == refusal
+    found = reply(REQUEST, body)
+    assert (found.text, found.raw) == ("", "(the endpoint refused with HTTP status 400: flagged)")
+    assert (found.input_tokens, found.output_tokens, found.refused, found.futile) == (0, 0, True, True)
+    spent = refusals.read(400, {"error": {"message": "Could not finish the message because max_tokens ..."}})
+    cut_off = reply(REQUEST, exchange.refused(spent))
+    assert (cut_off.output_tokens, cut_off.cut_off, cut_off.futile) == (5, True, True)
 
 
 def test_pauses_grow_and_are_no_shorter_than_asked():

@@ -53,9 +53,10 @@ def stage(model: Path, folder: Path):
 
 def ask(base_url: str, model: str, temperature: float, seed: int) -> str:
     return chat.complete(
-        [{"role": "user", "content": "How is an egg boiled?"}], model=model, base_url=base_url, seed=seed,
-        key_variable="NO_SUCH_KEY", temperature=temperature, max_tokens=12, timeout_seconds=60,
-    )  # fmt: skip
+        [{"role": "user", "content": "How is an egg boiled?"}], model=model, base_url=base_url,
+        key_variable="NO_SUCH_KEY", timeout_seconds=60,
+        parameters={"temperature": temperature, "max_tokens": 12, "seed": seed},
+    ).text  # fmt: skip
 
 
 def test_server_answers_samples_and_stops(tiny, tmp_path):

@@ -1,18 +1,29 @@
 """One chat completion from an OpenAI-compatible endpoint: a hosted service, vLLM, `transformers serve`, ...
 
-    text = complete([{"role": "user", "content": "Hello!"}], model="gpt-4o", base_url=None,
-                    key_variable="OPENAI_API_KEY", temperature=0.0, max_tokens=20, seed=1, timeout_seconds=60)
+    answer = complete([{"role": "user", "content": "Hello!"}], model="gpt-4o", base_url=None,
+                      key_variable="OPENAI_API_KEY", parameters={"max_tokens": 20}, timeout_seconds=60)
+    answer.text
 
 Ground floor: texts in, text out. The key is read from the environment and goes nowhere but into the request.
 """
 
 import functools
+import json
 import os
+import time
+from collections.abc import Mapping
 from typing import Any
 
+from sami import refusals
+from sami.completions import Completion, read
 from sami.errors import UserError
+from sami.refusals import Refusal, cleaned
 
-RETRIES = 3  # the client's own: connection errors, time-outs, 408, 409, 429 and 5xx, with growing pauses
+RETRIES = 3  # of connection errors, time-outs, 408, 409, 429 and 5xx, with growing pauses
+
+
+class Refused(UserError):
+    """The endpoint refuses a request for its texts; others may be answered."""
 
 
 def complete(
@@ -21,12 +32,10 @@ def complete(
     model: str,
     base_url: str | None,
     key_variable: str | None,
-    temperature: float,
-    max_tokens: int,
-    seed: int | None,
+    parameters: Mapping[str, Any],
     timeout_seconds: float,
-    stop: list[str] | None = None,
-) -> str:
+    api_version: str | None = None,
+) -> Completion:
     """Asks for one answer.
 
     Args:
@@ -35,51 +44,64 @@ def complete(
         base_url: URL of the endpoint, usually ending in /v1; None for the client's default, the OpenAI service.
         key_variable: environment variable that holds the key. It may be unset where `base_url` is given: a server of
             one's own seldom asks for a key. None sends none, whatever the environment holds.
-        temperature: of sampling; 0 asks for the most likely answer.
-        max_tokens: most tokens of the answer.
-        seed: of sampling, as far as the endpoint heeds it; None for no seed.
+        parameters: what else is sent: max_tokens, temperature, seed, stop, ...
         timeout_seconds: most seconds to wait for one try; there are at most 1 + RETRIES of them.
-        stop: texts that end the answer.
+        api_version: of Azure, whose address is in `base_url`.
 
     Returns:
-        The text of the answer; empty where the model gave none.
+        The answer; its text is empty where the model gave none.
 
     Raises:
+        Refused: the endpoint refuses this request for its texts.
         UserError: no usable key, or the endpoint cannot be reached, refuses, fails, or answers with something else
             than a chat completion. The message names the endpoint and the model, and never holds the key.
     """
     import openai  # takes half a second, which stages without an endpoint need not pay
 
     key = read_key(key_variable, base_url)
-    client = _client(base_url, key, timeout_seconds)
+    client = _client(base_url, api_version, key, timeout_seconds)
     where = f"model '{model}' at {without_password(client.base_url)}"
-    optional = {name: value for name, value in {"seed": seed, "stop": stop or None}.items() if value is not None}
-    try:
-        completion = client.chat.completions.create(
-            model=model, messages=messages, temperature=temperature, max_tokens=max_tokens, **optional
-        )
-    except openai.APITimeoutError:
-        raise UserError(
-            f"{where}: no answer within {timeout_seconds:g} seconds, {1 + RETRIES} times. "
-            "Raise 'timeout_seconds', or see whether the server is overloaded."
-        ) from None
-    except openai.APIConnectionError as error:
-        cause = cleaned(str(error.__cause__ or error), key)
-        raise UserError(
-            f"{where}: cannot connect ({cause}). See whether the server runs and 'base_url' is right."
-        ) from None
-    except openai.APIStatusError as error:
-        raise UserError(f"{where}: {refusal(error, key)}. {remedy(error.status_code, key_variable)}") from None
-    except openai.OpenAIError as error:
-        raise UserError(f"{where}: {type(error).__name__}: {cleaned(str(error), key)}") from None
-    try:
-        text = completion.choices[0].message.content or ""
-    except (AttributeError, IndexError, TypeError):  # a web page, an error in a 200 answer, ...
-        raise UserError(
-            f"{where}: the answer is no chat completion ({cleaned(str(completion), key)}). "
-            "See whether 'base_url' is that of an OpenAI-compatible server; it usually ends in /v1."
-        ) from None
-    return text.encode("utf-8", "replace").decode("utf-8")  # JSON can hold half surrogate pairs, a UTF-8 file cannot
+    for attempt in range(1 + RETRIES):
+        try:
+            answer = client.chat.completions.with_raw_response.create(
+                model=model, messages=messages, extra_body=dict(parameters)
+            )
+        except openai.APITimeoutError:
+            raise UserError(
+                f"{where}: no answer within {timeout_seconds:g} seconds, {1 + RETRIES} times. "
+                "Raise 'timeout_seconds', or see whether the server is overloaded."
+            ) from None
+        except openai.APIConnectionError as error:
+            cause = cleaned(str(error.__cause__ or error), key)
+            raise UserError(
+                f"{where}: cannot connect ({cause}). See whether the server runs and 'base_url' is right."
+            ) from None
+        except openai.APIStatusError as error:  # the client has repeated what may pass
+            return _without_answer(of_status(error, key), where, key_variable)
+        except openai.OpenAIError as error:
+            raise UserError(f"{where}: {type(error).__name__}: {cleaned(str(error), key)}") from None
+        try:
+            body = json.loads(answer.text)
+            refusal = refusals.within(body, key)
+            if refusal is None:
+                return read(body)
+        except ValueError:  # a web page, another kind of object, ...
+            raise UserError(
+                f"{where}: the answer is no chat completion ({cleaned(answer.text, key)}). "
+                "See whether 'base_url' is that of an OpenAI-compatible server; it usually ends in /v1."
+            ) from None
+        if refusal.about not in ("passing", "busy") or attempt == RETRIES:
+            return _without_answer(refusal, where, key_variable)
+        time.sleep(0.5 * 2**attempt)  # as the client does for errors that come with their status
+    raise AssertionError("the last try returns or raises")
+
+
+def _without_answer(refusal: Refusal, where: str, key_variable: str | None) -> Completion:
+    """An empty answer where the limit of tokens ended it; raises what else a refusal means."""
+    if refusal.about == "length":
+        return Completion("", cut_off=True)
+    kind = Refused if refusal.about == "content" else UserError
+    raise kind(f"{where}: {refusal}. {refusals.remedy(refusal, key_variable)}") from None
 
 
 def read_key(variable: str | None, base_url: str | None) -> str:
@@ -106,20 +128,36 @@ def read_key(variable: str | None, base_url: str | None) -> str:
 
 
 @functools.lru_cache(maxsize=8)  # keeps connections open between the many calls of a writer
-def _client(base_url: str | None, key: str, timeout_seconds: float) -> Any:
+def _client(base_url: str | None, api_version: str | None, key: str, timeout_seconds: float) -> Any:
+    return connect(base_url, api_version, key, seconds=timeout_seconds, retries=RETRIES)
+
+
+def connect(
+    base_url: str | None,
+    api_version: str | None,
+    key: str,
+    *,
+    seconds: float,
+    retries: int,
+    asynchronous: bool = False,
+) -> Any:
+    """Makes a client of the library: Azure's where `api_version` is given.
+
+    Raises:
+        UserError: the address is none.
+    """
     import openai
 
-    return connect(openai.OpenAI, key, base_url=base_url, timeout=timeout_seconds, max_retries=RETRIES)
-
-
-def connect(client: type, key: str, **options: Any) -> Any:
-    """Makes a client of the library. Raises UserError where the address in the options is none."""
+    options = {"api_key": key, "timeout": seconds, "max_retries": retries}
     try:
-        return client(api_key=key, **options)
+        if api_version is not None:
+            client = openai.AsyncAzureOpenAI if asynchronous else openai.AzureOpenAI
+            return client(azure_endpoint=base_url, api_version=api_version, **options)
+        client = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+        return client(base_url=base_url, **options)
     except Exception as error:  # of the client's HTTP library, which differs between its versions
-        address = options.get("base_url") or options.get("azure_endpoint")
         raise UserError(
-            f"found the address {address!r} ({cleaned(str(error), key)}), expected a URL such as "
+            f"found the address {base_url!r} ({cleaned(str(error), key)}), expected a URL such as "
             "http://localhost:8000/v1. Mend 'base_url'."
         ) from None
 
@@ -129,28 +167,10 @@ def without_password(url: Any) -> str:
     return str(url.copy_with(userinfo=b"", query=None))
 
 
-def cleaned(text: str, key: str) -> str:
-    """A server's message in one line of at most 300 characters, without the key."""
-    text = " ".join(text.split())
-    if key != "none":
-        text = text.replace(key, "(key)")
-    return text if len(text) <= 300 else text[:300] + "..."
-
-
-def refusal(error: Any, key: str) -> str:
-    """What an endpoint said with an HTTP status other than 200, without the key."""
-    said = "" if error.status_code == 401 else f": {cleaned(error.message, key)}"  # 401 texts quote parts of keys
-    return f"refused with HTTP status {error.status_code}{said}"
-
-
-def remedy(status: int, key_variable: str | None) -> str:
-    """What to mend after an HTTP status."""
-    if status in (401, 403):
-        return f"Set the environment variable {key_variable} to a key that this endpoint accepts for this model."
-    if status == 404:
-        return "See whether the server has a model of this name ('model') and whether 'base_url' is right (.../v1)."
-    if status == 429:
-        return "Wait, raise the limit of the account, or use another endpoint."
-    if status >= 500:
-        return "See the server's log: a model it cannot load often ends so; else try again later."
-    return "See whether the server knows this 'model' and accepts the settings (temperature, max_tokens, seed, stop)."
+def of_status(error: Any, key: str) -> Refusal:
+    """What an HTTP status other than 200 means, from the client's exception."""
+    try:
+        body = error.response.json()
+    except ValueError:
+        body = error.response.text
+    return refusals.read(error.status_code, body, key)

@@ -12,18 +12,24 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from sami.completions import split_thoughts
 from sami.errors import UserError
 from sami.records import Principle
 from sami.settings import Behaviour, PrincipleFile
 from sami.yaml_files import load_yaml
 
 MOST_WORDS = 30  # a longer principle is a text of its own
+MOST_CUT_OFF = 2  # answers about one behaviour that the limit of tokens ended before they began
 
 _LINE = re.compile(r"\s*(Principle|Opposite):\s*(.*?)\s*")
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)]*(?=\s|$)")
 _TEMPLATE_MARK = re.compile(r"[][{}<>]|__")
 
 log = logging.getLogger(__name__)
+
+
+class CutOff(Exception):
+    """The limit of tokens ended an answer while the model was still thinking. Its text is the thoughts."""
 
 
 def load(path: str | Path) -> PrincipleFile:
@@ -57,23 +63,34 @@ def write(
 
     Args:
         behaviour: what the principle is to be about.
-        complete: (prompt, number of the try from 0) -> answer.
+        complete: (prompt, number of the try from 0) -> answer, with thoughts if there are any; it may raise `CutOff`.
         prompt: template with the field {behaviour}, which the behaviour's description fills.
         tries: most answers to ask for.
         writer_name: kept in the record.
 
     Returns:
-        The first pair that passes all checks; `raw` holds every answer, the rejected ones included.
+        The first pair that passes all checks; `raw` holds every answer with its thoughts, the rejected ones included.
 
     Raises:
-        UserError: no answer passed. It names the behaviour, the number of tries and why the last answer was rejected.
+        UserError: no answer passed, or `MOST_CUT_OFF` were cut off. It names the behaviour, the number of tries and why
+            the last answer was rejected.
     """
     filled = prompt.replace("{behaviour}", behaviour.description)
     raw: list[str] = []
     reasons: list[str] = []
+    cut_off = 0
     for attempt in range(tries):
-        raw.append(complete(filled, attempt))
-        principle, opposite = parse(raw[-1])
+        try:
+            raw.append(complete(filled, attempt))
+        except CutOff as thoughts:
+            raw.append(str(thoughts))
+            cut_off += 1
+            reasons = ["the limit of tokens (max_tokens, finish_reason: length) ended it before its answer began"]
+            log.info("behaviour '%s', try %d: %s", behaviour.id, attempt + 1, reasons[0])
+            if cut_off == MOST_CUT_OFF:
+                break
+            continue
+        principle, opposite = parse(split_thoughts(raw[-1])[1])
         reasons = faults(principle, opposite, behaviour.about, prompt)
         if not reasons:
             return Principle(
@@ -88,9 +105,10 @@ def write(
             )
         log.info("behaviour '%s', try %d: %s: %.200r", behaviour.id, attempt + 1, "; ".join(reasons), raw[-1])
     raise UserError(
-        f"behaviour '{behaviour.id}': none of {tries} answers of the writer '{writer_name}' holds a usable principle "
-        f"and opposite. The last one was rejected because {'; '.join(reasons)}: {raw[-1]!r:.300}. Raise the writer's "
-        "'tries', 'max_tokens' or 'temperature', improve its 'prompt', or describe the behaviour in other words."
+        f"behaviour '{behaviour.id}': none of {len(raw)} answers of the writer '{writer_name}' holds a usable "
+        f"principle and opposite. The last one was rejected because {'; '.join(reasons)}: {raw[-1]!r:.300}. Raise the "
+        "writer's 'tries', 'max_tokens' or 'temperature', improve its 'prompt', or describe the behaviour in other "
+        "words."
     )
 
 

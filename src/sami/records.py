@@ -152,11 +152,16 @@ Choice = Literal["first", "second", "tie", "invalid"]
 
 
 class Answer(Record):
-    """What a judge said of a pair shown in one order. `choice` and `preference` are about the policy, not the order."""
+    """What a judge said of a pair shown in one order. `choice` and `preference` are about the policy, not the order.
+
+    `fault` is why there is no verdict: the endpoint or the model refused, the limit of tokens ended the answer before
+    one, or the answer holds none; None where there is one, and in older files.
+    """
 
     order: Literal["policy-first", "comparator-first"]
     choice: Choice
     preference: float = Field(ge=0, le=1)
+    fault: Literal["refused", "cut off", "no verdict"] | None = None
     raw: str = ""
     tries: int = Field(default=1, ge=1)
     input_tokens: int = 0

@@ -235,17 +235,55 @@ class Price(Settings):
     output: Annotated[Number, Field(ge=0)]
 
 
-class Writer(Settings):
-    """A principle writer."""
+class _EndpointUser(Settings):
+    """What a writer and a judge share: the endpoint that they ask, and what they send with every question."""
 
-    kind: Literal["human", "local", "endpoint"]
     model: str | None = None
     serve: str | None = None
     base_url: str | None = None
+    api_version: str | None = None
     key_variable: str = "OPENAI_API_KEY"
+    temperature: Annotated[Number, Field(ge=0)] | None
+    max_tokens: Count
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: dict[str, Any] = {}
+
+    def parameters(self, seed: int | None) -> dict[str, Any]:
+        """The fields of a request, beside the model and the messages."""
+        sent = {self.token_limit: self.max_tokens, "temperature": self.temperature, "seed": seed}
+        return {name: value for name, value in sent.items() if value is not None} | self.extra_body
+
+    @model_validator(mode="after")
+    def _sendable(self):
+        if self.api_version is not None and self.base_url is None:
+            raise ValueError("'api_version' is for Azure and needs its address as 'base_url'")
+        for key in OWN_FIELDS:
+            if key in self.extra_body:
+                raise ValueError(f"'extra_body' holds '{key}', which is not for it: {OWN_FIELDS[key]}")
+        return self
+
+
+_OF_ITS_OWN = "a key of its own says it"
+_ONE_WHOLE_ANSWER = "one whole answer is read to each question"
+OWN_FIELDS = {  # of a request, which `extra_body` must not change
+    **dict.fromkeys(("model", "temperature", "max_tokens", "top_logprobs"), _OF_ITS_OWN),
+    "max_completion_tokens": "set 'token_limit: max_completion_tokens' and 'max_tokens'",
+    "messages": "'prompt' says what is asked",
+    "seed": "the seed is set apart from it",
+    "logprobs": "'top_logprobs' asks for them",
+    "stream": _ONE_WHOLE_ANSWER,
+    "n": _ONE_WHOLE_ANSWER,
+}
+
+
+class Writer(_EndpointUser):
+    """A principle writer."""
+
+    kind: Literal["human", "local", "endpoint"]
     prompt: str | None = None
-    temperature: Annotated[Number, Field(ge=0)] = 0.7
+    temperature: Annotated[Number, Field(ge=0)] | None = 0.7
     max_tokens: Count = 120
+    send_seed: bool = True
     tries: Count = 8
     timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
     price: Price | None = None
@@ -257,6 +295,8 @@ class Writer(Settings):
                 "'serve' names a model that the workflow serves to a writer of kind 'endpoint', in place of 'model' "
                 "and 'base_url'; delete 'serve' or those"
             )
+        if self.kind == "local" and (self.temperature is None or self.extra_body):
+            raise ValueError("'temperature: null' and 'extra_body' are for writers of kind 'endpoint'; delete them")
         if self.kind != "human":
             for key in ("model", "prompt"):
                 if getattr(self, key) is None and not (key == "model" and self.serve is not None):
@@ -320,20 +360,14 @@ class _ModelJudge(Settings):
         return self
 
 
-class EndpointJudge(_ModelJudge):
+class EndpointJudge(_ModelJudge, _EndpointUser):
     """A model behind an OpenAI-compatible endpoint, or one that the workflow serves itself: `sami.judging.endpoint`."""
 
     kind: Literal["openai"]
-    model: str | None = None
-    serve: str | None = None
-    base_url: str | None = None
-    api_version: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
     style: Literal["reasoning", "letter"]
     orders: Literal["both", "random"] = "both"
     temperature: Annotated[Number, Field(ge=0)] | None = 0.0
     max_tokens: Count = 200
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     top_logprobs: Annotated[int, Field(ge=1, le=20)] | None = None
     seed: int | None = None
     tries: Count = 3
@@ -352,8 +386,6 @@ class EndpointJudge(_ModelJudge):
             raise ValueError("'style: letter' expects a single letter; set 'max_tokens' to at most 5")
         if self.style == "reasoning" and self.top_logprobs is not None:
             raise ValueError("'top_logprobs' belongs to 'style: letter': only there the first token is the verdict")
-        if self.api_version is not None and self.base_url is None:
-            raise ValueError("'api_version' is for Azure and needs its address as 'base_url'")
         if self.limits.batch and self.serve is not None:
             raise ValueError("'limits.batch' is for endpoints with a batch API; a model served here has none")
         return self

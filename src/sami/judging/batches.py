@@ -12,14 +12,13 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from sami import chat
+from sami import chat, refusals
 from sami.errors import UserError
-from sami.judging.exchange import Address, Request, reply
-from sami.judging.online import connect
+from sami.judging.exchange import Address, Request, refusal_in, refused, reply
 from sami.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -49,11 +48,15 @@ class Batches:
         check: Callable[[], None],
         together: Callable[[], AbstractContextManager],
     ):
-        self.limits, self.check, self.together, self.variable = limits, check, together, address.key_variable
+        self.limits, self.check, self.together, self.key_variable = limits, check, together, address.key_variable
         self.collected: set[str] = set()  # ids of batches
+        self.submitted: set[str] = set()  # by this run
+        self.error: UserError | None = None
         self.key = chat.read_key(address.key_variable, address.base_url)
         # Single calls are few: here the client's own repeats will do.
-        self.client = connect(address, self.key, limits.timeout_seconds, asynchronous=False).with_options(max_retries=4)
+        self.client = chat.connect(
+            address.base_url, address.api_version, self.key, seconds=limits.timeout_seconds, retries=4
+        )
         self.where = f"model '{address.model}' at {chat.without_password(self.client.base_url)}"
         self.failures = 0
 
@@ -75,9 +78,10 @@ class Batches:
                         "run the same command again, or raise 'limits.retries'."
                     )
         except openai.APIStatusError as error:
+            refusal = chat.of_status(error, self.key)
             raise UserError(
-                f"{self.where}: the batch API {chat.refusal(error, self.key)}. "
-                f"{chat.remedy(error.status_code, self.variable)} Endpoints without a batch API need 'batch: false'."
+                f"{self.where}: the batch API {refusal}. {refusals.remedy(refusal, self.key_variable)} Endpoints "
+                "without a batch API need 'batch: false'."
             ) from None
         except openai.OpenAIError as error:
             raise UserError(
@@ -93,12 +97,15 @@ class Batches:
         open_ = []
         for part, batch in zip(parts, batches, strict=True):
             by_key = {request.key: request for request in part}
-            answers = list(self._answers(self._wait(batch)))
+            # Refusals first: the answers behind them show that they are not about all requests.
+            answers = sorted(self._answers(self._wait(batch)), key=lambda answer: refusal_in(answer[1]) is None)
             self.collected.add(batch.id)
             with self.together():
                 for key, body in answers:
                     if key in by_key:
                         open_ += on_answer(by_key.pop(key), body)
+            if self.error and batch.id in self.submitted:  # what ended an earlier run may be mended by now
+                raise self.error
             open_ += by_key.values()
         return open_
 
@@ -124,6 +131,7 @@ class Batches:
         batch = self.client.batches.create(
             input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={LABEL: digest}
         )
+        self.submitted.add(batch.id)
         log.info("submitted batch %s of %d requests", batch.id, len(requests))
         return batch
 
@@ -138,24 +146,42 @@ class Batches:
             batch = self.client.batches.retrieve(batch.id)
         if batch.status in IN_VAIN and not batch.output_file_id:
             errors = "; ".join(str(error.message) for error in (batch.errors.data if batch.errors else None) or [])
+            refusal = refusals.read(400, errors, self.key)
+            mend = f" {refusals.remedy(refusal, self.key_variable)}" if refusal.setting else ""
             raise UserError(
-                f"{self.where}: batch {batch.id} is {batch.status}{': ' if errors else ''}"
-                f"{chat.cleaned(errors, self.key)}. See the endpoint's page of batches, then run the command again."
+                f"{self.where}: batch {batch.id} is {batch.status}{': ' if errors else ''}{refusal.said}.{mend} "
+                "See the endpoint's page of batches, then run the command again."
             )
         return batch
 
-    def _answers(self, batch: Any):
-        """Yields (key, body) of the requests of a batch that were answered."""
-        if not batch.output_file_id:
-            return
-        for line in self.client.files.content(batch.output_file_id).text.splitlines():
-            try:
-                entry = json.loads(line)
-                answered = entry["response"] is not None and entry["response"]["status_code"] == 200
-                if answered:
-                    reply(Request({"messages": [], "max_tokens": 1}), entry["response"]["body"])
-            except (ValueError, KeyError, TypeError) as error:
-                log.warning("batch %s: a line that is no answer (%s): %.200s", batch.id, error, line)
-                continue
-            if answered:
-                yield entry["custom_id"], entry["response"]["body"]
+    def _answers(self, batch: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields (key, body) of the requests of a batch that were answered or refused.
+
+        `error` is set where a request ended in a way that others will, too: the account, the address, ...
+        """
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            for line in self.client.files.content(file).text.splitlines():
+                try:
+                    entry = json.loads(line)
+                    key, body = entry["custom_id"], self._body(entry)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    log.warning("batch %s: a line that is no answer (%s): %.200s", batch.id, error, line)
+                    continue
+                if body is not None:
+                    yield key, body
+
+    def _body(self, entry: dict[str, Any]) -> dict[str, Any] | None:
+        """The body of one request's answer, or of its refusal; None where it may be submitted again."""
+        response = entry["response"]
+        if response is None:
+            refusal = refusals.within(entry, self.key)
+        elif response["status_code"] == 200:
+            refusal = refusals.within(response["body"], self.key)
+        else:
+            refusal = refusals.read(response["status_code"], response["body"], self.key)
+        if refusal is None:
+            reply(Request({"messages": [], "max_tokens": 1}), response["body"])
+            return response["body"]
+        if refusal.about == "endpoint":
+            self.error = UserError(f"{self.where}: {refusal}. {refusals.remedy(refusal, self.key_variable)}")
+        return None if refusal.about in ("passing", "busy", "endpoint") else refused(refusal)

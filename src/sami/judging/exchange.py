@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from sami.completions import read
+from sami.refusals import Refusal
 from sami.settings import Price
 
 CHARACTERS_PER_TOKEN = 4  # of English text, about; only estimates depend on it
@@ -38,15 +40,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint answered. `top` maps the likeliest first tokens to log-probabilities, where they were asked for.
+    """What an endpoint answered.
 
-    `cost` is what was paid for it in dollars, None without a price.
+    text: the answer, without thoughts; empty where there is none.
+    raw: what is kept of it: thoughts, answer, or why it was refused.
+    top: maps the likeliest first tokens of the answer to log-probabilities, where they were asked for.
+    cut_off: whether the limit of tokens ended it.
+    refused: whether the endpoint or the model refused to answer.
+    futile: whether asking again, in the same conversation and with the same limit, would be a waste.
+    cost: dollars paid for it, None without a price.
     """
 
     text: str
+    raw: str
     top: dict[str, float] | None
     input_tokens: int
     output_tokens: int
+    cut_off: bool = False
+    refused: bool = False
+    futile: bool = False
     cost: float | None = None
 
 
@@ -61,17 +73,23 @@ class Address:
 
 
 class Asker(Protocol):
-    """A way to have requests answered (`sami.judging.online`, `sami.judging.batches`); it counts its failures."""
+    """A way to have requests answered (`sami.judging.online`, `sami.judging.batches`); it counts its failures.
+
+    where: the model and the endpoint, for messages.
+    key_variable: the environment variable that the key is in.
+    """
 
     failures: int
+    where: str
+    key_variable: str | None
 
     def run(self, requests: list[Request], on_answer: Callable[[Request, dict], list[Request]]) -> None:
         """Has all requests answered.
 
         Args:
             requests: with distinct keys.
-            on_answer: called with each request and the body of its answer as soon as it is there; it returns what is to
-                be asked further.
+            on_answer: called with each request and the body of its answer, or of its refusal (`refused`) where that
+                may be about this request alone, as soon as it is there; it returns what is to be asked further.
 
         Raises:
             UserError: the endpoint refuses, fails for good, or is none. Answers that came before have been handed over.
@@ -89,29 +107,43 @@ def cost_of(input_tokens: int, output_tokens: int, price: Price | None) -> float
     return None if price is None else (input_tokens * price.input + output_tokens * price.output) / 1e6
 
 
+def refused(refusal: Refusal) -> dict[str, Any]:
+    """The body that is kept for a request that was refused: an answer without a text where the limit ended it."""
+    if refusal.about == "length":
+        return {"choices": [{"finish_reason": "length", "message": {"content": None}}]}
+    return {"refused": asdict(refusal)}
+
+
+def refusal_in(body: Any) -> Refusal | None:
+    """The refusal that `refused` has put in place of an answer."""
+    return Refusal(**body["refused"]) if isinstance(body, dict) and "refused" in body else None
+
+
 def reply(request: Request, body: Any) -> Reply:
-    """Reads the body of a chat completion.
+    """Reads the body of a chat completion, or of what stands in its place.
 
     A refusal or an empty message is an answer as well: its text holds no verdict. Where the endpoint does not count
-    tokens, they are estimated.
+    tokens, they are estimated; a refused request counts none.
 
     Raises:
         ValueError: the body is no chat completion.
     """
-    try:
-        choice = body["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or message.get("refusal") or ""
-        if not isinstance(text, str):
-            raise ValueError(f"the content of its message is no text: {text!r:.100}")
-        usage = body.get("usage") or {}
-        counts = usage.get("prompt_tokens", request.input_tokens), usage.get("completion_tokens", tokens_of(text))
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
-            raise ValueError(f"its usage is not in tokens: {usage!r:.100}")
-        first = ((choice.get("logprobs") or {}).get("content") or [None])[0]
-        top = None if first is None else {entry["token"]: float(entry["logprob"]) for entry in first["top_logprobs"]}
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"it lacks what a chat completion has ({type(error).__name__}: {error})") from None
-    # JSON can hold half surrogate pairs, a UTF-8 file cannot.
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return Reply(text, top, *counts)
+    refusal = refusal_in(body)
+    if refusal is not None:
+        return Reply("", f"(the endpoint {refusal})", None, 0, 0, refused=True, futile=True)
+    completion = read(body)
+    tokens_in, tokens_out = completion.input_tokens, completion.output_tokens
+    if tokens_out is None:  # thoughts that were not sent count as well
+        tokens_out = request.output_tokens if completion.cut_off else tokens_of(completion.raw)
+    # Not every server says that the limit ended an answer.
+    cut_off = completion.cut_off or tokens_out >= request.output_tokens
+    return Reply(
+        completion.text,
+        completion.raw,
+        completion.top,
+        request.input_tokens if tokens_in is None else tokens_in,
+        tokens_out,
+        cut_off=cut_off,
+        refused=completion.withheld or completion.refusal,
+        futile=not completion.text.strip() and (cut_off or completion.withheld),
+    )

@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sami import chat
+from sami import chat, refusals
 from sami.errors import UserError
-from sami.judging.exchange import Address, Request, reply
+from sami.judging.exchange import Address, Request, refused, reply
+from sami.refusals import Refusal
 from sami.settings import Limits
 from sami.stage import Resumable
 
@@ -63,10 +64,13 @@ class Online:
     def __init__(self, address: Address, limits: Limits, check: Callable[[], None]):
         import openai  # takes half a second, which runs that ask nothing need not pay
 
-        self.openai, self.limits, self.check, self.variable = openai, limits, check, address.key_variable
+        self.openai, self.limits, self.check, self.key_variable = openai, limits, check, address.key_variable
         self.key = chat.read_key(address.key_variable, address.base_url)
         # Repeats are ours: the client's own would keep a worker waiting.
-        self.client = connect(address, self.key, limits.timeout_seconds, asynchronous=True)
+        self.client = chat.connect(
+            address.base_url, address.api_version, self.key,
+            seconds=limits.timeout_seconds, retries=0, asynchronous=True,
+        )  # fmt: skip
         self.where = f"model '{address.model}' at {chat.without_password(self.client.base_url)}"
         self.failures = 0
         self.in_a_row = 0  # failures since the last answer
@@ -200,19 +204,25 @@ class Online:
             UserError: one that will not.
         """
         openai, seconds = self.openai, self.limits.timeout_seconds
+        sent = dict(request.body)
+        model, asked = sent.pop("model"), sent.pop("messages")
         try:
             async with asyncio.timeout(seconds):  # the client's own starts again with every byte that arrives
-                answer = await self.client.chat.completions.with_raw_response.create(**request.body)
+                answer = await self.client.chat.completions.with_raw_response.create(
+                    model=model, messages=asked, extra_body=sent
+                )
         except (TimeoutError, openai.APITimeoutError):
             raise Passing(f"there was no answer within {seconds:g} seconds") from None
         except openai.APIConnectionError as error:
             raise Passing(f"the connection failed ({chat.cleaned(str(error.__cause__ or error), self.key)})") from None
         except openai.APIStatusError as error:
-            return self._refused(error)
+            return self._refused(chat.of_status(error, self.key), error.response.headers)
         except openai.OpenAIError as error:
             raise UserError(f"{self.where}: {type(error).__name__}: {chat.cleaned(str(error), self.key)}") from None
         try:
             body = json.loads(answer.text)
+            if (refusal := refusals.within(body, self.key)) is not None:
+                return self._refused(refusal, answer.headers)
             reply(request, body)
         except ValueError as error:  # JSON that is cut off, a web page, ...
             raise Passing(
@@ -221,31 +231,13 @@ class Online:
             ) from None
         return body
 
-    def _refused(self, error: Any) -> dict[str, Any]:
-        """What an HTTP status other than 200 means."""
-        status, code = error.status_code, getattr(error, "code", None)
-        said = chat.refusal(error, self.key)
-        if status == 400 and code == "content_filter":  # the endpoint will not judge this pair: an answer of its kind
-            return {"choices": [{"message": {"refusal": f"(the endpoint {said})"}}], "usage": NO_TOKENS}
-        if (status in (408, 409, 429) or status >= 500) and code != "insufficient_quota":
-            asked = retry_after(error.response.headers)
-            raise Passing(f"it {said}", busy=status == 429, pause=asked)
-        raise UserError(f"{self.where}: {said}. {chat.remedy(status, self.variable)}")
-
-
-NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0}
-
-
-def connect(address: Address, key: str, seconds: float, *, asynchronous: bool) -> Any:
-    """A client of an endpoint that repeats nothing by itself. Raises UserError where the address is none."""
-    import openai
-
-    options = {"timeout": seconds, "max_retries": 0}
-    if address.api_version is not None:
-        client = openai.AsyncAzureOpenAI if asynchronous else openai.AzureOpenAI
-        return chat.connect(client, key, azure_endpoint=address.base_url, api_version=address.api_version, **options)
-    client = openai.AsyncOpenAI if asynchronous else openai.OpenAI
-    return chat.connect(client, key, base_url=address.base_url, **options)
+    def _refused(self, refusal: Refusal, headers: Any) -> dict[str, Any]:
+        """What stands in place of an answer where a refusal may be about this request alone."""
+        if refusal.about in ("passing", "busy"):
+            raise Passing(f"it {refusal}", busy=refusal.about == "busy", pause=retry_after(headers))
+        if refusal.about == "endpoint":
+            raise UserError(f"{self.where}: {refusal}. {refusals.remedy(refusal, self.key_variable)}")
+        return refused(refusal)
 
 
 def limiter(per_minute: int | None, largest: int) -> Any:

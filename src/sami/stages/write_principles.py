@@ -27,16 +27,18 @@ def endpoint(writer: settings.Writer, seed: int, server: Path | None = None) -> 
     base_url, model = (writer.base_url, writer.model) if server is None else serving.wait(server)
 
     def complete(prompt: str, attempt: int) -> str:
-        return chat.complete(
+        answer = chat.complete(
             principles.conversation(prompt),
             model=model,
             base_url=base_url,
             key_variable=writer.key_variable if server is None else None,
-            temperature=writer.temperature,
-            max_tokens=writer.max_tokens,
-            seed=stable_seed(seed, prompt, attempt),
+            parameters=writer.parameters(stable_seed(seed, prompt, attempt) if writer.send_seed else None),
             timeout_seconds=writer.timeout_seconds,
+            api_version=writer.api_version,
         )
+        if answer.cut_off and not answer.text:
+            raise principles.CutOff(answer.raw)
+        return answer.raw
 
     return complete
 
@@ -116,7 +118,13 @@ def main(arguments) -> None:
     written = []
     with Progress(len(file.behaviours), "writing principles", "principles") as progress:
         for behaviour in file.behaviours:
-            written.append(principles.write(behaviour, complete, writer.prompt, writer.tries, name))
+            try:
+                written.append(principles.write(behaviour, complete, writer.prompt, writer.tries, name))
+            except chat.Refused as error:  # no experiment goes without one of its principles
+                raise UserError(
+                    f"{arguments.principles}: behaviour '{behaviour.id}': {error} Describe it in other words, or "
+                    "delete it from the file."
+                ) from None
             progress.update()
     records.write(written, arguments.output)
 
