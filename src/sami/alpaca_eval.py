@@ -3,10 +3,10 @@
     python -m sami.alpaca_eval results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json
     python -m sami.alpaca_eval --published leaderboard.csv results/*/weighted_alpaca_eval_gpt4_turbo/annotations.json
 
-A file is a JSON array, JSON Lines (.gz too) or Parquet of objects with `instruction`, `preference` (1 where output_1, the
-baseline's, is better, 2 where output_2, the model's, is; anything between for a judge that is not sure; 0 is a tie, null
-or NaN no answer), `generator_1`, `generator_2`, and the outputs: their texts, or their lengths as `output_1_chars` and
-`output_2_chars`. In place of an instruction may stand the first 12 digits of its SHA-1.
+A file is a JSON array, JSON Lines (.gz too) or Parquet of objects with `instruction`, `preference` (1 where output_1,
+the baseline's, is better, 2 where output_2, the model's, is; anything between for a judge that is not sure; 0 is a tie,
+null or NaN no answer), `generator_1`, `generator_2`, and the outputs: their texts, or their lengths as `output_1_chars`
+and `output_2_chars`. In place of an instruction may stand the first 12 digits of its SHA-1.
 Numbers are in percent; [low, high] is a 95% bootstrap interval over instructions. With `--published`, a table whose
 first column names models, each `length_controlled_winrate` is compared with the one published.
 

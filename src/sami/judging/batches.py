@@ -18,6 +18,7 @@ from typing import Any
 
 from sami import chat, refusals
 from sami.errors import UserError
+from sami.json_files import whole
 from sami.judging.exchange import Address, Request, refusal_in, refused, reply
 from sami.settings import Limits
 
@@ -160,9 +161,10 @@ class Batches:
         `error` is set where a request ended in a way that others will, too: the account, the address, ...
         """
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in self.client.files.content(file).text.splitlines():
+            # Not splitlines: that would cut texts at further characters, too, such as U+2028.
+            for line in filter(str.strip, self.client.files.content(file).text.split("\n")):
                 try:
-                    entry = json.loads(line)
+                    entry = whole(json.loads(line))
                     key, body = entry["custom_id"], self._body(entry)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     log.warning("batch %s: a line that is no answer (%s): %.200s", batch.id, error, line)
