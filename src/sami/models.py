@@ -188,9 +188,8 @@ def _empty(source: Path, folder: Path) -> PreTrainedModel:
     own_code = "AutoModelForCausalLM" in (getattr(told, "auto_map", None) or {})
     if (other or told.is_encoder_decoder) and not own_code:
         raise UserError(message)
-    if {module.is_causal for module in model.modules() if isinstance(getattr(module, "is_causal", None), bool)} == {
-        False
-    }:
+    attention = {getattr(module, "is_causal", None) for module in model.modules()} - {None}
+    if attention == {False}:
         raise UserError(
             f"{source}: the attention of {named} looks at later tokens, too, as its config.json has it ('is_decoder' "
             "is false), expected a causal language model, which writes text. Take another model."
