@@ -7,7 +7,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from sami import weight_files
 from sami.errors import UserError
 
 SPECIFICATION = "sami_model.json"  # kept with the weights: dtype, trust_remote_code, and where they come from
@@ -17,15 +16,13 @@ def require(folder: Path | None, user: str) -> Path:
     """The folder, where it holds a prepared model.
 
     Raises:
-        UserError: it holds none, or not all files of its weights. `user` says what needs one ("a writer of kind
-            'local'").
+        UserError: it holds none. `user` says what needs one ("a writer of kind 'local'").
     """
     if folder is None or not (folder / SPECIFICATION).is_file():
         raise UserError(
             f"--model: found {folder or 'nothing'}, expected a prepared model folder, which {user} needs. Make one "
             "with the stage prepare_model."
         )
-    weight_files.headers(weight_files.weights_of(folder))
     return folder
 
 
