@@ -154,10 +154,8 @@ def test_remote_code_only_where_the_entry_says_so(tiny_source, tmp_path):
     config.update(model_type="strange", auto_map={"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"})
     (source / "config.json").write_text(json.dumps(config))
     (source / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-    folder = tmp_path / "model"
-    models.prepare("strange", Model(source="path", path=str(source)), folder)
-    with pytest.raises(ValueError, match=r"trust_remote_code|strange"):
-        models.load(folder)
+    with pytest.raises(UserError, match="code of its own, which is not run.*set trust_remote_code: true"):
+        models.prepare("strange", Model(source="path", path=str(source)), tmp_path / "model")
     assert not (tmp_path / "ran").exists()
 
 

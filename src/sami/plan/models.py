@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sami import weight_files
+from sami.errors import UserError
 from sami.settings import Model, Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -104,13 +106,9 @@ def _shape(config: dict[str, Any]) -> Shape | None:
 
 
 def _count(folder: Path) -> float | None:
-    """Weights in the safetensors files of a folder, by their headers (a length of 8 bytes, then JSON)."""
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        try:
-            with file.open("rb") as stream:
-                header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-            total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # whoever reads the weights says what is wrong with them
-    return total or None
+    """Weights in the safetensors files of a folder, by their headers."""
+    try:
+        tensors = weight_files.headers(weight_files.weights_of(folder))
+    except UserError:
+        return None  # whoever reads the weights says what is wrong with them
+    return sum(prod(entry["shape"]) for entry in tensors.values()) or None

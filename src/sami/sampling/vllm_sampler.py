@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sami import models
+from sami import models, weight_files
 from sami.errors import UserError
 from sami.model_folders import check_tensor_parallel, specification
 from sami.progress import Progress
@@ -37,6 +37,9 @@ class VllmSampler:
         self.tokenizer, self.ends = tokenizer, models.end_tokens(folder, tokenizer)
         check_tensor_parallel(folder, tensor_parallel)
         _check_gpus(folder, tensor_parallel)
+        weight_files.headers(
+            weight_files.weights_of(folder)
+        )  # vLLM itself refuses a model of which weights are missing
         told = specification(folder)
         try:
             self.engine = LLM(

@@ -116,13 +116,7 @@ def _load_sharded(folder, group, precision, activation_checkpointing, reference_
         model = AutoModelForCausalLM.from_config(config, dtype=weights_dtype, **trust).eval()
     scorer = _wrap(Scorer(model, reference_head, compute_dtype), precision, group, activation_checkpointing)
     # The library reads shards, and translates names and shapes of checkpoints, under a wrapping of its own.
-    source = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=weights_dtype,
-        use_safetensors=True,
-        distributed_config=DistributedConfig(fsdp_size=group.size),
-        **trust,
-    )
+    source = models.read(folder, weights_dtype, distributed_config=DistributedConfig(fsdp_size=group.size))
     shards = source.state_dict()
     model.load_state_dict(
         {name: _like(shards[name], parameter) for name, parameter in model.state_dict().items()}, assign=True
