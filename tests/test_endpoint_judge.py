@@ -82,7 +82,7 @@ def test_a_thousand_verdicts_of_a_failing_server_and_a_kill(tmp_path):
     flags, log, concurrency = judged.write_responses(tmp_path / "in", 1000), tmp_path / "log", 32
     with judge_server(log, latency=0.05, faults=0.3) as url:
         judge = {**JUDGE, "base_url": url, "orders": "random"}
-        limits = {"concurrency": concurrency, "timeout_seconds": 0.5, "retries": 20}
+        limits = {"concurrency": concurrency, "timeout_seconds": 2.0, "retries": 20}
         first = subprocess.Popen(
             judged.command(tmp_path, flags, judge, **limits), env=judged.environment(KEY), stderr=subprocess.DEVNULL
         )

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sami.json_files import whole
+
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, SGLang, llama.cpp; vLLM, OpenRouter; Ollama
 CUT_OFF = {"length", "max_tokens", "model_length"}  # finish reasons; the last one is Mistral's
 WITHHELD = {"content_filter", "safety", "recitation", "prohibited_content"}  # Azure and OpenAI; gateways to Gemini
@@ -45,6 +47,8 @@ def split_thoughts(text: str) -> tuple[str, str]:
         (thoughts, answer), without the marks, those of the answer itself (<answer>), and the white space around them;
         ("", text) where there are no marks of thoughts.
     """
+    if not any(begin in text for begin in "<[◁"):  # most answers, and the pattern is slow on long ones
+        return "", text
     thoughts: list[str] = []
     answer: list[str] = []
     opened, position = None, 0  # the mark that is open; where the piece begins that is read next
@@ -126,9 +130,9 @@ def read(body: Any) -> Completion:
     usage = body.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     return Completion(
-        text=_encodable(text or refusal),
-        thoughts=_encodable("\n\n".join(filter(None, [thoughts, within]))),
-        raw=_encodable((f"<think>\n{thoughts}\n</think>\n\n" if thoughts else "") + (content or refusal)),
+        text=whole(text or refusal),
+        thoughts=whole("\n\n".join(filter(None, [thoughts, within]))),
+        raw=whole((f"<think>\n{thoughts}\n</think>\n\n" if thoughts else "") + (content or refusal)),
         cut_off=finish in CUT_OFF,
         withheld=finish in WITHHELD,
         refusal=bool(refusal),
@@ -204,8 +208,3 @@ def _token_at_end(tokens: Sequence[str], text: str) -> int | None:
         if position > start:
             return number
     return None
-
-
-def _encodable(text: str) -> str:
-    """JSON can hold half surrogate pairs, a UTF-8 file cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
