@@ -81,7 +81,7 @@ def refuse_targets_beside_plan(settings):
 def load_settings():
     """The checked configuration. Whatever can be wrong with it is said here, before anything runs."""
     try:
-        settings = configuration.load(configuration_files(), workflow.config_settings.config)
+        settings = configuration.load(configuration_files(), workflow.config_settings.config_args or [])
         if MAIN_PROCESS:
             refuse_targets_beside_plan(settings)
             runs = not (OPTIONS.dryrun or PLANNED)
