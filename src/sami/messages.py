@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sami.settings import (
     EXPERIMENT_NAME,
@@ -19,7 +19,7 @@ Keys = tuple[Hashable, ...]  # the keys (and list positions, from 0) that lead t
 
 def explain(
     error: ValidationError,
-    model: type[BaseModel],
+    model: type[BaseModel] | TypeAdapter,
     where: str | Callable[[Keys], str],
     written: Callable[[Keys], str | None] = lambda keys: None,
 ) -> str:
@@ -34,7 +34,7 @@ def explain(
     Returns:
         File, dotted key, what was found, what was expected, how to mend it, and the number of further problems.
     """
-    schema = model.model_json_schema()
+    schema = model.json_schema() if isinstance(model, TypeAdapter) else model.model_json_schema()
     problems = _problems(error, schema)
     keys, problem = problems[0]
     place = where(keys) if callable(where) else ": ".join(part for part in (where, dotted(keys)) if part)
@@ -188,7 +188,8 @@ def _options(schema: dict, root: dict) -> list[dict]:
     """The alternatives of a schema, references followed."""
     if "$ref" in schema:
         return _options(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
-    return [option for part in schema["anyOf"] for option in _options(part, root)] if "anyOf" in schema else [schema]
+    parts = schema.get("anyOf", schema.get("oneOf"))  # the latter where a key tells which it is
+    return [option for part in parts for option in _options(part, root)] if parts else [schema]
 
 
 def _step(schema: dict, key: Hashable, root: dict) -> dict | None:
