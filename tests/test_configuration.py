@@ -665,7 +665,10 @@ def test_model_path_that_is_missing(project):
     assert told.startswith(
         f'config/models.yaml: {MODEL}.path: found "weights" (text), but there is no such file or fold'
     )
-    Path("weights").mkdir()
+    for name in ("", "config.json", "pytorch_model.bin"):
+        Path("weights", name).touch() if name else Path("weights").mkdir()
+        assert '.path: found "weights" (text), but this is none; expected a folder with' in message(project.check)
+    Path("weights/model.safetensors").touch()
     project.check()
 
 

@@ -20,10 +20,9 @@ from snakemake.cli import parse_args
 from snakemake.common import get_function_params
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from sami import configuration, imported, preflight, provenance, shards, slurm, summary
+from sami import configuration, imported, preflight, provenance, shards, slurm, summary, targets
 from sami.configuration import local_model
 from sami.errors import UserError
-from sami.messages import nearest
 from sami.policies import last_trained
 from sami.provenance import code_digest
 from sami.settings import BASE, JobKind, Limits, policy_name
@@ -740,7 +739,7 @@ def print_failures(jobs):
     for job in sorted(jobs, key=lambda job: [os.path.getmtime(log) for log in job.log if os.path.exists(log)]):
         words.setdefault(failure(job), []).append(", ".join(job.log))
     for message, logs in words.items():
-        print(f"\n{listed(logs)}\n{message}", file=sys.stderr)
+        print(f"\n{targets.listed(logs)}\n{message}", file=sys.stderr)
 
 
 def failure(job):
@@ -757,19 +756,13 @@ def failure(job):
         )
     if not written:
         at = ", ".join(map(str, slurm_logs(job.rule.name, tuple(job.wildcards))[-1:])) if CLUSTER else "above"
-        return f"{job.rule.name}: error: its command has not begun its work; what it printed stands {at or 'nowhere'}."
+        return f"{job.rule.name}: error: its command has not begun its work; what it printed stands {at or 'above'}."
     lines = [line for log in written for line in Path(log).read_text(errors="replace").splitlines() if line.strip()]
     last = f" The last line of its log: {lines[-1]}" if lines else ""
     return (
         f"{job.rule.name}: error: it ended without an error of its own, as what is killed does, for want of memory for "
         f"example. Run the same command again, with fewer --cores or more memory where that is the reason.{last}"
     )
-
-
-def listed(names, most=12):
-    """Names for a message, not too many of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def remove_stale_locks():
