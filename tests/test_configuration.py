@@ -290,6 +290,12 @@ def test_own_entry_goes_before_the_defaults(project):
     assert told.startswith("mine.yaml, line 4: experiments.quickstart.seed: found -2")
 
 
+def test_empty_texts_that_would_stand_everywhere(project):
+    task = Path("config/tasks/everyday.yaml")
+    task.write_text(task.read_text().replace("stop: []", 'stop: ["\\n", ""]'))
+    assert "stop[1]: found empty text, expected text that is not empty." in message(project.load)
+
+
 def test_last_file_that_gives_the_value_is_named(project):
     Path("config/config.yaml").write_text(Path("config/config.yaml").read_text().replace("seed: 1", "seed: -1"))
     assert message(project.load).startswith("config/config.yaml, line ")

@@ -6,6 +6,7 @@ could be taken for a result.
 """
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import json
@@ -143,7 +144,8 @@ class Stage:
         finally:
             if rank == 0:
                 for path in final.values():
-                    remove(_partial(path))
+                    with contextlib.suppress(NotADirectoryError):  # which has been told already
+                        remove(_partial(path))
 
     def _fail(self, message: str, rank: int) -> None:
         if rank > 0:
@@ -166,8 +168,8 @@ class Stage:
             )
         if isinstance(error, OSError) and error.filename and error.strerror:
             return (
-                f"{error.filename}: cannot be read or written ({error.strerror}). See whether this is the right path, "
-                "and what its permissions are."
+                f"{error.filename2 or error.filename}: cannot be read or written ({error.strerror}). See whether this "
+                "is the right path, and what its permissions are."
             )
         where = f"{self._log_file}, to which its traceback was written" if self._log_file else "the traceback above"
         return f"this is a bug of ours: {found}. Please report it with {where}."
@@ -243,8 +245,11 @@ def require_space(folder: str | Path, needed: int, what: str) -> None:
 
 def _fresh_partial(path: Path) -> Path:
     """Temporary name beside an output; what an earlier, killed run left there is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(_partial(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(_partial(path))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path}: {error.filename} is no folder; choose another output, or move that away.") from None
     return _partial(path)
 
 
