@@ -1012,6 +1012,7 @@ def test_example_of_the_documentation_works(project):
     for path, content in blocks:
         project.write(path, content)
     project.write("mine/model/config.json", "{}")
+    project.write("mine/model/model.safetensors", "")
     loaded = project.load(Path("mine/config.yaml").read_text())
     check(loaded, loaded.root.run)
     assert loaded.experiments["support"].training.learning_rate == 1e-6

@@ -239,7 +239,7 @@ def test_records_of_another_experiment_are_found_by_their_texts(tmp_path, consti
 
 def test_records_of_another_run_than_their_texts(tmp_path, constitutions):
     file = write_experiment(tmp_path / "other", constitutions, {"x": "A dog."})
-    (tmp_path / "other/constitutions.jsonl").write_text("")
+    records.write([constitutions[0].model_copy(update={"id": "other"})], tmp_path / "other/constitutions.jsonl")
     with pytest.raises(UserError, match="query 'x', set 's': the query or one of the constitutions c0, c1 is not in"):
         imported.given(file)
 
