@@ -79,5 +79,13 @@ onstart:
     write_format_version()
 
 
+# After Snakemake's own last words.
 onsuccess:
-    atexit.register(print_summaries)  # after Snakemake's own last words
+    atexit.register(print_summaries)
+
+
+onerror:
+    atexit.register(print_failures, list(workflow.scheduler.failed))
+
+
+include: "workflow/rules/targets.smk"  # when all rules are known

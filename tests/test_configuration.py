@@ -51,7 +51,7 @@ class Project:
         file.write_text(text, encoding="utf-8")
         return path
 
-    def load(self, mine: str = "{}", command_line: dict | None = None) -> Configuration:
+    def load(self, mine: str = "{}", *command_line: str) -> Configuration:
         """The shipped configuration with the file mine.yaml and `--config` laid over it."""
         return load(["config/config.yaml", self.write("mine.yaml", mine)], command_line)
 
@@ -102,7 +102,8 @@ VIOLATIONS = [  # what quickstart says, key named, what was found, what was expe
     ("iterations: 1.5", "iterations", "found 1.5 (a number)", "expected a whole number of at least 1", "Change"),
     ('iterations: "2"', "iterations", 'found "2" (text)', "a whole number of at least 1", "Remove the quotes."),
     ("iterations: true", "iterations", "found true (a truth value)", "expected a whole number", "Change the value."),
-    ("model: 5", "model", "found 5 (a whole number)", "expected text", "Put it in quotes: '5'."),
+    ("model: on", "model", "found on (a truth value)", "expected text", "Put it in quotes: 'on'."),
+    ("model: 2024_11", "model", 'found "2024_11" (text)', "expected one of the models", "Mend the name or add"),
     ("seed:", "seed", "found nothing (null)", "expected a whole number of at least 0", "Change the value."),
     ("method: samy", "method", 'found "samy" (text)', "expected one of: sami, imported", "Did you mean 'sami'?"),
     ("training: {start_from: basis}", "training.start_from", '"basis"', "one of: base, previous", "mean 'base'?"),
@@ -119,7 +120,7 @@ VIOLATIONS = [  # what quickstart says, key named, what was found, what was expe
     ("training: {learning_rat: 1}", "training.learning_rat", "'learning_rat'", "'learning_rate' (a number", "Rename"),
     ("temperature: 1", "temperature", "'temperature'", "in 'sampling' or 'evaluation.sampling'", "Move it there."),
     ("queries: {zzz: 1}", "queries.zzz", "unknown key 'zzz'", "expected one of: train, eval", "Rename the key"),
-    ("queries: {3: 1}", "queries[3]", "unknown key '3'", "expected one of: train, eval", "Rename the key"),
+    ("queries: {3: 1}", "queries.3", "unknown key '3'", "expected one of: train, eval", "Rename the key"),
 ]  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def test_violation_is_told_in_plain_words(project, text, key, found, expected, m
             "experiments: {ab: }",
             ["experiments.ab: found nothing", "expected a mapping", "Write its keys below it, or {}"],
         ),
-        ("defaults: {3: 1}", ["defaults: found the name 3 (a whole number), expected text."]),
+        ("defaults: {3: 1}", ["defaults.3: found the unknown key '3'"]),
         (
             "run: [quikstart]",
             ["mine.yaml, line 1: run[0]: ", '"quikstart"', "one of the experiments: ", "'quickstart'?"],
@@ -289,6 +290,12 @@ def test_own_entry_goes_before_the_defaults(project):
     assert told.startswith("mine.yaml, line 4: experiments.quickstart.seed: found -2")
 
 
+def test_empty_texts_that_would_stand_everywhere(project):
+    task = Path("config/tasks/everyday.yaml")
+    task.write_text(task.read_text().replace("stop: []", 'stop: ["\\n", ""]'))
+    assert "stop[1]: found empty text, expected text that is not empty." in message(project.load)
+
+
 def test_last_file_that_gives_the_value_is_named(project):
     Path("config/config.yaml").write_text(Path("config/config.yaml").read_text().replace("seed: 1", "seed: -1"))
     assert message(project.load).startswith("config/config.yaml, line ")
@@ -296,20 +303,55 @@ def test_last_file_that_gives_the_value_is_named(project):
 
 
 def test_command_line_is_named(project):
-    told = message(project.load, "{}", {"defaults": {"seed": "x"}})
+    told = message(project.load, "{}", "defaults={seed: x}")
     assert told.startswith('the command line (--config): defaults.seed: found "x" (text)')
-    told = message(project.load, "{}", {"sead": 1})
+    told = message(project.load, "{}", "sead=1")
     assert told.startswith("the command line (--config): sead: found the unknown key 'sead'")
+    told = message(project.load, "{}", "results=x", "defaults={seed: x}")
+    assert told.startswith("the command line (--config): defaults.seed")
 
 
-def test_numbers_in_braces_on_the_command_line(project):
-    # Snakemake hands on everything inside braces and brackets as text.
-    inside = {"seed": "7", "queries": {"train": ["8", "8", "8"]}, "sampling": {"responses": "null"}}
-    loaded = project.load("{}", {"defaults": inside | {"training": {"score_end_token": "true"}}}).experiments
+def test_numbers_on_the_command_line(project):
+    inside = "seed: 7, queries: {train: [8, 8, 8]}, sampling: {responses: null}, training: {score_end_token: true}"
+    loaded = project.load("{}", f"defaults={{{inside}}}", "results=a: [b").experiments
     assert loaded["quickstart"].seed == 7
     assert loaded["quickstart"].queries.train == [8, 8, 8]
     assert loaded["quickstart"].training.score_end_token is True
     assert loaded["quickstart"].sampling.responses is None
+
+
+NUMBERS = ["2024_11", "2024-11-05", "2024-13-45", "1e5", "1.50", "007", "0x1F", "12:30", "1_000", "42", "-0", ".5"]
+TRUTHS = ["on", "yes", "No", "true"]
+
+
+@pytest.mark.parametrize("name", [*NUMBERS[::2], *TRUTHS[::2]])
+def test_names_that_look_like_numbers_are_kept_as_typed_on_the_command_line(project, name):
+    project.write(f"config/tasks/{name}.yaml", Path("config/tasks/everyday.yaml").read_text())
+    for typed in (name, f"'{name}'"):
+        loaded = project.load("results: 0", f"results={typed}", f"experiments={{quickstart: {{task: {typed}}}}}")
+        assert (loaded.root.results, loaded.experiments["quickstart"].task) == (name, name)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_are_names_in_files(project, name):
+    for typed in (name, f"'{name}'"):
+        assert project.load(f"results: {typed}\n").root.results == name
+
+
+@pytest.mark.parametrize("name", [*NUMBERS[:2], "007", "on"])
+def test_keys_are_text_whatever_they_look_like(project, name):
+    loaded = project.load(f"experiments: {{{name}: {{seed: 3}}}}\nrun: ['{name}']\n")
+    assert loaded.experiments[name].seed == 3
+    assert name in project.load("{}", f"experiments={{{name}: {{seed: 3}}}}", f"run=[{name}]").experiments
+    assert "the experiments" in message(project.load, "run: [7]\n", f"experiments={{{name}: {{seed: 3}}}}")
+
+
+@pytest.mark.parametrize("word", TRUTHS)
+def test_remedy_for_a_truth_value_works(project, word):
+    told = message(project.load, f"results: {word}\n")
+    assert told.startswith(f"mine.yaml, line 1: results: found {word} (a truth value), expected text.")
+    quoted = re.search(r"Put it in quotes: (\S+)\.$", told)[1]
+    assert project.load(f"results: {quoted}\n").root.results == word
 
 
 def test_text_that_looks_like_a_number_stays_text_in_files(project):
@@ -341,8 +383,9 @@ def test_override_replaces_lists_and_merges_mappings(project):
         (b"kind:\n\tchecks\n", ["judge.yaml, line 2: not valid YAML"]),
         (b"kind: a\n---\nkind: b\n", ["judge.yaml, line 2: not valid YAML"]),
         (b"kind: \xff\n", ["judge.yaml, line 1: not UTF-8 text", "Save the file as UTF-8."]),
-        (b"kind: " + b"[" * 500, ["judge.yaml: not valid YAML (maximum recursion depth"]),
-        (b"kind: 2026-13-01\n", ["judge.yaml: not valid YAML (month must be in 1..12)"]),
+        (b"kind: 2026-13-01\n", ['kind: found "2026-13-01" (text)']),
+        (b"kind: " + b"9" * 5000, ["judge.yaml: not valid YAML (Exceeds the limit"]),
+        (b"[" * 5000, ["judge.yaml: brackets within brackets"]),
         (b"kind: \x00\n", ["judge.yaml: not valid YAML"]),
         (b"kind: !!python/object:os.system x\n", ["judge.yaml, line 1: not valid YAML"]),
     ],
@@ -429,7 +472,7 @@ def test_configuration_names_the_extended_file_in_which_a_value_stands(project):
     assert told.startswith("recipe.yaml, line 2: defaults.seed: found -1")
     told = message(project.load, "extends: recipe.yaml\ndefaults: {seed: -2}\n")
     assert told.startswith("mine.yaml, line 2: defaults.seed: found -2")
-    assert project.load("extends: recipe.yaml\n", {"defaults": {"seed": "3"}}).experiments["quickstart"].seed == 3
+    assert project.load("extends: recipe.yaml\n", "defaults={seed: 3}").experiments["quickstart"].seed == 3
 
 
 def test_catalogue_entries_extend_others(project):
@@ -626,7 +669,10 @@ def test_model_path_that_is_missing(project):
     assert told.startswith(
         f'config/models.yaml: {MODEL}.path: found "weights" (text), but there is no such file or fold'
     )
-    Path("weights").mkdir()
+    for name in ("", "config.json", "pytorch_model.bin"):
+        Path("weights", name).touch() if name else Path("weights").mkdir()
+        assert '.path: found "weights" (text), but this is none; expected a folder with' in message(project.check)
+    Path("weights/model.safetensors").touch()
     project.check()
 
 
@@ -970,6 +1016,7 @@ def test_example_of_the_documentation_works(project):
     for path, content in blocks:
         project.write(path, content)
     project.write("mine/model/config.json", "{}")
+    project.write("mine/model/model.safetensors", "")
     loaded = project.load(Path("mine/config.yaml").read_text())
     check(loaded, loaded.root.run)
     assert loaded.experiments["support"].training.learning_rate == 1e-6

@@ -259,7 +259,7 @@ def test_records_of_another_experiment_are_found_by_their_texts(tmp_path, consti
 
 def test_records_of_another_run_than_their_texts(tmp_path, constitutions):
     file = write_experiment(tmp_path / "other", constitutions, {"x": "A dog."})
-    (tmp_path / "other/constitutions.jsonl").write_text("")
+    records.write([constitutions[0].model_copy(update={"id": "other"})], tmp_path / "other/constitutions.jsonl")
     with pytest.raises(UserError, match="query 'x', set 's': the query or one of the constitutions c0, c1 is not in"):
         imported.given(file)
 
@@ -365,7 +365,7 @@ def test_files_that_fit_are_no_obstacle(beside, constitutions, tmp_path):
         ({"responses": "released.csv"}, {}, ".responses", "expected the name of a file that ends in .jsonl (our"),
         ({"response": "released.json"}, {}, ".response", "found the unknown key 'response'; did you mean 'responses'"),
         ({"responses": "x.json", "source": "example.org"}, {}, ".source", "expected the address of a folder on"),
-        (7, {}, "", "found 7 (a whole number), expected text or a mapping with the keys responses, source"),
+        ([7], {}, "", "found a list of 1, expected text or a mapping with the keys responses, source"),
         ({"responses": "broken.json"}, {}, ".responses", "broken.json, line 1: not valid JSON"),
         ({"responses": "few.json"}, {}, ".responses", "few.json: found responses to 1 different questions, expec"),
         ({"responses": "others.json"}, {}, ".responses", "others.json: lacks responses to 1 of what the exp"),

@@ -36,7 +36,7 @@ examples = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(queries, max_size=4), st.lists(examples, max_size=3))
+@given(st.lists(queries, min_size=1, max_size=4), st.lists(examples, min_size=1, max_size=3))
 def test_what_is_written_is_read(tmp_path_factory, some_queries, some_examples):
     folder = tmp_path_factory.mktemp("records")
     for kind, values in ((records.Query, some_queries), (records.Example, some_examples)):

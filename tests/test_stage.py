@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from sami import provenance
 from sami.errors import UserError
-from sami.stage import Stage, require_space
+from sami.stage import Stage, last_error, require_space
 
 
 def stage():
@@ -124,3 +124,45 @@ def test_nothing_in_the_package_knows_snakemake_and_the_core_knows_no_stage():
     for path in (ROOT / "src").rglob("*.py"):
         unwanted = r"snakemake" if path.parent.name == "stages" else r"snakemake|sami\.stages"
         assert not re.search(rf"^\s*(from|import) ({unwanted})", path.read_text(), re.MULTILINE), path
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (IndexError("list index out of range"), r"this is a bug of ours: IndexError: list index out of range\. "),
+        (PermissionError(13, "Permission denied", "/x/y"), r"/x/y: cannot be read or written \(Permission denied\)"),
+        (MemoryError(), r"out of memory \(MemoryError:\)\. Lower 'batch_size'"),
+        (UserError("mend\nthis"), "mend\nthis"),
+    ],
+)
+def test_what_ends_a_stage_is_one_message_and_a_traceback_stands_in_the_log(tmp_path, error, told):
+    """In a process of its own, whose log and screen are those of a real stage."""
+    code = f"from sami.stage import Stage\nfrom sami.errors import UserError\ndef main(arguments): raise {error!r}\n"
+    if isinstance(error, OSError):
+        code = code.replace(repr(error), f"PermissionError(13, 'Permission denied', {error.filename!r})")
+    code += "Stage('a_stage.py', 'doc').run(main, ['--log', 'log'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    logged = (tmp_path / "log").read_text()
+    assert ("Traceback" in logged) == (not isinstance(error, UserError))
+    assert re.fullmatch(rf"a_stage: error: {told}.*", last_error(tmp_path / "log"), re.DOTALL)
+    assert last_error(tmp_path / "log") in done.stderr
+
+
+def test_last_error_of_a_log_is_the_stages_own(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "10:00:00 train: loaded\n10:00:01 train: error: in the text of a query\n10:00:02 train: error: last\n"
+    )
+    assert last_error(log) == "train: error: last"
+    log.write_text("10:00:00 train: step 1\nan error: of a library\n")
+    assert last_error(log) is None
+
+
+def test_log_that_cannot_be_written(tmp_path, arguments, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        stage().run(work, [*arguments, "--log", f"{tmp_path}/file/log"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"build_constitutions: error: --log: {tmp_path}/file/log: cannot be")

@@ -241,6 +241,56 @@ def test_unknown_key_is_one_clear_error_before_anything_runs(tiny_source, tmp_pa
     assert not (tmp_path / "bad/results").exists()
 
 
+def last_words(printed: str) -> str:
+    """The last line on the screen, where stands what people read."""
+    return printed.rstrip().splitlines()[-1]
+
+
+def test_the_message_stands_last_at_a_start(tiny_source, tmp_path):
+    project = Project(tmp_path / "bad", tiny_source)
+    printed = project.run("--dry-run", "--forcerun", "results/quickstart/iteration-9/model", expect=1)
+    told = "results/quickstart/iteration-9/model: found 'iteration-9' in results/quickstart, expected one of: "
+    assert last_words(printed).startswith(
+        "sami: error: " + told + "constitutions.jsonl, figures, iteration-0, iteration-1, iteration-2, "
+    )
+    assert "('iterations' is 3: config/config.yaml, line " in last_words(printed)
+    assert "Error in" not in printed
+    told = last_words(project.run("--dry-run", "train", expect=1))
+    assert told.endswith("Ask for one of them: results/{experiment}/iteration-{iteration}/model.")
+    models = project.folder / "config/models.yaml"
+    models.write_text(models.read_text().replace(str(tiny_source), "nowhere"))
+    for options in (["--dry-run"], []):
+        told = last_words(project.run(*options, expect=1))
+        assert told.startswith('sami: error: config/models.yaml: tiny.path: found "nowhere" (text)')
+    assert not (project.folder / "results").exists()
+
+
+def test_the_messages_of_failed_jobs_stand_last(tiny_source, tmp_path):
+    """Two stages fail in one run; then one ends without a word."""
+    names = ["one", "two"]
+    overrides = merge(TINY, {"run": names, "experiments": {name: {"task": name} for name in names}})
+    project = Project(tmp_path / "bad", tiny_source, overrides)
+    task = yaml.safe_load((project.folder / "config/tasks/everyday.yaml").read_text())
+    for name in names:
+        project.write(f"{name}.parquet", {"this is": "no Parquet"})  # read by no check at the start
+        project.write(f"config/tasks/{name}.yaml", merge(task, {"train": {"path": f"{name}.parquet"}}))
+    targets = [f"results/{name}/queries/train.jsonl" for name in names]
+    lines = project.run("--keep-going", *targets, expect=1).rstrip().splitlines()[-5:]
+    logs = [f"results/{name}/logs/build_queries.log" for name in names]
+    assert lines[2] == ""
+    assert {lines[0], lines[3]} == set(logs)
+    for log, told in (lines[0:2], lines[3:5]):
+        assert told.startswith("build_queries: error: ")
+        assert f"{log.split('/')[1]}.parquet" in told
+        assert told in (project.folder / log).read_text()
+    stage = project.folder / "src/sami/stages/build_queries.py"
+    stage.write_text(
+        stage.read_text().replace("def main(arguments) -> None:\n", f"{'def main(arguments):'}\n    exit(9)\n")
+    )
+    told = last_words(project.run(targets[0], expect=1))
+    assert told.startswith("build_queries: error: it ended without an error of its own")
+
+
 def test_prompt_longer_than_context(tmp_path):
     source = make_tiny_llama(tmp_path / "short", context=40)
     printed = bad(source, tmp_path)

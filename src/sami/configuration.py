@@ -5,16 +5,16 @@
 What can be checked beyond that before anything expensive runs is in `sami.preflight`.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from sami.errors import UserError
-from sami.messages import Keys, nearest, plain, unquoted
+from sami.messages import Keys, nearest, plain
 from sami.settings import (
     JUDGES,
     Experiment,
@@ -28,7 +28,7 @@ from sami.settings import (
     Task,
     Writer,
 )
-from sami.yaml_files import Document, existing, load_yaml, merge, read_yaml, validate
+from sami.yaml_files import Document, existing, lay_over, load_yaml, merge, read_yaml, validate
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -58,7 +58,7 @@ class Configuration:
 
     def where(self, experiment: str, *keys: Hashable) -> str:
         """File, line and key of an experiment's setting, for messages."""
-        return _where_in(self.sources, experiment, keys)
+        return self.sources.where(_place(self.sources, experiment, keys))
 
     def users(self, experiment: str) -> dict[str, Writer | Judge]:
         """The writer of an experiment and its judges, by the file they stand in."""
@@ -77,35 +77,39 @@ class Configuration:
         return list(dict.fromkeys(used))
 
 
-def _where_in(sources: Document, experiment: str, keys: Keys) -> str:
-    """File, line and key of a setting of an experiment, which stands in its own entry or among the defaults."""
+def _place(sources: Document, experiment: str, keys: Keys) -> Keys:
+    """The full keys of a setting of an experiment, which stands in its own entry or among the defaults."""
     own, default = ("experiments", experiment, *keys), ("defaults", *keys)
     in_own, in_default = (len(existing(sources.data, full)) - len(full) for full in (own, default))
-    return sources.where(own if in_own >= in_default else default)
+    return own if in_own >= in_default else default
 
 
-def load(files: Sequence[str | Path], command_line: Mapping[str, Any] | None = None) -> Configuration:
+def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Configuration:
     """Merges the configuration, checks it, and reads the catalogue entries that its experiments use.
 
     Args:
         files: the configuration files in order; later ones override.
-        command_line: what `--config` gave, which overrides them all.
+        command_line: what `--config` gave, "key=value" each, which overrides them all.
 
     Raises:
         UserError: a key, value or name is wrong; the message names the file in which it stands.
     """
-    document = read_yaml(*files)
-    sources = replace(document, data=merge(document.data, _typed(dict(command_line or {}))))
-    root = validate(sources.data, Root, sources.where)
+    sources = lay_over(read_yaml(*files), command_line)
+    root = validate(sources.data, Root, sources.where, sources.written)
     for position, name in enumerate(root.run):
         known(name, root.experiments, "experiments", sources.where(("run", position)))
     _check_comparisons(root, sources)
+
+    def checked(settings: dict, place: Callable[[Keys], Keys]) -> Experiment:
+        where, written = (lambda keys: sources.where(place(keys))), (lambda keys: sources.written(place(keys)))
+        return validate(settings, Experiment, where, written)
+
     experiments = {
-        name: validate(merge(root.defaults, entry), Experiment, lambda keys, name=name: _where_in(sources, name, keys))
+        name: checked(merge(root.defaults, entry), lambda keys, name=name: _place(sources, name, keys))
         for name, entry in root.experiments.items()
     }
     # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
-    validate(root.defaults, Experiment, lambda keys: sources.where(("defaults", *keys)))
+    checked(root.defaults, lambda keys: ("defaults", *keys))
     configuration = Configuration(root, experiments, sources)
     _read_in_file(configuration, "hardware", None, Hardware, configuration.hardware)
     for name in experiments:
@@ -199,7 +203,7 @@ def load_judge(path: str | Path) -> Judge:
     """
     document = read_yaml(path)
     kind = validate(document.data, JudgeKind, document.where).kind
-    return validate(document.data, JUDGES[kind], document.where)
+    return validate(document.data, JUDGES[kind], document.where, document.written)
 
 
 def _read_model(configuration: Configuration, name: str, where: str) -> None:
@@ -224,16 +228,8 @@ def _read_in_file(
         document = read_yaml(file)
         name = name or next(iter(document.data))
         known(name, document.data, f"{catalogue} in {file}", where)
-        entries[name] = validate(document.data[name], kind, lambda keys: document.where((name, *keys)))
-
-
-def _typed(value: Any) -> Any:
-    """Reads numbers, true, false and null, which Snakemake hands on as text where they stand in braces or brackets."""
-    if isinstance(value, dict):
-        return {key: _typed(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_typed(entry) for entry in value]
-    return unquoted(value) if isinstance(value, str) else value
+        where, written = (lambda keys: document.where((name, *keys))), (lambda keys: document.written((name, *keys)))
+        entries[name] = validate(document.data[name], kind, where, written)
 
 
 def known(name: str, names: Iterable[str], what: str, where: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sami.settings import (
     EXPERIMENT_NAME,
@@ -17,24 +17,30 @@ from sami.settings import (
 Keys = tuple[Hashable, ...]  # the keys (and list positions, from 0) that lead to a value
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str | Callable[[Keys], str]) -> str:
+def explain(
+    error: ValidationError,
+    model: type[BaseModel] | TypeAdapter,
+    where: str | Callable[[Keys], str],
+    written: Callable[[Keys], str | None] = lambda keys: None,
+) -> str:
     """Puts the most useful violation into one sentence or two for people.
 
     Args:
         error: what pydantic found.
         model: the model that the values were meant for.
         where: the file; or a function that names file and full key of the keys that lead to a value in `model`.
+        written: the characters of the value that these keys lead to, where a person wrote them.
 
     Returns:
         File, dotted key, what was found, what was expected, how to mend it, and the number of further problems.
     """
-    schema = model.model_json_schema()
+    schema = model.json_schema() if isinstance(model, TypeAdapter) else model.model_json_schema()
     problems = _problems(error, schema)
     keys, problem = problems[0]
     place = where(keys) if callable(where) else ": ".join(part for part in (where, dotted(keys)) if part)
     further = len(problems) - 1
     more = f" ({further} further problem{'s' if further > 1 else ''}.)" if further else ""
-    return f"{place}: {_sentence(keys, problem, schema)}{more}".replace("\n", "\\n")
+    return f"{place}: {_sentence(keys, problem, schema, written)}{more}".replace("\n", "\\n")
 
 
 def dotted(keys: Keys) -> str:
@@ -56,11 +62,23 @@ def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, dict]]:
     return [*unknown.items(), *((keys, found[keys]) for keys in found if keys not in unknown and keys not in explained)]
 
 
+def numbers_for_text(error: ValidationError, model: type[BaseModel]) -> list[tuple[Keys, int | float]]:
+    """Numbers and truth values that stand where a model takes text, with the keys that lead to them."""
+    schema = model.model_json_schema()
+    return [
+        (_keys(schema, problem), problem["input"])
+        for problem in error.errors()
+        if problem["type"] == "string_type"
+        and isinstance(problem["input"], (int, float))
+        and "[key]" not in problem["loc"]
+    ]
+
+
 def _unknown(problem: dict) -> bool:
     return problem["type"] in ("extra_forbidden", "invalid_key")
 
 
-def _sentence(keys: Keys, problem: dict, schema: dict) -> str:
+def _sentence(keys: Keys, problem: dict, schema: dict, written: Callable[[Keys], str | None]) -> str:
     """What was found, what was expected and how to mend it."""
     if _unknown(problem):
         return _unknown_key(keys, problem["input"], schema)
@@ -73,7 +91,11 @@ def _sentence(keys: Keys, problem: dict, schema: dict) -> str:
     if problem["type"] == "missing":
         return f"this key is missing; expected {_expected(there, schema)}. Add the key '{keys[-1]}'."
     expected = "a finite number" if problem["type"] == "finite_number" else _expected(there, schema)
-    return f"found {plain(problem['input'])}, expected {expected}. {_remedy(problem['input'], there, schema)}"
+    value = problem["input"]
+    if isinstance(value, bool) and problem["type"] == "string_type":
+        text = written(keys) or str(value).lower()
+        return f"found {text} (a truth value), expected {expected}. Put it in quotes: '{text}'."
+    return f"found {plain(value)}, expected {expected}. {_remedy(value, there, schema)}"
 
 
 def _unknown_key(keys: Keys, value: Any, schema: dict) -> str:
@@ -100,8 +122,6 @@ def _remedy(value: Any, schema: dict, root: dict) -> str:
         return f"Put it in square brackets: [{value}]."
     if kinds == {"object"} and value is None:
         return "Write its keys below it, or {} for none."
-    if "string" in kinds and not choices and isinstance(value, (bool, int, float)):
-        return f"Put it in quotes: '{value}'."
     if kinds & {"integer", "boolean"} and isinstance(value, str) and not isinstance(unquoted(value), str):
         return "Remove the quotes."
     return "Change the value."
@@ -168,7 +188,8 @@ def _options(schema: dict, root: dict) -> list[dict]:
     """The alternatives of a schema, references followed."""
     if "$ref" in schema:
         return _options(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
-    return [option for part in schema["anyOf"] for option in _options(part, root)] if "anyOf" in schema else [schema]
+    parts = schema.get("anyOf", schema.get("oneOf"))  # the latter where a key tells which it is
+    return [option for part in parts for option in _options(part, root)] if parts else [schema]
 
 
 def _step(schema: dict, key: Hashable, root: dict) -> dict | None:

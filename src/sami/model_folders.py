@@ -28,8 +28,15 @@ def require(folder: Path | None, user: str) -> Path:
 
 
 def specification(folder: Path) -> dict:
-    """The mapping of `SPECIFICATION`."""
-    return json.loads((folder / SPECIFICATION).read_text())
+    """The mapping of `SPECIFICATION`. Raises UserError where it is missing or broken."""
+    try:
+        found = json.loads((folder / SPECIFICATION).read_bytes())
+        return {key: found[key] for key in ("dtype", "trust_remote_code", "origin")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{folder / SPECIFICATION}: cannot be read ({error}), expected what the stage prepare_model writes. "
+            "Make the model again."
+        ) from None
 
 
 def declared_end_tokens(folder: Path) -> set[int]:

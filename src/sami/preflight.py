@@ -377,11 +377,20 @@ def _check_model(where: str, model: Model, prepared: bool) -> None:
         )
     if model.source == "wheel" and not prepared:
         wheel_file(where, model)
-    if model.source == "path" and not prepared and not Path(model.path).exists():
+    if model.source == "path" and not prepared and not _is_model(Path(model.path)):
+        found = "this is none" if Path(model.path).exists() else "there is no such file or folder"
         raise UserError(
-            f"{where}.path: found {plain(model.path)}, but there is no such file or folder; expected a folder with "
-            "config.json and *.safetensors, or a .gguf file. Mend the path."
+            f"{where}.path: found {plain(model.path)}, but {found}; expected a folder with config.json and "
+            "*.safetensors, or a .gguf file. Mend the path; other weights (*.bin, *.pt) save anew with "
+            "`save_pretrained`."
         )
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a path is that of a GGUF file, or of a folder with weights that are read."""
+    if path.is_file():
+        return path.suffix == ".gguf"
+    return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
 
 
 def _check_token(where: str, model: Model) -> None:

@@ -215,7 +215,13 @@ def parse(kind: type[R], value: dict, where: str) -> R:
 
 def read(kind: type[R], *paths: str | Path) -> list[R]:
     """Reads all records of one kind, file by file. Raises UserError that names file, line and field."""
-    return [parse(kind, value, f"{path}, line {number}") for path in paths for number, value in read_json_lines(path)]
+    found: list[R] = []
+    for path in paths:
+        before = len(found)
+        found += [parse(kind, value, f"{path}, line {number}") for number, value in read_json_lines(path)]
+        if len(found) == before and kind is not Scores:  # of which there are none where a response of each is empty
+            raise UserError(f"{path}: an empty file, expected {kind.__name__.lower()} records. Make it again.")
+    return found
 
 
 def write(records: Iterable[Record], path: str | Path) -> None:

@@ -30,6 +30,7 @@ def _number(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_number)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]  # not empty, for an empty one would stand everywhere
 NumberFormat = Literal["float32", "bfloat16", "float16"]
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]*$"
@@ -159,7 +160,7 @@ class Prompts(Settings):
 class Filters(Settings):
     """Which sampled training examples are dropped."""
 
-    forbidden: list[str] = []
+    forbidden: list[Text] = []
     positive_ends_with: str | None = None
     distinct: bool = True
 
@@ -178,7 +179,7 @@ class Task(Settings):
     train: Dataset
     eval: Dataset
     prompts: Prompts
-    stop: list[str] = []
+    stop: list[Text] = []
     filters: Filters = Filters()
     lengths: Lengths = Lengths()
 

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from sami.errors import UserError
+
 T = TypeVar("T")
 
 MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should live
@@ -33,13 +35,19 @@ def together(folder: str, jobs: int) -> str:
 
 def files(shards: str | Path) -> list[str]:
     """The files behind the name of all shards, in order."""
-    count = re.search(r"shard-\*-of-(\d+)\.jsonl$", str(shards))[1]
+    named = re.search(r"shard-\*-of-(\d+)\.jsonl$", str(shards))
+    if not named:
+        raise UserError(f"--shards: found '{shards}', expected FOLDER/shard-*-of-64.jsonl, for example.")
+    count = named[1]
     return [str(shards).replace("shard-*", f"shard-{k:0{len(count)}}") for k in range(1, int(count) + 1)]
 
 
 def share(items: list[T], shard: str | None) -> list[T]:
     """The items of one shard, named like "03-of-64", or all without a name; sizes differ by at most one."""
-    position, count = map(int, shard.split("-of-")) if shard else (1, 1)
+    named = re.fullmatch(r"(\d+)-of-(\d+)", shard or "1-of-1")
+    position, count = map(int, named.groups()) if named else (0, 0)
+    if not 1 <= position <= count:
+        raise UserError(f"--shard: found '{shard}', expected a number and how many there are: 03-of-64, for example.")
     return items[len(items) * (position - 1) // count : len(items) * position // count]
 
 
@@ -50,10 +58,10 @@ def finished_jobs(responses: str | Path, size: tuple[int, int | None, int]) -> i
     """
     try:
         record = json.loads(Path(f"{responses}.provenance.json").read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError):
+        arguments, joined = record["arguments"], record["inputs"].get("shards")
+        found = arguments["count"], arguments["sampling"]["responses"], arguments["sampling"]["max_new_tokens"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or none of ours
         return None
-    arguments = record["arguments"]
-    if size != (arguments["count"], arguments["sampling"]["responses"], arguments["sampling"]["max_new_tokens"]):
+    if size != found:
         return None
-    joined = record["inputs"].get("shards")
     return len(files(next(iter(joined)))) if joined else 1

@@ -6,23 +6,27 @@ could be taken for a result.
 """
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from sami import launch, provenance
 from sami.errors import UserError
+from sami.messages import explain, plain
 
 log = logging.getLogger("sami")
 
@@ -108,7 +112,7 @@ class Stage:
         try:
             for name, kind in self.settings.items():
                 if getattr(arguments, name) is not None:
-                    setattr(arguments, name, TypeAdapter(kind).validate_json(getattr(arguments, name)))
+                    setattr(arguments, name, _setting(name, kind, getattr(arguments, name)))
             count = max(size, processes(arguments))
             if arguments.threads:  # read when torch is imported
                 os.environ["OMP_NUM_THREADS"] = str(max(1, arguments.threads * nodes(arguments) // count))
@@ -135,18 +139,13 @@ class Stage:
         except UserError as error:
             self._fail(f"error: {error}", rank)
         except Exception as error:
-            if os.strerror(errno.ENOSPC) not in str(error):  # libraries wrap it in errors of their own
-                raise
-            self._fail(
-                f"error: no space left on the device while writing {', '.join(map(str, final.values()))}. Free some "
-                "space, or set 'results' and 'resources' in the configuration to a larger disk, and run the same "
-                "command again.",
-                rank,
-            )
+            self._show_traceback()
+            self._fail(f"error: {self._unexpected(error, final.values())}", rank)
         finally:
             if rank == 0:
                 for path in final.values():
-                    remove(_partial(path))
+                    with contextlib.suppress(NotADirectoryError):  # which has been told already
+                        remove(_partial(path))
 
     def _fail(self, message: str, rank: int) -> None:
         if rank > 0:
@@ -154,11 +153,42 @@ class Stage:
         log.error("%s", message)
         sys.exit(2)
 
+    def _unexpected(self, error: Exception, outputs: Iterable[Path]) -> str:
+        """What to do about an exception that is not meant for people: the machine's limits, or else a bug of ours."""
+        if os.strerror(errno.ENOSPC) in str(error):  # libraries wrap it in errors of their own
+            return (
+                f"no space left on the device while writing {', '.join(map(str, outputs))}. Free some space, or set "
+                "'results' and 'resources' in the configuration to a larger disk, and run the same command again."
+            )
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
+            return (
+                f"out of memory ({found}). Lower 'batch_size' of 'sampling' or of the judge, or "
+                "'engine.tokens_per_pass' where a model is trained or scored; or use a machine with more memory."
+            )
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            return (
+                f"{error.filename2 or error.filename}: cannot be read or written ({error.strerror}). See whether this "
+                "is the right path, and what its permissions are."
+            )
+        where = f"{self._log_file}, to which its traceback was written" if self._log_file else "the traceback above"
+        return f"this is a bug of ours: {found}. Please report it with {where}."
+
+    def _show_traceback(self) -> None:
+        """Writes the traceback of the exception that is handled to the log, or where there is none, on the screen."""
+        files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+        for stream in [handler.stream for handler in files] or [sys.stderr]:
+            traceback.print_exc(file=stream)
+
     def _start_logging(self, file: str | None, rank: int) -> None:
         handlers: list[logging.Handler] = [logging.StreamHandler()]
-        if file and rank == 0:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(file, mode="w", encoding="utf-8"))
+        self._log_file = file if rank == 0 else None
+        if self._log_file:
+            try:
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+                handlers.append(logging.FileHandler(file, mode="w", encoding="utf-8"))
+            except OSError as error:
+                self.parser.exit(2, f"{self.name}: error: --log: {file}: cannot be written ({error.strerror}).\n")
         logging.basicConfig(
             level=logging.INFO if rank == 0 else logging.ERROR,
             handlers=handlers,
@@ -180,6 +210,28 @@ class Stage:
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def _setting(name: str, kind: Any, text: str) -> Any:
+    """A structured argument. Raises UserError that names the argument and the key."""
+    flag = f"--{name.replace('_', '-')}"
+    adapter = TypeAdapter(kind)
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if problem["type"] == "json_invalid":
+            raise UserError(
+                f"{flag}: found {plain(text)}, expected JSON ({problem['ctx']['error']}). Mend the text or its quotes."
+            ) from None
+        raise UserError(explain(error, adapter, flag)) from None
+
+
+def last_error(log: str | Path) -> str | None:
+    """The error that ended a stage, by its log file: "STAGE: error: ..."; None where it ended otherwise."""
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    found = re.findall(r"^\d\d:\d\d:\d\d (\S+: error: .*(?:\n(?!\d\d:\d\d:\d\d ).*)*)", text, re.MULTILINE)
+    return found[-1].rstrip() if found else None
+
+
 def require_space(folder: str | Path, needed: int, what: str) -> None:
     """Raises UserError where the disk of `folder` has fewer than `needed` bytes free."""
     existing = next(p for p in [Path(folder).absolute(), *Path(folder).absolute().parents] if p.exists())
@@ -193,8 +245,11 @@ def require_space(folder: str | Path, needed: int, what: str) -> None:
 
 def _fresh_partial(path: Path) -> Path:
     """Temporary name beside an output; what an earlier, killed run left there is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(_partial(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(_partial(path))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path}: {error.filename} is no folder; choose another output, or move that away.") from None
     return _partial(path)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -17,17 +18,18 @@ import snakemake.common
 import snakemake.rules
 from snakemake.cli import parse_args
 from snakemake.common import get_function_params
-from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from sami import configuration, conversations, imported, preflight, provenance, shards, slurm, summary
+from sami import configuration, conversations, imported, preflight, provenance, shards, slurm, summary, targets
 from sami.configuration import local_model
 from sami.errors import UserError
 from sami.policies import last_trained
 from sami.provenance import code_digest
 from sami.settings import BASE, JobKind, Limits, policy_name
+from sami.stage import last_error
 from sami.yaml_files import read_yaml
 
+BEGUN = time.time()
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 # Snakemake tells its executor, and whether it only plans, after this file is read; so the command line tells.
 with contextlib.redirect_stderr(io.StringIO()):  # it would say again which profiles are used
@@ -78,10 +80,23 @@ def refuse_targets_beside_plan(settings):
         )
 
 
+@contextlib.contextmanager
+def one_message():
+    """Ends the run where something is wrong that people can mend: with the message, behind all that Snakemake says."""
+    try:
+        yield
+    except UserError as error:
+        refuse(error)
+
+
+def refuse(message):
+    sys.exit(f"\nsami: error: {message}")
+
+
 def load_settings():
     """The checked configuration. Whatever can be wrong with it is said here, before anything runs."""
-    try:
-        settings = configuration.load(configuration_files(), workflow.config_settings.config)
+    with one_message():
+        settings = configuration.load(configuration_files(), workflow.config_settings.config_args or [])
         if MAIN_PROCESS:
             refuse_targets_beside_plan(settings)
             runs = not (OPTIONS.dryrun or PLANNED)
@@ -95,8 +110,6 @@ def load_settings():
                 fits=not PLANNED,
             )
         return settings
-    except UserError as error:
-        raise WorkflowError(str(error))
 
 
 def configuration_files():
@@ -107,7 +120,7 @@ def configuration_files():
 
 
 SETTINGS = load_settings()
-RESULTS, RESOURCES = SETTINGS.root.results, SETTINGS.root.resources
+RESULTS, RESOURCES = map(os.path.normpath, (SETTINGS.root.results, SETTINGS.root.resources))
 HEAVY_THREADS = min(8, workflow.resource_settings.cores or 2)  # for rules that run a model
 
 
@@ -115,13 +128,14 @@ def cluster_nodes():
     """The nodes of the Slurm cluster that is to run what is requested; none without `--profile slurm`."""
     if not MAIN_PROCESS or OPTIONS.executor != "slurm" or PLANNED:
         return []
-    try:
-        return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
-    except UserError as error:
-        if OPTIONS.dryrun and isinstance(error, slurm.NoAnswer):  # a plan can be made anywhere
-            print("No Slurm answers here: what jobs ask for is not compared with a cluster.", file=sys.stderr)
-            return []
-        raise WorkflowError(str(error))
+    with one_message():
+        try:
+            return preflight.check_cluster(SETTINGS, requested(SETTINGS), HEAVY_THREADS)
+        except slurm.NoAnswer:
+            if not OPTIONS.dryrun:
+                raise
+    print("No Slurm answers here: what jobs ask for is not compared with a cluster.", file=sys.stderr)
+    return []  # a plan can be made anywhere
 
 
 CLUSTER = cluster_nodes()
@@ -129,11 +143,9 @@ CLUSTER = cluster_nodes()
 
 def check_queue():
     """Ends the run where Slurm still has jobs of an earlier one."""
-    try:
+    with one_message():
         if CLUSTER:
             slurm.check_queue(slurm.ask(slurm.queue()), Path.cwd())
-    except UserError as error:
-        raise WorkflowError(str(error))
 
 
 def one_of(names):
@@ -373,7 +385,7 @@ def judge_server(wildcards):
 def served(model):
     """The folder of a model that is served."""
     if MAIN_PROCESS and workflow.resource_settings.cores == 1:
-        raise WorkflowError(
+        refuse(
             f"the model '{model}' is served while another job asks it, which takes two cores: found --cores 1, expected "
             "2 or more. Raise it, or take a writer and judges without 'serve'."
         )
@@ -571,11 +583,15 @@ def partitions(job):
 @functools.cache
 def earlier_ends(rulename, values, attempt):
     """Which limits ended the attempts before this one."""
+    return [slurm.parse_end(log.read_text(errors="replace")) for log in slurm_logs(rulename, values)[1 - attempt :]]
+
+
+def slurm_logs(rulename, values):
+    """What Slurm wrote in the attempts at a job, the latest last."""
     # The executor names the log of a job by its rule, its wildcards and Slurm's number, and keeps it when it fails.
     folder = Path(workflow.executor_settings.logdir or ".snakemake/slurm_logs")
     logs = (folder / f"rule_{rulename}" / "_".join(values).replace(os.sep, "_")).glob("*.log")
-    latest = sorted((log for log in logs if log.stem.isdigit()), key=lambda log: int(log.stem))[1 - attempt :]
-    return [slurm.parse_end(log.read_text(errors="replace")) for log in latest]
+    return sorted((log for log in logs if log.stem.isdigit()), key=lambda log: int(log.stem))
 
 
 def start_of(wildcards):
@@ -680,7 +696,7 @@ def target_name(name):
     """The name, if a rule may have it."""
     if workflow.is_rule(name):
         where = SETTINGS.sources.where(("experiments" if name in SETTINGS.experiments else "compare", name))
-        raise WorkflowError(f"{where}: found the name '{name}', which a rule of the workflow has. Rename the entry.")
+        refuse(f"{where}: found the name '{name}', which a rule of the workflow has. Rename the entry.")
     return name
 
 
@@ -720,6 +736,39 @@ def print_summaries():
         path = Path(RESULTS, experiment, "tables", "summary.csv")
         if path.exists():
             print(f"\n{path}\n\n{summary.format(path)}\n")
+
+
+def print_failures(jobs):
+    """The last words of failed stages, each behind the name of its log; what several say alike, once."""
+    jobs = [job for some in jobs for job in (some.jobs if some.is_group() else [some])]
+    words = {}
+    for job in sorted(jobs, key=lambda job: [os.path.getmtime(log) for log in job.log if os.path.exists(log)]):
+        words.setdefault(failure(job), []).append(", ".join(job.log))
+    for message, logs in words.items():
+        print(f"\n{targets.listed(logs)}\n{message}", file=sys.stderr)
+
+
+def failure(job):
+    """One message on why a job has failed: that of its stage, or else how it ended."""
+    # A log from before this run tells nothing of a job whose stage has not even begun.
+    written = [log for log in job.log if os.path.exists(log) and os.path.getmtime(log) >= BEGUN]
+    told = list(filter(None, map(last_error, written)))
+    if told:
+        return told[-1]
+    ends = earlier_ends(job.rule.name, tuple(job.wildcards), attempt=2) if CLUSTER else []
+    for key in (key for end, key in (("memory", "mem_mb"), ("time", "runtime")) if end in ends):
+        return (
+            f"{job.rule.name}: error: Slurm ended it, since it took more than its '{key}'. Raise that in 'resources'."
+        )
+    if not written:
+        at = ", ".join(map(str, slurm_logs(job.rule.name, tuple(job.wildcards))[-1:])) if CLUSTER else "above"
+        return f"{job.rule.name}: error: its command has not begun its work; what it printed stands {at or 'above'}."
+    lines = [line for log in written for line in Path(log).read_text(errors="replace").splitlines() if line.strip()]
+    last = f" The last line of its log: {lines[-1]}" if lines else ""
+    return (
+        f"{job.rule.name}: error: it ended without an error of its own, as what is killed does, for want of memory for "
+        f"example. Run the same command again, with fewer --cores or more memory where that is the reason.{last}"
+    )
 
 
 def remove_stale_locks():

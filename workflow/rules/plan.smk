@@ -12,7 +12,7 @@ rule plan:
         mem_mb=1000,
     params:
         files=configuration_files(),
-        command_line=json.dumps(workflow.config_settings.config),
+        command_line=workflow.config_settings.config_args or [],
         experiments=requested(SETTINGS),
         results=RESULTS,
     shell:

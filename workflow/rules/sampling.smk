@@ -15,6 +15,7 @@ rule sample_responses:
     benchmark:
         in_experiment("benchmarks/sample_responses-{iteration}.tsv")
     wildcard_constraints:
+        experiment=TRAINED,
         iteration=r"[1-9]\d*",
     conda:
         sampling_environment(lambda settings: settings.sampling)

@@ -16,6 +16,7 @@ rule train:
     benchmark:
         in_experiment("benchmarks/train-{iteration}.tsv")
     wildcard_constraints:
+        experiment=TRAINED,
         iteration=r"[1-9]\d*",
     conda:
         "../../envs/training.yaml"

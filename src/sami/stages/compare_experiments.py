@@ -39,11 +39,22 @@ def load(arguments) -> list[comparing.Results]:
         for experiment, file in zip(arguments.judged, arguments.verdicts, strict=True):
             if experiment == name:
                 verdicts = records.read(records.Verdict, file)
+                check_ids(file, verdicts, queries, constitutions, files)
                 kind = verdicts[0].comparator, verdicts[0].judge
                 preferences[kind] = comparing.preferences(verdicts, queries, constitutions)
         frames = (table_files.read(tables, table) for table in ("win_rates", "information", "degeneration"))
         loaded.append(comparing.Results(name, *frames, preferences))
     return loaded
+
+
+def check_ids(file, verdicts, queries, constitutions, texts) -> None:
+    """Raises UserError where verdicts are about queries or constitutions of another run."""
+    for verdict in verdicts:
+        if verdict.query_id not in queries or verdict.constitution_id not in constitutions:
+            raise UserError(
+                f"{file}: query '{verdict.query_id}' or constitution '{verdict.constitution_id}' is not in "
+                f"{texts[0]} and {texts[1]}, which are of another run. Name files of one experiment."
+            )
 
 
 def main(arguments) -> None:

@@ -9,6 +9,7 @@ Writes  examples (Example): for each query one under the constitution that the f
 """
 
 from sami import imported, records
+from sami.errors import UserError
 from sami.stage import Stage
 
 
@@ -18,10 +19,17 @@ def main(arguments) -> None:
     if arguments.asked is None:
         examples = imported.examples(arguments.given, queries, constitutions, arguments.policy)
     else:
+        asked = records.read(records.Example, arguments.asked)
+        known = {query.id for query in queries}, {constitution.id for constitution in constitutions}
+        if not all(e.query_id in known[0] and known[1].issuperset(e.constitution_ids) for e in asked):
+            raise UserError(
+                f"{arguments.asked}: found queries or constitutions that are not in the files of --queries and "
+                "--constitutions, which are of another run. Name the files of one experiment."
+            )
         examples = imported.match(
             arguments.given,
             imported.given(arguments.given, arguments.texts),
-            records.read(records.Example, arguments.asked),
+            asked,
             {query.id: query for query in queries},
             {constitution.id: constitution for constitution in constitutions},
             arguments.policy,

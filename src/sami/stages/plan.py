@@ -8,8 +8,6 @@ Where jobs need more memory than the hardware that an experiment names, it print
     python -m sami.stages.plan --files config/config.yaml --experiments quickstart --page plan.md --table plan.csv
 """
 
-import json
-
 from sami import configuration
 from sami.plan import fitting, table
 from sami.plan.jobs import plan
@@ -18,7 +16,7 @@ from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    settings = configuration.load(arguments.files, json.loads(arguments.command_line))
+    settings = configuration.load(arguments.files, arguments.command_line)
     rows, notes = plan(settings, arguments.experiments)
     found = outcomes(rows, settings)
     page = table.markdown(rows, found, notes)
@@ -32,7 +30,9 @@ def main(arguments) -> None:
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--files", "configuration files; later ones override", nargs="+")
-    stage.setting("--command-line", "settings that override the files (JSON)", default="{}", required=False)
+    stage.setting(
+        "--command-line", "settings that override the files, key=value", nargs="*", default=[], required=False
+    )
     stage.setting("--experiments", "names of experiments", nargs="+")
     stage.output("--page", "Markdown file to write")
     stage.output("--table", "CSV file to write")

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 def chosen_queries(queries: list[records.Query], first: int, count: int, path: str) -> list[records.Query]:
     """The slice of the queries that this iteration uses. Raises UserError where there are too few."""
+    if first < 0 or count < 1:
+        raise UserError(f"--first {first} --count {count}: expected --first of at least 0 and --count of at least 1.")
     if first + count > len(queries):
         raise UserError(
             f"{path}: {first + count} queries are asked for, but there are only {len(queries)}. "
@@ -83,6 +85,8 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
 def main(arguments) -> None:
     from sami.sampling.responses import select
 
+    if "" in arguments.stop:
+        raise UserError("--stop: found empty text, which ends every response at once; expected some characters.")
     queries = records.read(records.Query, arguments.queries)
     chosen = chosen_queries(queries, arguments.first, arguments.count, arguments.queries)
     constitutions = records.read(records.Constitution, *arguments.constitutions)

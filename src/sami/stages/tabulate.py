@@ -203,6 +203,8 @@ def training_of(file: Path) -> list[dict[str, Any]]:
                     "Train this iteration again."
                 )
         steps.append({field: step[field] for field in tables.TRAINING_FIELDS})
+    if not steps:
+        raise UserError(f"{file}: an empty file, expected one step of training a line. Train this iteration again.")
     return steps
 
 

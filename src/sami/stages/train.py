@@ -19,6 +19,7 @@ import logging
 from pathlib import Path
 
 from sami import records, settings
+from sami.errors import UserError
 from sami.model_folders import fingerprint
 from sami.stage import Resumable, Stage, remove, require_space
 
@@ -30,15 +31,18 @@ def read_items(arguments, policy, tokenizer):
     from sami import models
     from sami.scoring.items import tokenize
 
-    return tokenize(
-        records.read(records.Example, arguments.responses),
+    texts = (
         {query.id: query for query in records.read(records.Query, arguments.queries)},
         {c.id: c for c in records.read(records.Constitution, arguments.constitutions)},
-        arguments.prompts,
-        tokenizer,
-        context=models.context_length(policy.config),
-        end_token=arguments.training.score_end_token,
     )
+    examples = records.read(records.Example, arguments.responses)
+    context = models.context_length(policy.config)
+    try:
+        return tokenize(examples, *texts, arguments.prompts, tokenizer, context=context,
+                        end_token=arguments.training.score_end_token)  # fmt: skip
+    except UserError as error:
+        files = f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"
+        raise UserError(f"{files}: {error}") from None
 
 
 def digest(*values) -> str:
