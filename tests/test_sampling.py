@@ -12,8 +12,9 @@ from sami.model_folders import check_tensor_parallel
 from sami.models import config, context_length, load, load_tokenizer, prepare
 from sami.prompts import render
 from sami.records import Constitution, Example, Response, Statement
+from sami.sampling.completion import Completion
 from sami.sampling.responses import clean, reason_to_drop, select
-from sami.sampling.sampler import Completion, Request, check_lengths, open_sampler
+from sami.sampling.sampler import Request, check_lengths, open_sampler
 from sami.sampling.transformers_sampler import InverseTransform, uniforms
 from sami.settings import Filters, Sampling
 

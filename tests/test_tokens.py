@@ -20,7 +20,8 @@ from sami.models import end_tokens, load, load_tokenizer, prepare
 from sami.prompts import chat_tokens, fill, plain_tokens, render
 from sami.random_models import byte_tokenizer
 from sami.records import Constitution, Example, Query, Response, Statement
-from sami.sampling.sampler import Completion, Request, completion
+from sami.sampling.completion import Completion, completion
+from sami.sampling.sampler import Request
 from sami.sampling.transformers_sampler import TransformersSampler
 from sami.scoring.items import tokenize
 from sami.scoring.score import Scorer
@@ -332,7 +333,8 @@ def test_what_a_template_refuses_is_told_when_its_model_is_prepared(tmp_path):
     changes["defaults"] = {"evaluation": {"judges": ["mine"]}}
     changes["experiments"] = {"model-written": {"model": "mine"}}
     changes["run"] = ["quickstart", "model-written"]  # whose entries must be there
-    configuration = load_configuration([ROOT / "config/config.yaml"], changes)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(changes))
+    configuration = load_configuration([ROOT / "config/config.yaml", tmp_path / "mine.yaml"])
     (policy,) = (c for c in of_model(configuration, "mine") if c.required)
     (judging,) = (c for c in of_model(configuration, "mine") if not c.required)
     (writing,) = (c for c in of_model(configuration, "smollm2-135m-instruct") if not c.required)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from sami.errors import UserError
+from sami.settings import TEMPLATE_DATE
 
 SPECIFICATION = "sami_model.json"  # kept with the weights: how to load them, and where they come from
 
@@ -31,7 +32,9 @@ def specification(folder: Path) -> dict:
     """The mapping of `SPECIFICATION`. Raises UserError where it is missing or broken."""
     try:
         found = json.loads((folder / SPECIFICATION).read_bytes())
-        return {key: found[key] for key in ("dtype", "trust_remote_code", "origin")}
+        required = {key: found[key] for key in ("dtype", "trust_remote_code", "origin")}
+        usual = {"chat_template_kwargs": {}, "chat_template_date": TEMPLATE_DATE.isoformat()}  # of older folders
+        return usual | required | {key: found[key] for key in usual if key in found}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{folder / SPECIFICATION}: cannot be read ({error}), expected what the stage prepare_model writes. "

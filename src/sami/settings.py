@@ -43,6 +43,7 @@ Source = Annotated[str, Field(pattern=WEB_ADDRESS)]
 
 
 BASE = "iteration-0"
+TEMPLATE_DATE = datetime.date(2024, 7, 26)  # what Llama 3.1's own chat template falls back to
 
 
 def policy_name(comparator: str) -> str:
@@ -92,7 +93,7 @@ class Model(Settings):
     shape: Shape | None = None
     trust_remote_code: bool = False
     chat_template_kwargs: dict[str, Any] = {}
-    chat_template_date: Annotated[datetime.date, Field(strict=False)] = datetime.date(2024, 7, 26)
+    chat_template_date: Annotated[datetime.date, Field(strict=False)] = TEMPLATE_DATE
 
     @model_validator(mode="after")
     def _complete(self):

@@ -1,14 +1,12 @@
 """What all samplers share: requests go in, completions come out in their order, whichever library draws them."""
 
-import functools
 import importlib.util
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from sami.errors import UserError
-from sami.sampling.responses import clean, shown_tokens, whole_characters
+from sami.sampling.completion import Completion
 from sami.settings import Sampling
 
 
@@ -18,26 +16,6 @@ class Request:
 
     prompt: list[int]
     key: str
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A drawn response.
-
-    text: what people and judges see: without stop strings and what is behind them, and without white space around it.
-    finish: why it ended: an end token ("end"), a stop string ("stop") or the token limit ("length").
-    token_ids: the drawn tokens. Where the model ended the response itself, all of them with the end token; else up to
-        the last one that has a part in the text, and never with half a character.
-    """
-
-    text: str
-    finish: str
-    token_ids: list[int]
-
-    @property
-    def tokens(self) -> int:
-        """Number of tokens without the end token."""
-        return len(self.token_ids) - (self.finish == "end")
 
 
 class Sampler(Protocol):
@@ -85,23 +63,3 @@ def check_lengths(prompts: dict[str, list[int]], new_tokens: int, limit: int) ->
                 f"than the model's context of {limit}. Shorten the query or the prompt template, lower "
                 "sampling.max_new_tokens, or use a model with a longer context."
             )
-
-
-def completion(tokens: list[int], tokenizer: Any, ends: Collection[int], stop: list[str]) -> Completion:
-    """The completion that drawn tokens are.
-
-    Args:
-        tokens: as drawn; what follows a first end token does not count.
-        ends: ids of the end tokens (`sami.models.end_tokens`).
-        stop: stop strings.
-    """
-    decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
-    end = next((place for place, token in enumerate(tokens) if token in ends), None)
-    body = tokens[:end]
-    if any(mark in decode(body) for mark in stop):
-        finish, kept = "stop", shown_tokens(body, decode, stop)
-    elif end is not None:
-        finish, kept = "end", tokens[: end + 1]
-    else:
-        finish, kept = "length", shown_tokens(whole_characters(body, decode), decode, stop)
-    return Completion(clean(decode(kept[: len(body)]), stop), finish, kept)

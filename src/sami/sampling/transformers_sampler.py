@@ -14,7 +14,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from sami import models
 from sami.progress import Progress
-from sami.sampling.sampler import Completion, Request, completion
+from sami.sampling.completion import Completion, completion
+from sami.sampling.sampler import Request
 from sami.settings import Sampling
 
 

@@ -14,7 +14,8 @@ from sami import models, weight_files
 from sami.errors import UserError
 from sami.model_folders import check_tensor_parallel, specification
 from sami.progress import Progress
-from sami.sampling.sampler import Completion, Request, completion
+from sami.sampling.completion import Completion, completion
+from sami.sampling.sampler import Request
 from sami.settings import Sampling
 
 # Read when vLLM is imported. With the scheduler in this process, what shares a batch does not depend on the machine's

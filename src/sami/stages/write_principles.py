@@ -54,7 +54,7 @@ def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[
 
     from sami import models
     from sami.prompts import chat_tokens, plain_tokens
-    from sami.sampling.sampler import completion
+    from sami.sampling.completion import completion
 
     model, tokenizer = models.load(folder), models.load_tokenizer(folder)
     ends = models.end_tokens(folder, tokenizer)
