@@ -19,7 +19,7 @@ from sami.errors import UserError
 from sami.principles import from_people
 from sami.provenance import digest
 from sami.settings import Constitutions, Filters, PrincipleFile, Prompts, Sampling
-from sami.shards import files, job_count, share, together
+from sami.shards import files, job_count, joined_file, share, together
 from sami.stages import sample_responses
 from sami.yaml_files import load_yaml
 
@@ -119,6 +119,11 @@ def test_all_shards_have_one_digest(tmp_path):
     assert digest(tmp_path / "shard-*-of-12.jsonl") == before
     shards[7].write_text("changed")
     assert digest(tmp_path / "shard-*-of-12.jsonl") != before
+
+
+def test_file_of_a_shard():
+    assert joined_file("x/responses/shard-03-of-64.jsonl") == "x/responses.jsonl"
+    assert joined_file("x/responses.jsonl") == "x/responses.jsonl"
 
 
 def test_many_jobs_are_planned():

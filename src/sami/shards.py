@@ -33,6 +33,11 @@ def together(folder: str, jobs: int) -> str:
     return f"{folder}/shard-*-of-{jobs}.jsonl"
 
 
+def joined_file(path: str) -> str:
+    """The file of which a path is a shard; other paths as they are."""
+    return re.sub(r"/shard-\d+-of-\d+(\.jsonl)$", r"\1", path)
+
+
 def files(shards: str | Path) -> list[str]:
     """The files behind the name of all shards, in order."""
     named = re.search(r"shard-\*-of-(\d+)\.jsonl$", str(shards))

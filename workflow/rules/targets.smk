@@ -1,4 +1,4 @@
-"""Targets on the command line that no rule makes: one message, with what there is and the name that may be meant."""
+"""Targets on the command line that nothing makes: one message, with what there is and the name that may be meant."""
 
 from itertools import product
 
@@ -27,7 +27,7 @@ def made(name):
 def check_file(target):
     """Raises UserError where a path is none of those that the workflow makes."""
     # One of several jobs that share a file has a target of its own.
-    path = re.sub(r"/responses/shard-\d+-of-\d+\.jsonl$", "/responses.jsonl", target)
+    path = shards.joined_file(target)
     owners = {name: f"{RESULTS}/{name}" for name in (*SETTINGS.experiments, *SETTINGS.root.compare)}
     owner = next((name for name, folder in owners.items() if path.startswith(f"{folder}/")), None)
     files, iterations = [*map(prepared, SETTINGS.models), *FETCHED, *(made(owner) if owner else [])], ""
@@ -38,12 +38,12 @@ def check_file(target):
 
 
 def check_rule(target):
-    """Raises UserError where a rule makes files of many experiments or iterations, of which one has to be named."""
+    """Raises UserError where a target stands for files of many experiments or iterations, of which one has to be named."""
     asked_for = workflow.get_rule(target)
     if asked_for.has_wildcards():
         pattern = strip_wildcard_constraints(asked_for.output[0])
         each = " and ".join(sorted(get_wildcard_names(pattern)))
-        raise UserError(f"{target}: this rule makes a file for each {each}. Ask for one of them: {pattern}.")
+        raise UserError(f"{target}: it makes a file for each {each}. Ask for one of them: {pattern}.")
 
 
 def check_targets():
