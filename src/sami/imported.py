@@ -257,7 +257,11 @@ def match(
                     set_id=example.set_id,
                     constitution_ids=[example.constitution_ids[label] for label in kept],
                     order=_order(taken[0][1].statements, constitutions[example.constitution_ids[taken[0][0]]]),
-                    responses=[r.response.model_copy(update={"constitution": kept.index(i)}) for i, r in taken],
+                    # Tokens are those of another model's tokenizer.
+                    responses=[
+                        r.response.model_copy(update={"constitution": kept.index(i), "token_ids": None})
+                        for i, r in taken
+                    ],
                     policy=policy,
                 )
             )
