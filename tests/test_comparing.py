@@ -6,7 +6,9 @@ import pytest
 from test_tables import command, write_experiment, write_tables
 
 from sami import comparing, plotting, records, statistics, table_files, tables
+from sami.errors import UserError
 from sami.records import Constitution, Query, Statement, Verdict
+from sami.stages.compare_experiments import check_ids
 
 NAMES = {"first": {"queries": 10, "iterations": 2}, "second": {"queries": 8, "iterations": 1}, "other": {"queries": 6}}
 
@@ -142,3 +144,29 @@ def test_wrong_files_are_named(compared, tmp_path, flag, change, message):
     done = command("compare_experiments", flags | {flag: change(flags[flag]), "output": [str(tmp_path / "tables")]})
     assert done.returncode == 2
     assert pd.Series(done.stderr).str.contains(message).all(), done.stderr
+
+
+def test_verdicts_under_held_out_constitutions_are_of_this_run_and_not_compared():
+    """Some constitutions of verdicts may be unknown; queries may not, nor all constitutions."""
+
+    def verdict(query_id: str, constitution_id: str) -> Verdict:
+        return Verdict(
+            query_id=query_id,
+            set_id="s",
+            constitution_id=constitution_id,
+            number=0,
+            policy="iteration-1",
+            comparator="iteration-0",
+            first="a",
+            second="b",
+            judge="checks",
+            choice="first",
+            preference=1.0,
+        )
+
+    verdicts = [verdict("q1", "known"), verdict("q1", "held-out")]
+    queries, constitutions = {"q1": None}, {"known": None}
+    check_ids("v.jsonl", verdicts, queries, constitutions, ["queries.jsonl", "constitutions.jsonl"])
+    for strange in ([*verdicts, verdict("q2", "known")], verdicts[1:]):
+        with pytest.raises(UserError, match="v.jsonl: query 'q. or .* which are of another run"):
+            check_ids("v.jsonl", strange, queries, constitutions, ["queries.jsonl", "constitutions.jsonl"])

@@ -48,13 +48,18 @@ def load(arguments) -> list[comparing.Results]:
 
 
 def check_ids(file, verdicts, queries, constitutions, texts) -> None:
-    """Raises UserError where verdicts are about queries or constitutions of another run."""
-    for verdict in verdicts:
-        if verdict.query_id not in queries or verdict.constitution_id not in constitutions:
-            raise UserError(
-                f"{file}: query '{verdict.query_id}' or constitution '{verdict.constitution_id}' is not in "
-                f"{texts[0]} and {texts[1]}, which are of another run. Name files of one experiment."
-            )
+    """Raises UserError where verdicts are about queries of another run, or all about constitutions of another one.
+
+    Some may be about held-out constitutions, which are not compared.
+    """
+    strange = next((verdict for verdict in verdicts if verdict.query_id not in queries), None)
+    if strange is None and not any(verdict.constitution_id in constitutions for verdict in verdicts):
+        strange = verdicts[0]
+    if strange is not None:
+        raise UserError(
+            f"{file}: query '{strange.query_id}' or constitution '{strange.constitution_id}' is not in "
+            f"{texts[0]} and {texts[1]}, which are of another run. Name files of one experiment."
+        )
 
 
 def main(arguments) -> None:
