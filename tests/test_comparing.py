@@ -168,5 +168,5 @@ def test_verdicts_under_held_out_constitutions_are_of_this_run_and_not_compared(
     queries, constitutions = {"q1": None}, {"known": None}
     check_ids("v.jsonl", verdicts, queries, constitutions, ["queries.jsonl", "constitutions.jsonl"])
     for strange in ([*verdicts, verdict("q2", "known")], verdicts[1:]):
-        with pytest.raises(UserError, match="v.jsonl: query 'q. or .* which are of another run"):
+        with pytest.raises(UserError, match="v.jsonl: query 'q.' or .* which are of another run"):
             check_ids("v.jsonl", strange, queries, constitutions, ["queries.jsonl", "constitutions.jsonl"])

@@ -297,11 +297,11 @@ def load_tokenizer(folder: Path) -> Any:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any token serves
-    if tokenizer.chat_template:
-        options = {
-            **specification(folder)["chat_template_kwargs"],
-            "chat_template": dated(tokenizer.get_chat_template(), folder),
-        }
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # of some tokenizers, one for each of several purposes
+        template = template.get("default")
+    if template:
+        options = {**specification(folder)["chat_template_kwargs"], "chat_template": dated(template, folder)}
         tokenizer.apply_chat_template = functools.partial(tokenizer.apply_chat_template, **options)
     return tokenizer
 
