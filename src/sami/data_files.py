@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from sami.downloads import download
 from sami.errors import UserError
 from sami.json_files import UNPACKING, decode, json_lines, parse_json, whole
 from sami.messages import plain
@@ -108,6 +107,8 @@ def _open(path: str) -> BinaryIO:
 def _downloaded(address: str) -> BinaryIO:
     """A copy of a file on the web, which is gone when it is closed: what breaks off is told before a row is used."""
     file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    from sami.downloads import download  # a library for the web, which jobs that read local files need not load
+
     download(address, Path(file.name))
     return file
 
