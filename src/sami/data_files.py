@@ -106,9 +106,9 @@ def _open(path: str) -> BinaryIO:
 
 def _downloaded(address: str) -> BinaryIO:
     """A copy of a file on the web, which is gone when it is closed: what breaks off is told before a row is used."""
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115
     from sami.downloads import download  # a library for the web, which jobs that read local files need not load
 
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115
     download(address, Path(file.name))
     return file
 
