@@ -57,7 +57,7 @@ BROKEN = {
 MORE = {
     "build_queries": [
         ({"train-dataset": json.dumps({"loader": "file", "path": f"{path}", "count": 1})}, (path,))
-        for path in ("nowhere.jsonl", "nowhere.parquet", "nowhere/none", "", ".", "/dev/null", __file__)
+        for path in ("nowhere.jsonl", "nowhere.parquet", "nowhere/none", "", "/dev/null", __file__)
     ],
     "fetch_responses": [
         ({"address": address}, (address,)) for address in ("http://127.0.0.1:1/y.json", "http://[", "x")

@@ -100,7 +100,7 @@ def test_edited_sampling_module_replans_sampling_and_what_follows(copy):
     everything = {(rule, t) for rule in AFTER_POLICY for t in "123"} | {("train", t) for t in "123"} | AT_THE_END
     everything |= {("sample_responses", t) for t in "123"}
     everything |= {("sample_evaluation", "0"), ("estimate_information", "0")}
-    for module in ("sampling/responses.py", "stages/sample_responses.py"):
+    for module in ("sampling/transformers_sampler.py", "stages/sample_responses.py"):
         path = copy.folder / "src/sami" / module
         before = path.read_text()
         path.write_text(before + "\nEDITED = True\n")

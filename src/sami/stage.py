@@ -150,7 +150,8 @@ class Stage:
     def _fail(self, message: str, rank: int) -> None:
         if rank > 0:
             time.sleep(3)  # where the first process fails as well, the launcher ends this one before it says it again
-        log.error("%s", message)
+        # An argument may hold bytes that are no text, and a log is UTF-8.
+        log.error("%s", message.encode("utf-8", "backslashreplace").decode("utf-8"))
         sys.exit(2)
 
     def _unexpected(self, error: Exception, outputs: Iterable[Path]) -> str:
