@@ -88,7 +88,7 @@ def body(finish="stop", usage=None, logprobs=None, **message) -> dict:
         ({"content": "B", "reasoning": "A", "reasoning_content": None}, "B", "A"),
         ({"content": None, "reasoning_content": "Answer: A"}, "", "Answer: A"),
         ({"content": "<think>A</think>B", "reasoning_content": ""}, "B", "A"),
-        ({"content": "half \ud83d"}, "half ?", ""),
+        ({"content": "half \ud83d"}, "half \ufffd", ""),
     ],
 )
 def test_contents(message, text, thoughts):

@@ -590,7 +590,7 @@ def test_an_endpoint_without_batches(flags, tmp_path):
     [
         (lambda rows: rows[:-1], "hold responses to different queries or sets of constitutions: 1 are in one of them"),
         (lambda rows: [*rows, rows[3]], "found 2 examples of query 'q3' and set 'p', expected one; ids must be unique"),
-        (lambda rows: [], "there are no responses in it"),
+        (lambda rows: [], "an empty file, expected example records"),
         (
             lambda rows: [*rows[:-1], {**rows[-1], "constitution_ids": ["other"]}],
             "query 'q11', set 'p': found responses under the constitutions p, but in ",

@@ -107,7 +107,7 @@ def test_replies():
     assert reply(REQUEST, completion(content="A")).text == "A"
     assert reply(REQUEST, completion(content=None, refusal="no")).text == "no"
     assert reply(REQUEST, completion(content=None)).text == ""
-    assert reply(REQUEST, completion(content="\ud800")).text == "?"
+    assert reply(REQUEST, completion(content="\ud800")).text == "\ufffd"
     uncounted = reply(REQUEST, {"choices": [{"message": {"content": "word" * 5}}]})
     assert (uncounted.input_tokens, uncounted.output_tokens) == (14, 5)
     half = reply(REQUEST, completion(content="A") | {"usage": {"prompt_tokens": 7, "completion_tokens": None}})

@@ -215,7 +215,10 @@ def test_shipped_writers_show_examples_of_other_behaviours(name):
         ("pairs:\n- id: a\n  principle: {text: A.}\n", ["line 2", "pairs[0].opposite", "missing"]),
         ("pairs:\n- id: a\n  principle: {text: A.}\n  oposite: {text: B.}\n", ["line 4", "oposite", "mean 'opposite'"]),
         ("pairs:\n- {id: a, principle: {text: A.}, opposite: {text: A.}}\n", ["'a'", "same text"]),
-        ("pairs:\n- {id: a, principle: {text: A.}, opposite: {text: 3}}\n", ["pairs[0].opposite.text", "3", "text"]),
+        (
+            "pairs:\n- {id: a, principle: {text: A.}, opposite: {text: true}}\n",
+            ["pairs[0].opposite.text", "true", "text"],
+        ),
         ("behaviors:\n- {id: a, description: b, about: [c]}\n", ["behaviors", "mean 'behaviours'"]),
         ("behaviours:\n- {id: a, description: b, about: []}\n", ["behaviours[0].about", "at least one entry"]),
         ("pairs: [\n", ["line 2", "not valid YAML"]),
