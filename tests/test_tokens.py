@@ -207,6 +207,9 @@ def test_the_end_tokens_that_a_model_declares(tmp_path):
     source = save(tmp_path / "source", byte_tokenizer(), eos_token_id=[5, 257])
     folder = prepared(source, tmp_path / "model")
     assert end_tokens(folder, load_tokenizer(folder)) == [257, 5]
+    (folder / "generation_config.json").write_text("{")
+    with pytest.raises(UserError, match="generation_config.json: cannot be read"):
+        end_tokens(folder, load_tokenizer(folder))
     (folder / "generation_config.json").unlink()
     assert end_tokens(folder, load_tokenizer(folder)) == [257]
     config = json.loads((folder / "config.json").read_text())

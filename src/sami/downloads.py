@@ -39,7 +39,7 @@ def download(address: str, path: Path) -> str:
             f"{address}: found the answer {error.code} ({error.reason}), expected the file. Mend the address, "
             "or get the file in another way and put it where the configuration names it."
         ) from None
-    except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: of a host's name
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no address, or no name of a host
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise
         raise UserError(

@@ -50,7 +50,12 @@ def declared_end_tokens(folder: Path) -> set[int]:
     """
     for name in ("generation_config.json", "config.json"):
         file = folder / name
-        declared = json.loads(file.read_text()).get("eos_token_id") if file.is_file() else None
+        try:
+            declared = json.loads(file.read_bytes()).get("eos_token_id") if file.is_file() else None
+        except (ValueError, AttributeError) as error:
+            raise UserError(
+                f"{file}: cannot be read ({error}), expected a mapping in JSON. Fetch it again, and prepare the model."
+            ) from None
         if declared is not None:
             return set(declared) if isinstance(declared, list) else {declared}
     return set()

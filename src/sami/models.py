@@ -331,7 +331,8 @@ def read(folder: Path, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
         UserError: weights are missing, cut short, or of another shape: links may lead to files that have changed.
     """
     weight_files.headers(weight_files.weights_of(folder))
-    with _quiet("transformers.modeling_utils"):
+    config(folder)  # a broken one is told plainly; loading itself is not, whose errors may be the machine's
+    with _quiet("transformers"):
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, **REPORT, **trust(folder), **options
         )
@@ -359,8 +360,9 @@ def size(folder: Path) -> int:
 
 
 def config(folder: Path) -> PreTrainedConfig:
-    """The library's configuration of a prepared model."""
-    return AutoConfig.from_pretrained(folder, **trust(folder))
+    """The library's configuration of a prepared model. Raises UserError where it cannot be read."""
+    with _plainly(folder):
+        return AutoConfig.from_pretrained(folder, **trust(folder))
 
 
 def context_length(config: PreTrainedConfig) -> int:
