@@ -12,6 +12,13 @@ PROMPT = "Which follows this better: {constitution}\n\n{query}\n\n<A>{first}</A>
 JUDGE = {"kind": "openai", "model": "judge-1", "prompt": PROMPT, "style": "reasoning"}
 
 
+def verdict(**changes) -> records.Verdict:
+    """A verdict for the policy by a judge, or one that differs from it."""
+    usual = {"query_id": "q", "set_id": "p", "constitution_id": "p", "number": 0, "judge": "gpt-4o"}
+    usual |= {"policy": "iteration-1", "comparator": "iteration-0", "first": "yes", "second": "no"}
+    return records.Verdict(**usual | {"choice": "first", "preference": 1.0} | changes)
+
+
 def write_responses(folder: Path, count: int) -> list[str]:
     """Writes the records of `count` pairs; returns the flags of the stage that name them."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Comparisons of experiments: their table, their figure, and their names in the configuration."""
 
+import judged
 import numpy as np
 import pandas as pd
 import pytest
@@ -150,19 +151,7 @@ def test_verdicts_under_held_out_constitutions_are_of_this_run_and_not_compared(
     """Some constitutions of verdicts may be unknown; queries may not, nor all constitutions."""
 
     def verdict(query_id: str, constitution_id: str) -> Verdict:
-        return Verdict(
-            query_id=query_id,
-            set_id="s",
-            constitution_id=constitution_id,
-            number=0,
-            policy="iteration-1",
-            comparator="iteration-0",
-            first="a",
-            second="b",
-            judge="checks",
-            choice="first",
-            preference=1.0,
-        )
+        return judged.verdict(query_id=query_id, constitution_id=constitution_id)
 
     verdicts = [verdict("q1", "known"), verdict("q1", "held-out")]
     queries, constitutions = {"q1": None}, {"known": None}

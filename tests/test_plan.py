@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import judged
 import pytest
 import yaml
 from conftest import ROOT
@@ -331,20 +332,7 @@ def test_what_it_was_is_read_from_what_a_run_left(planned):
     steps = [{"seconds": 8.0, "tokens": 150, "peak_memory_gib": size} for size in (0.5, 0.25)]
     Path("results/one/iteration-1/training.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     answer = {"order": "policy-first", "choice": "first", "preference": 1.0, "tries": 2, "input_tokens": 90}
-    verdict = records.Verdict(
-        query_id="q",
-        set_id="p",
-        constitution_id="p",
-        number=0,
-        policy="iteration-1",
-        comparator="iteration-0",
-        first="yes",
-        second="no",
-        judge="gpt-4o",
-        choice="first",
-        preference=1.0,
-        answers=[records.Answer(**answer, output_tokens=7, cost=0.25)] * 2,
-    )
+    verdict = judged.verdict(answers=[records.Answer(**answer, output_tokens=7, cost=0.25)] * 2)
     records.write([verdict] * 3, "results/one/iteration-1/eval/verdicts-gpt-4o-vs-base.jsonl")
     found = dict(
         zip(

@@ -17,7 +17,6 @@ from typing import Any
 from sami import refusals
 from sami.completions import Completion, read
 from sami.errors import UserError
-from sami.json_files import whole
 from sami.refusals import Refusal, cleaned
 
 RETRIES = 3  # of connection errors, time-outs, 408, 409, 429 and 5xx, with growing pauses
@@ -82,7 +81,7 @@ def complete(
         except openai.OpenAIError as error:
             raise UserError(f"{where}: {type(error).__name__}: {cleaned(str(error), key)}") from None
         try:
-            body = whole(json.loads(answer.text))
+            body = json.loads(answer.text)
             refusal = refusals.within(body, key)
             if refusal is None:
                 return read(body)

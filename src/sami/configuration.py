@@ -56,6 +56,11 @@ class Configuration:
     hardware: dict[str, Hardware] = field(default_factory=dict)
     unusable: dict[str, UserError] = field(default_factory=dict)
 
+    @property
+    def usable(self) -> list[str]:
+        """Names of the experiments whose catalogue entries are sound."""
+        return [name for name in self.experiments if name not in self.unusable]
+
     def where(self, experiment: str, *keys: Hashable) -> str:
         """File, line and key of an experiment's setting, for messages."""
         return self.sources.where(_place(self.sources, experiment, keys))
@@ -69,11 +74,17 @@ class Configuration:
             **{f"{self.root.judges}/{judge}.yaml": self.judges[judge] for judge in settings.evaluation.judges},
         }
 
+    def policy_models(self, experiment: str) -> list[str]:
+        """Names of the models that an experiment samples from as they are: the base model, and others to judge."""
+        settings = self.experiments[experiment]
+        return [] if settings.imported else [settings.model, *settings.evaluation.models.values()]
+
     def models_of(self, experiment: str) -> list[str]:
         """Names of the models that an experiment runs itself."""
-        settings = self.experiments[experiment]
-        policies = [] if settings.imported else [settings.model, *settings.evaluation.models.values()]
-        used = [*policies, *(model for user in self.users(experiment).values() for model in local_model(user))]
+        used = [
+            *self.policy_models(experiment),
+            *(model for user in self.users(experiment).values() for model in local_model(user)),
+        ]
         return list(dict.fromkeys(used))
 
 

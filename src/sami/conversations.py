@@ -12,11 +12,10 @@ from sami.settings import EndpointJudge, LikelihoodJudge, Writer
 def of_model(configuration: Configuration, model: str) -> list[Conversation]:
     """One conversation of each kind that a model of the models file will be put, in any usable experiment."""
     found: list[Conversation] = []
-    for name in (name for name in configuration.experiments if name not in configuration.unusable):
+    for name in configuration.usable:
         settings = configuration.experiments[name]
         prompts = configuration.tasks[settings.task].prompts
-        policies = [] if settings.imported else [settings.model, *settings.evaluation.models.values()]
-        if model in policies and prompts.style == "chat":
+        if model in configuration.policy_models(name) and prompts.style == "chat":
             where = f"{configuration.root.tasks}/{settings.task}.yaml: prompts ('style' and 'system')"
             found.append(
                 Conversation(settings=where, messages=chat_messages(prompts.training, prompts.system), required=True)

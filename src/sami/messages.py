@@ -48,6 +48,12 @@ def dotted(keys: Keys) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message, not too many of them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, dict]]:
     """Violations with their keys, one each: unknown keys first, since a misspelt key makes another one missing."""
     found: dict[Keys, dict] = {}

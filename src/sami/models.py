@@ -25,8 +25,9 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from sami import weight_files
-from sami.errors import UserError
+from sami.errors import UserError, within
 from sami.gguf_files import convert
+from sami.messages import listed
 from sami.model_folders import SPECIFICATION, dated, declared_end_tokens, specification
 from sami.prompts import Conversation, chat_tokens
 from sami.random_models import draw
@@ -62,18 +63,11 @@ def prepare(name: str, model: Model, output: Path, conversations: Sequence[Conve
     kept = {"dtype", "trust_remote_code", "chat_template_kwargs", "chat_template_date"}
     specification = {**model.model_dump(mode="json", include=kept), "origin": origin}
     (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
-    with _about(where):
-        if source is None:
-            draw(name, model, output)
-        elif source.suffix == ".gguf" and not source.is_dir():
-            weight_files.check(source)
-            with _plainly(source):
-                weights, report = convert(source, getattr(torch, model.dtype), output)
-            _require_complete(source, weights, report)
-            _tell_unused(source, report)
-            weights.save_pretrained(output)
-        else:
-            _link(source, output)
+    if source is None:
+        draw(name, model, output)
+    with within(where):
+        if source is not None:
+            _fill(source, model, output)
         tokenizer = load_tokenizer(output)
         _require_finite(output)
     for conversation in conversations:
@@ -92,6 +86,18 @@ def _source(where: str, name: str, model: Model) -> tuple[Path | None, str]:
         return None, "random weights"
     snapshot = _download(name, model)
     return snapshot, f"{model.repository} at {snapshot.name}"  # the commit that the revision stands for
+
+
+def _fill(source: Path, model: Model, output: Path) -> None:
+    """Puts the whole model of a folder or a GGUF file into a folder."""
+    if source.is_dir() or source.suffix != ".gguf":
+        return _link(source, output)
+    weight_files.check(source)
+    with _plainly(source):
+        weights, report = convert(source, getattr(torch, model.dtype), output)
+    _require_complete(source, weights, report)
+    _tell_unused(source, report)
+    weights.save_pretrained(output)
 
 
 def _link(source: Path, output: Path) -> None:
@@ -223,13 +229,13 @@ def _require_complete(source: Path, model: PreTrainedModel, report: dict) -> Non
     adapters = [name for name in unused if "lora_" in name]
     if adapters:
         raise UserError(
-            f"{source}: found weights of adapters ({weight_files.some(adapters)}), expected those of the model alone. "
+            f"{source}: found weights of adapters ({listed(adapters, 3)}), expected those of the model alone. "
             "Merge them with peft's `merge_and_unload` and save the model again."
         )
     if absent:
         shapes = {name: f" (found {tuple(a)}, expected {tuple(b)})" for name, a, b in report["mismatched_keys"]}
-        told = weight_files.some([name + shapes.get(name, "") for name in absent])
-        instead = f" Found others that it has no use for: {weight_files.some(unused)}." if unused else ""
+        told = listed([name + shapes.get(name, "") for name in absent], 3)
+        instead = f" Found others that it has no use for: {listed(unused, 3)}." if unused else ""
         raise UserError(
             f"{source}: {len(absent)} weights of the model that its configuration describes are missing or of another "
             f"shape: {told}.{instead} Save the whole model with `save_pretrained`, with its own config.json."
@@ -243,7 +249,7 @@ def _tell_unused(source: Path, report: dict) -> None:
         ("missing_keys", "buffers that are not in the files, and keep their usual values"),
     ):
         if report[key]:
-            log.warning("%s: %s: %d, %s", source, told, len(report[key]), weight_files.some(sorted(report[key])))
+            log.warning("%s: %s: %d, %s", source, told, len(report[key]), listed(sorted(report[key]), 3))
 
 
 def _require_finite(folder: Path) -> None:
@@ -378,15 +384,6 @@ def dtype_of(folder: Path) -> torch.dtype:
 def trust(folder: Path) -> dict:
     """Arguments of the library's loaders that allow a model's own code, where its configuration says so."""
     return {"trust_remote_code": specification(folder)["trust_remote_code"]}  # said, so that nobody is asked
-
-
-@contextmanager
-def _about(where: str) -> Iterator[None]:
-    """Puts the name of a model before messages."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
 
 
 @contextmanager

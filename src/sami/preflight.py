@@ -14,7 +14,7 @@ from sami.chat import read_key
 from sami.configuration import Configuration, known, local_model
 from sami.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.data_files import local
-from sami.errors import UserError
+from sami.errors import UserError, within
 from sami.messages import plain
 from sami.model_folders import check_tensor_parallel
 from sami.plan import fitting
@@ -206,15 +206,15 @@ def _check_constitutions(configuration: Configuration, experiment: str) -> list[
         for name in (settings.principles, settings.held_out)
     )
     if held_out and held_out[1].behaviours:
-        with _within(f"{held_out[0]} (held out), {learned[0]}"):
+        with within(f"{held_out[0]} (held out), {learned[0]}"):
             check_held_out(*({b.id: [b.description] for b in file.behaviours} for _, file in (learned, held_out)))
     if not learned[1].pairs:
         return []
     principles = from_people(learned[1], settings.writer)
-    with _within(learned[0]):
+    with within(learned[0]):
         built = build(principles, settings, seed)
     if held_out:
-        with _within(f"{held_out[0]} (held out), {learned[0]}"):
+        with within(f"{held_out[0]} (held out), {learned[0]}"):
             built += build_held_out(from_people(held_out[1], settings.writer), principles, settings, seed)
     return built
 
@@ -244,10 +244,10 @@ def _check_imported(configuration: Configuration, name: str) -> None:
         )
     built = _check_constitutions(configuration, name)
     if BASE in files:
-        with _within(configuration.where(name, "imported", "policies", BASE)):
+        with within(configuration.where(name, "imported", "policies", BASE)):
             asked = imported.queries(files[BASE], experiment.task, experiment.queries.eval)
         for policy, file in files.items():
-            with _within(configuration.where(name, "imported", "policies", policy)):
+            with within(configuration.where(name, "imported", "policies", policy)):
                 imported.examples(file, asked, built, policy)
 
 
@@ -269,7 +269,7 @@ def _check_response_files(configuration: Configuration, name: str) -> None:
                 "format (.json), or held-out responses of another experiment (results/*/*/eval/responses.jsonl). Mend "
                 "the path, or set 'source' to the web address of the file's folder."
             )
-        with _within(where):
+        with within(where):
             _check_covers(configuration, name, path)
 
 
@@ -300,7 +300,7 @@ def _check_keys(configuration: Configuration, name: str) -> None:
         folder = Path(configuration.root.results, name, policy, "eval")
         verdicts = folder / f"verdicts-{judge_name}-vs-{comparator}.jsonl"
         if judge.kind == "openai" and judge.serve is None and not verdicts.exists():
-            with _within(f"{configuration.root.judges}/{judge_name}.yaml"):
+            with within(f"{configuration.root.judges}/{judge_name}.yaml"):
                 read_key(judge.key_variable, judge.base_url)
 
 
@@ -345,7 +345,7 @@ def _check_tensor_parallel(configuration: Configuration, name: str) -> None:
         folders = [Path(configuration.root.resources, "models", model), Path(configuration.models[model].path or "")]
         folder = next((folder for folder in folders if (folder / "config.json").is_file()), None)
         if folder:
-            with _within(configuration.where(name, "engine", "tensor_parallel")):
+            with within(configuration.where(name, "engine", "tensor_parallel")):
                 check_tensor_parallel(folder, experiment.engine.tensor_parallel)
 
 
@@ -421,10 +421,10 @@ def _check_queries(file: str, name: str, task: Task) -> None:
             if path.suffix in {".json", ".parquet"} and not path.is_file():
                 raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
         if len(paths) == len(everything) and all(map(_quickly_read, paths)):
-            with _within(f"{file}: {key}"):
+            with within(f"{file}: {key}"):
                 loaded.append(queries.load(getattr(task, key), name))
     if len(loaded) == 2 and task.train.loader == "file":
-        with _within(f"{file}: train.path, eval.path"):
+        with within(f"{file}: train.path, eval.path"):
             queries.check_disjoint(*loaded)
 
 
@@ -443,15 +443,6 @@ def _warned(only: bool) -> Iterator[None]:
         if not only:
             raise
         log.warning("%s", error)
-
-
-@contextmanager
-def _within(where: str) -> Iterator[None]:
-    """Says for which setting a file was read when something is wrong with it."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
 
 
 def _check_space(configuration: Configuration, experiments: dict[str, Experiment], models: dict[str, Model]) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sami.json_files import whole
+
 About = Literal["passing", "busy", "content", "length", "settings", "endpoint", "unknown"]
 
 # What our requests hold -> what to do where an endpoint does not take it.
@@ -126,7 +128,7 @@ def remedy(refusal: Refusal, key_variable: str | None) -> str:
 
 def cleaned(text: str, key: str) -> str:
     """A server's message in one line of at most 300 characters, without the key."""
-    text = " ".join(text.split())
+    text = " ".join(whole(text).split())
     if key != "none":
         text = text.replace(key, "(key)")
     return text if len(text) <= 300 else text[:300] + "..."

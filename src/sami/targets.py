@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sami.errors import UserError
-from sami.messages import nearest
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, not too many of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+from sami.messages import listed, nearest
 
 
 def check_name(target: str, names: Sequence[str], results: str, others: Sequence[str] = ()) -> None:

@@ -6,11 +6,12 @@ Ground floor: no torch. Names, shapes and lengths are read, never weights, so th
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from sami.errors import UserError
+from sami.messages import listed
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -216,12 +217,6 @@ def beginning(file: Path, empty: bool = False) -> bytes:
     return first
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few of many names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
 def _there(file: Path) -> bool:
     return file.exists() or file.is_symlink()  # a link that leads nowhere is told of when it is read
 
@@ -230,8 +225,8 @@ def _all_there(told_by: Path, files: list[Path]) -> list[Path]:
     absent = [file.name for file in files if not _there(file)]
     if absent:
         raise UserError(
-            f"{told_by}: {len(absent)} of the {len(files)} files that belong together are missing: {some(absent)}. "
-            f"Put them into {told_by.parent}."
+            f"{told_by}: {len(absent)} of the {len(files)} files that belong together are missing: "
+            f"{listed(absent, 3)}. Put them into {told_by.parent}."
         )
     return files
 

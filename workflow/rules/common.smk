@@ -23,6 +23,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from sami import configuration, conversations, imported, preflight, provenance, shards, slurm, summary, targets
 from sami.configuration import local_model
 from sami.errors import UserError
+from sami.messages import listed
 from sami.policies import last_trained
 from sami.provenance import code_digest
 from sami.settings import BASE, JobKind, Limits, policy_name
@@ -478,8 +479,7 @@ def writing_kind(wildcards, input):
 
 def users_of(model):
     """Names of the experiments that run a model."""
-    usable = [name for name in SETTINGS.experiments if name not in SETTINGS.unusable]
-    return [name for name in usable if model in SETTINGS.models_of(name)]
+    return [name for name in SETTINGS.usable if model in SETTINGS.models_of(name)]
 
 
 def conversations_with(wildcards):
@@ -745,7 +745,7 @@ def print_failures(jobs):
     for job in sorted(jobs, key=lambda job: [os.path.getmtime(log) for log in job.log if os.path.exists(log)]):
         words.setdefault(failure(job), []).append(", ".join(job.log))
     for message, logs in words.items():
-        print(f"\n{targets.listed(logs)}\n{message}", file=sys.stderr)
+        print(f"\n{listed(logs)}\n{message}", file=sys.stderr)
 
 
 def failure(job):

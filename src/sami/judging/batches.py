@@ -18,7 +18,6 @@ from typing import Any
 
 from sami import chat, refusals
 from sami.errors import UserError
-from sami.json_files import whole
 from sami.judging.exchange import Address, Request, refusal_in, refused, reply
 from sami.settings import Limits
 
@@ -164,7 +163,7 @@ class Batches:
             # Not splitlines: that would cut texts at further characters, too, such as U+2028.
             for line in filter(str.strip, self.client.files.content(file).text.split("\n")):
                 try:
-                    entry = whole(json.loads(line))
+                    entry = json.loads(line)
                     key, body = entry["custom_id"], self._body(entry)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     log.warning("batch %s: a line that is no answer (%s): %.200s", batch.id, error, line)

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 from sami import chat, refusals
 from sami.errors import UserError
-from sami.json_files import whole
 from sami.judging.exchange import Address, Request, refused, reply
 from sami.refusals import Refusal
 from sami.settings import Limits
@@ -221,7 +220,7 @@ class Online:
         except openai.OpenAIError as error:
             raise UserError(f"{self.where}: {type(error).__name__}: {chat.cleaned(str(error), self.key)}") from None
         try:
-            body = whole(json.loads(answer.text))
+            body = json.loads(answer.text)
             if (refusal := refusals.within(body, self.key)) is not None:
                 return self._refused(refusal, answer.headers)
             reply(request, body)

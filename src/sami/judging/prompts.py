@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from sami.judging.pairs import Pair
+from sami.prompts import chat_messages, fill
 from sami.records import Constitution
 
 ORDERS = ("policy-first", "comparator-first")
@@ -17,7 +18,6 @@ REMINDERS = {
     "letter": "Answer with the single letter A or B.",
 }
 
-_FIELD = re.compile(r"{(\w+)}")
 _WORDS = r"(A|B|tie|both|neither|equal)"
 _NOUN = r"(?:(?:response|answer|option|summary|assistant)\s+)?"
 # "Answer: A", "**Final answer:** (B)", "My verdict is Response A." on a line of its own ...
@@ -38,14 +38,9 @@ def constitution_text(constitution: Constitution) -> str:
 def messages(prompt: str, system: str | None, pair: Pair, order: str) -> list[dict[str, str]]:
     """The conversation about one pair, the policy's response as A ("policy-first") or as B ("comparator-first")."""
     shown = (pair.first, pair.second) if order == "policy-first" else (pair.second, pair.first)
-    values: Mapping[str, str] = {
-        "constitution": constitution_text(pair.constitution),
-        "query": pair.query.text,
-        "first": shown[0],
-        "second": shown[1],
-    }
-    asked = [{"role": "user", "content": _FIELD.sub(lambda found: values[found[1]], prompt)}]
-    return asked if system is None else [{"role": "system", "content": system}, *asked]
+    constitution, query = constitution_text(pair.constitution), pair.query.text
+    asked = fill(prompt, constitution=constitution, query=query, first=shown[0], second=shown[1])
+    return chat_messages(asked, system)
 
 
 def parse(text: str, style: str) -> str:

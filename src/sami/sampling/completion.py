@@ -39,7 +39,8 @@ def completion(tokens: list[int], tokenizer: Any, ends: Collection[int], stop: l
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     body = tokens[:end]
-    if any(mark in decode(body) for mark in stop):
+    text = decode(body)
+    if any(mark in text for mark in stop):
         finish, kept = "stop", shown_tokens(body, decode, stop)
     elif end is not None:
         finish, kept = "end", tokens[: end + 1]

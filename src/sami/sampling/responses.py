@@ -8,11 +8,16 @@ from sami.records import Constitution, Example
 from sami.settings import Filters
 
 
-def clean(text: str, stop: list[str]) -> str:
-    """Cuts a response where a stop string (a new turn, say) begins, and strips white space."""
+def before_stop(text: str, stop: list[str]) -> str:
+    """A response up to where a stop string (a new turn, say) begins."""
     for mark in stop:
         text = text.split(mark, 1)[0]
-    return text.strip()
+    return text
+
+
+def clean(text: str, stop: list[str]) -> str:
+    """A response up to a stop string, without white space around it."""
+    return before_stop(text, stop).strip()
 
 
 def whole_characters(tokens: list[int], decode: Callable[[list[int]], str]) -> list[int]:
@@ -32,10 +37,7 @@ def shown_tokens(tokens: list[int], decode: Callable[[list[int]], str], stop: li
 
     White space before the text stays, since it was drawn; so does the whole of a token that reaches beyond the text.
     """
-    before_stop = decode(tokens)
-    for mark in stop:
-        before_stop = before_stop.split(mark, 1)[0]
-    text = before_stop.rstrip()
+    text = before_stop(decode(tokens), stop).rstrip()
     return tokens[: bisect_left(range(len(tokens)), True, key=lambda count: decode(tokens[:count]).startswith(text))]
 
 

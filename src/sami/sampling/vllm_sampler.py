@@ -38,9 +38,8 @@ class VllmSampler:
         self.tokenizer, self.ends = tokenizer, models.end_tokens(folder, tokenizer)
         check_tensor_parallel(folder, tensor_parallel)
         _check_gpus(folder, tensor_parallel)
-        weight_files.headers(
-            weight_files.weights_of(folder)
-        )  # vLLM itself refuses a model of which weights are missing
+        # That files are whole; vLLM itself refuses a model of which weights are missing.
+        weight_files.headers(weight_files.weights_of(folder))
         told = specification(folder)
         try:
             self.engine = LLM(

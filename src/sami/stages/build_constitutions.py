@@ -8,7 +8,7 @@ Writes  constitutions (Constitution)
 
 from sami import records, settings
 from sami.constitutions import build, build_held_out
-from sami.errors import UserError
+from sami.errors import within
 from sami.stage import Stage
 
 
@@ -17,10 +17,8 @@ def main(arguments) -> None:
     how = arguments.settings, arguments.seed
     if arguments.learned is None:
         return records.write(build(principles, *how), arguments.output)
-    try:
+    with within(f"{arguments.principles} (held out), {arguments.learned}"):
         built = build_held_out(principles, records.read(records.Principle, arguments.learned), *how)
-    except UserError as error:
-        raise UserError(f"{arguments.principles} (held out), {arguments.learned}: {error}") from None
     records.write(built, arguments.output)
 
 

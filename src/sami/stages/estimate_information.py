@@ -12,7 +12,7 @@ A model too large for one GPU is sharded among `--processes`, which this starts;
 import gc
 
 from sami import records, settings
-from sami.errors import UserError
+from sami.errors import within
 from sami.model_folders import specification
 from sami.progress import Progress
 from sami.stage import Stage
@@ -36,12 +36,9 @@ def score(
     for source, examples in sources.items():
         # An empty response has no log-probability; its example stands in the verdicts and the counts, not here.
         examples = [e for e in examples if all(response.text for response in e.responses)]
-        try:
+        file = arguments.responses if source == arguments.policy else arguments.base_responses
+        with within(", ".join(map(str, (file, arguments.queries, *arguments.constitutions)))):
             items = tokenize(examples, queries, constitutions, arguments.prompts, tokenizer, context=context)
-        except UserError as error:
-            texts = ", ".join(map(str, (arguments.queries, *arguments.constitutions)))
-            file = arguments.responses if source == arguments.policy else arguments.base_responses
-            raise UserError(f"{file}, {texts}: {error}") from None
         sizes, found = [scorer.layout([item]).tokens for item in items], {}
         with torch.no_grad(), Progress(len(items), f"scoring {source} by {scorer_name}", "queries") as progress:
             for members in passes(range(len(items)), sizes, engine.tokens_per_pass, group.size)[group.rank]:

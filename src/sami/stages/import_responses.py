@@ -20,8 +20,11 @@ def main(arguments) -> None:
         examples = imported.examples(arguments.given, queries, constitutions, arguments.policy)
     else:
         asked = records.read(records.Example, arguments.asked)
-        known = {query.id for query in queries}, {constitution.id for constitution in constitutions}
-        if not all(e.query_id in known[0] and known[1].issuperset(e.constitution_ids) for e in asked):
+        texts = (
+            {query.id: query for query in queries},
+            {constitution.id: constitution for constitution in constitutions},
+        )
+        if not all(e.query_id in texts[0] and texts[1].keys() >= set(e.constitution_ids) for e in asked):
             raise UserError(
                 f"{arguments.asked}: found queries or constitutions that are not in the files of --queries and "
                 "--constitutions, which are of another run. Name the files of one experiment."
@@ -30,8 +33,7 @@ def main(arguments) -> None:
             arguments.given,
             imported.given(arguments.given, arguments.texts),
             asked,
-            {query.id: query for query in queries},
-            {constitution.id: constitution for constitution in constitutions},
+            *texts,
             arguments.policy,
             arguments.judged,
         )

@@ -19,7 +19,7 @@ import logging
 from pathlib import Path
 
 from sami import records, settings
-from sami.errors import UserError
+from sami.errors import within
 from sami.model_folders import fingerprint
 from sami.stage import Resumable, Stage, remove, require_space
 
@@ -37,12 +37,9 @@ def read_items(arguments, policy, tokenizer):
     )
     examples = records.read(records.Example, arguments.responses)
     context = models.context_length(policy.config)
-    try:
+    with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
         return tokenize(examples, *texts, arguments.prompts, tokenizer, context=context,
                         end_token=arguments.training.score_end_token)  # fmt: skip
-    except UserError as error:
-        files = f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"
-        raise UserError(f"{files}: {error}") from None
 
 
 def digest(*values) -> str:
