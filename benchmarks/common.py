@@ -20,17 +20,17 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from sami.objective import sami
-from sami.scoring.layouts import Item
-from sami.scoring.score import Scorer
-from sami.training.processes import Processes
-from sami.training.sharding import load_scorer
-from sami.yaml_files import read_yaml
+from sami.distributed.processes import Processes
+from sami.distributed.sharding import load_scorer
+from sami.objectives import sami
+from sami.scoring.layout import Item
+from sami.scoring.scorer import Scorer
+from sami.settings.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "smollm2-135m-instruct"
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the figures are about the CPU; `sami.models.load` would take a GPU
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the figures are about the CPU; `sami.models.pretrained.load` would take a GPU
 disable_progress_bar()
 
 

@@ -40,11 +40,11 @@ from common import ROOT, machine, matmul_rates, model_folder, our_pass, own_scor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from sami.models import load, load_tokenizer
-from sami.objective import sami
+from sami.models.pretrained import load, load_tokenizer
+from sami.objectives import sami
 from sami.scoring.head import chunk_size
-from sami.scoring.layouts import Item, shared
-from sami.scoring.score import Scorer
+from sami.scoring.layout import Item, shared
+from sami.scoring.scorer import Scorer
 
 RELEASED = ROOT.parent / "shared" / "data" / "sami-tldr-released"
 CONSTITUTIONS = [  # file and side; all differ after at most nine tokens, so that little of them can be encoded once

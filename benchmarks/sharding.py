@@ -20,12 +20,12 @@ import common
 import torch
 from torch.distributed.tensor import DTensor
 
-from sami.scoring.layouts import Item
-from sami.settings import Engine, Training
+from sami.distributed.processes import processes
+from sami.distributed.sharding import decoder_layers, load_scorer
+from sami.scoring.layout import Item
+from sami.settings.training import Engine, Training
+from sami.settings.yaml_files import read_yaml
 from sami.training import loop
-from sami.training.processes import processes
-from sami.training.sharding import decoder_layers, load_scorer
-from sami.yaml_files import read_yaml
 
 DEFAULTS = read_yaml(common.ROOT / "config/config.yaml").data["defaults"]
 SMALL = {"learning_rate": 1e-6, "warmup_steps": 0, "queries_per_step": 2, "max_loss": 100.0}

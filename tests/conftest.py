@@ -16,7 +16,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs the network is
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 # Files that take minutes, the longest first.
-LONG = ("slurm/test_cluster.py", "test_paper.py", "test_workflow.py", "test_engine.py", "test_serving.py")
+LONG = (
+    "slurm/test_cluster.py",
+    "pipeline/test_paper.py",
+    "pipeline/test_workflow.py",
+    "training/test_engine.py",
+    "endpoints/test_serving.py",
+)
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -47,9 +53,9 @@ def scripted():
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory) -> Path:
     """A prepared folder of SmolLM2-135M-Instruct, from its wheel."""
-    from sami.models import prepare
-    from sami.settings import Model
-    from sami.yaml_files import read_yaml
+    from sami.models.pretrained import prepare
+    from sami.settings.models import Model
+    from sami.settings.yaml_files import read_yaml
 
     entry = read_yaml(ROOT / "config/models.yaml").data["smollm2-135m-instruct"]
     folder = tmp_path_factory.mktemp("smollm2") / "model"
@@ -110,8 +116,8 @@ def tiny_source(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_source, tmp_path_factory) -> Path:
     """The tiny Llama as a prepared model folder."""
-    from sami.models import prepare
-    from sami.settings import Model
+    from sami.models.pretrained import prepare
+    from sami.settings.models import Model
 
     folder = tmp_path_factory.mktemp("tiny-prepared") / "model"
     prepare("tiny", Model(source="path", path=str(tiny_source)), folder)

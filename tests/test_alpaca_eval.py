@@ -12,8 +12,8 @@ import pytest
 from conftest import SHARED_DATA
 
 from sami import alpaca_eval
+from sami.analysis.statistics import win_rate
 from sami.errors import UserError
-from sami.statistics import win_rate
 
 FOLDER = SHARED_DATA / "alpaca_eval"
 LEADERBOARD = SHARED_DATA / "alpaca_eval_19"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sami import records
 from sami.errors import UserError
 from sami.json_files import parse_json, read_json, read_json_lines, read_text, whole
-from sami.yaml_files import read_yaml
+from sami.settings.yaml_files import read_yaml
 
 GOOD = '{"id": "é", "task": "t", "text": "x"}\n'
 

@@ -94,9 +94,9 @@ def test_code_digest_follows_imports(tmp_path, monkeypatch):
 
     assert changed("sampling/transformers_sampler.py") == {"sample_responses"}
     assert changed("training/loop.py") == {"train"}
-    assert changed("scoring/layouts.py") == {"train", "estimate_information"}
+    assert changed("scoring/layout.py") == {"train", "score_responses"}
     assert changed("judging/checks.py") == {"judge_responses", "tabulate", "compare_experiments", "build_report"}
-    assert changed("judging/online.py") == {"judge_responses"}
+    assert changed("endpoints/concurrent.py") == {"judge_responses"}
     assert changed("records.py") >= {"train", "judge_responses", "tabulate"}
     assert changed("stages/train.py") == {"train"}
 
@@ -112,9 +112,8 @@ def test_help_of_every_stage():
 
 
 def test_ground_floor_needs_no_torch():
-    modules = (
-        "records settings principles prompts queries constitutions statistics tables plotting chat summary preflight"
-    )
+    modules = "records settings.experiment data.principles data.prompts data.queries data.constitutions endpoints.chat "
+    modules += "analysis.statistics analysis.tables analysis.plotting analysis.summary workflow.preflight"
     code = "import sys\n" + "".join(f"import sami.{m}\n" for m in modules.split())
     code += "import sami.judging.checks, sami.sampling.responses\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,9 +35,17 @@ from typing import Any
 
 import numpy as np
 
-from sami.data_files import rows
+from sami.analysis.statistics import (
+    Interval,
+    Judged,
+    Prior,
+    bootstrap,
+    joint_difficulties,
+    length_controlled,
+    standard_error,
+)
+from sami.data.data_files import rows
 from sami.errors import UserError
-from sami.statistics import Interval, Judged, Prior, bootstrap, joint_difficulties, length_controlled, standard_error
 
 DRAWS = {"samples": 2000, "confidence": 0.95, "seed": 1}
 # Coefficients of length and difficulty as AlpacaEval's judgements of its baseline, concise and verbose, would have them

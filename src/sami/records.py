@@ -16,6 +16,24 @@ from pydantic_core import PydanticSerializationError
 from sami.errors import UserError
 from sami.json_files import read_json_lines, whole
 
+BASE = "iteration-0"  # the name of the base model among policies
+
+
+def policy_name(comparator: str) -> str:
+    """The policy that a comparator is: "base" is short for iteration 0."""
+    return BASE if comparator == "base" else comparator
+
+
+def iteration_of(policy: str) -> int | None:
+    """Number of the iteration that a policy's name says; None for other models."""
+    number = re.fullmatch(r"iteration-(\d+)", policy)
+    return int(number[1]) if number else None
+
+
+def last_trained(policies: Iterable[str]) -> str:
+    """The policy of the last iteration; the first policy where there are none."""
+    return max(policies, key=lambda name: -1 if (t := iteration_of(name)) is None else t)
+
 
 class Record(BaseModel):
     """Base of all records: unknown fields and silent type conversions are errors."""

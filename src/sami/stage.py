@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sami import launch, provenance
 from sami.errors import UserError
-from sami.messages import explain, plain
+from sami.settings.explain import explain, plain
 
 log = logging.getLogger("sami")
 

@@ -15,9 +15,9 @@ import pytest
 from conftest import ROOT
 from workflow_project import Project
 
-from sami import slurm
 from sami.errors import UserError
-from sami.settings import TrainingJob
+from sami.settings.resources import TrainingJob
+from sami.workflow import slurm
 
 pytestmark = pytest.mark.timeout(900)  # a job that Slurm never starts must not hold everything up
 EXPERIMENT = "tldr-mistral-7b-released"

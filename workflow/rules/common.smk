@@ -20,15 +20,21 @@ from snakemake.cli import parse_args
 from snakemake.common import get_function_params
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from sami import configuration, conversations, imported, preflight, provenance, shards, slurm, summary, targets
-from sami.configuration import local_model
+from sami import provenance
+from sami.analysis import summary
+from sami.data import external_responses
+from sami.sampling import shards
+from sami.workflow import configuration, conversations, preflight, slurm, targets
+from sami.workflow.configuration import local_model
 from sami.errors import UserError
-from sami.messages import listed
-from sami.policies import last_trained
+from sami.settings.explain import listed
+from sami.records import last_trained
 from sami.provenance import code_digest
-from sami.settings import BASE, JobKind, Limits, policy_name
+from sami.records import BASE, policy_name
+from sami.settings.endpoints import Limits
+from sami.settings.resources import JobKind
 from sami.stage import last_error
-from sami.yaml_files import read_yaml
+from sami.settings.yaml_files import read_yaml
 
 BEGUN = time.time()
 MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
@@ -329,10 +335,10 @@ def texts_of_records(wildcards):
     path = response_file(settings_of(wildcards), wildcards.policy)
     if not path.endswith(".jsonl"):
         return []
-    maker = imported.made_by(path, RESULTS)
+    maker = external_responses.made_by(path, RESULTS)
     if maker in SETTINGS.experiments:  # it may still have to be made
         return [f"{RESULTS}/{maker}/queries/eval.jsonl", *constitutions_of(maker)]
-    return imported.texts_beside(path)
+    return external_responses.texts_beside(path)
 
 
 def writer_of(wildcards):

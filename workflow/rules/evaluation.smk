@@ -53,7 +53,7 @@ use rule sample_evaluation as sample_evaluation_shard with:
         counts="",
 
 
-rule estimate_information:
+rule score_responses:
     input:
         model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration)),
         base_model=lambda wildcards: policy(wildcards.experiment, 0),
@@ -62,11 +62,11 @@ rule estimate_information:
         queries=in_experiment("queries/eval.jsonl"),
         constitutions=evaluated_constitutions,
     output:
-        in_experiment("iteration-{iteration}/eval/information.jsonl"),
+        in_experiment("iteration-{iteration}/eval/scores.jsonl"),
     log:
-        in_experiment("logs/estimate_information-{iteration}.log"),
+        in_experiment("logs/score_responses-{iteration}.log"),
     benchmark:
-        in_experiment("benchmarks/estimate_information-{iteration}.tsv")
+        in_experiment("benchmarks/score_responses-{iteration}.tsv")
     wildcard_constraints:
         experiment=TRAINED,
     conda:
@@ -77,10 +77,10 @@ rule estimate_information:
         engine=slice_of("engine"),
         processes=lambda wildcards: job_of(wildcards.experiment, "score").gpus or 1,  # a model too large for one GPU
     params:
-        code=code_digest("estimate_information"),
+        code=code_digest("score_responses"),
         prompts=prompts_of,
     shell:
-        stage("estimate_information") + "--model {input.model:q} --responses {input.responses:q} "
+        stage("score_responses") + "--model {input.model:q} --responses {input.responses:q} "
         "--base-model {input.base_model:q} --base-responses {input.base_responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy iteration-{wildcards.iteration} "
         "--base iteration-0 --engine {resources.engine:q} --processes {resources.processes} --output {output:q}"

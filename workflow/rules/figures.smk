@@ -6,7 +6,7 @@ rule tabulate:
         constitutions=evaluated_constitutions,
         queries=in_experiment("queries/eval.jsonl"),
         responses=of_policies("eval/responses.jsonl"),
-        information=where_trained(of_every_policy("eval/information.jsonl")),
+        information=where_trained(of_every_policy("eval/scores.jsonl")),
         verdicts=verdicts_of,
         training=where_trained(of_every_policy("training.jsonl", first=1)),
     output:
@@ -140,7 +140,7 @@ rule build_report:
         queries=in_experiment("queries/eval.jsonl"),
         responses=of_policies("eval/responses.jsonl"),
         verdicts=verdicts_of,
-        page=[os.path.relpath(provenance.SOURCE / "report" / name) for name in ("page.html.j2", "page.css", "page.js")],
+        page=[os.path.relpath(provenance.SOURCE / "analysis/report" / name) for name in ("page.html.j2", "page.css", "page.js")],
     output:
         report(
             in_experiment("report.html"),

@@ -1,8 +1,8 @@
 """A judge behind an OpenAI-compatible endpoint: questions about pairs, the answers that are there already, the others'
 price, and the verdicts.
 
-Every answer is kept in the database of answers when it arrives (`sami.judging.answers`) and looked for there first, so
-that a question is paid for once, whatever happens to the run.
+Every answer is kept in the database of answers when it arrives (`sami.endpoints.answers`) and looked for there first,
+so that a question is paid for once, whatever happens to the run.
 """
 
 import logging
@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sami import records, refusals
+from sami import records
+from sami.endpoints import refusals
+from sami.endpoints.answers import Answers
+from sami.endpoints.requests import Address, Asker, Reply, Request, cost_of, refusal_in, reply
 from sami.errors import UserError
-from sami.judging.answers import Answers
-from sami.judging.exchange import Address, Asker, Reply, Request, cost_of, refusal_in, reply
 from sami.judging.pairs import POINTS, Pair, verdict
 from sami.judging.prompts import ORDERS, REMINDERS, messages, of_policy, parse, preference, preference_of_policy
 from sami.progress import Progress
-from sami.settings import EndpointJudge, Limits
+from sami.settings.endpoints import Limits
+from sami.settings.judges import EndpointJudge
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,7 @@ def judge(
     """
     address = Address(judge.model or "", judge.base_url, judge.api_version, judge.key_variable)
     if server is not None:
-        from sami import serving
+        from sami.endpoints import serving
 
         base_url, model = serving.wait(Path(server))
         address = Address(model, base_url, None, None)
@@ -160,10 +162,10 @@ def orders(pair: Pair, judge: EndpointJudge, seed: int) -> Sequence[str]:
 def asker(address: Address, limits: Limits, check: Callable[[], None], kept: Answers) -> Asker:
     """How the endpoint is asked."""
     if limits.batch:
-        from sami.judging.batches import Batches
+        from sami.endpoints.batch_api import Batches
 
         return Batches(address, limits, check, kept.together)
-    from sami.judging.online import Online
+    from sami.endpoints.concurrent import Online
 
     return Online(address, limits, check)
 

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from sami import model_folders, models
+from sami.data.prompts import chat_tokens, plain_tokens
 from sami.errors import UserError
 from sami.judging.pairs import Pair, side, verdict
 from sami.judging.prompts import ORDERS, messages, preference_of_policy
+from sami.models import folders, pretrained
 from sami.progress import Progress
-from sami.prompts import chat_tokens, plain_tokens
 from sami.records import Answer, Verdict
-from sami.settings import LikelihoodJudge
+from sami.settings.judges import LikelihoodJudge
 
 
 def judge(pairs: Sequence[Pair], name: str, judge: LikelihoodJudge, folder: Path | None) -> list[Verdict]:
@@ -39,12 +39,12 @@ def judge(pairs: Sequence[Pair], name: str, judge: LikelihoodJudge, folder: Path
         UserError: the folder is no prepared model, its tokenizer has no token for a letter, or a prompt is longer than
             its context.
     """
-    folder = model_folders.require(folder, "a judge of kind 'likelihood'")
-    tokenizer, model = models.load_tokenizer(folder), models.load(folder)
+    folder = folders.require(folder, "a judge of kind 'likelihood'")
+    tokenizer, model = pretrained.load_tokenizer(folder), pretrained.load(folder)
     shown = [
         [render(messages(judge.prompt, judge.system, pair, order), tokenizer) for order in ORDERS] for pair in pairs
     ]
-    _check_lengths(pairs, shown, models.context_length(model.config), folder)
+    _check_lengths(pairs, shown, pretrained.context_length(model.config), folder)
     orders_of = defaultdict(list)  # equal prompts are asked once, so that equal responses are an exact tie
     for prompts in shown:
         for order, prompt in zip(ORDERS, prompts, strict=True):

@@ -8,8 +8,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from sami.data.prompts import chat_messages, fill
 from sami.judging.pairs import Pair
-from sami.prompts import chat_messages, fill
 from sami.records import Constitution
 
 ORDERS = ("policy-first", "comparator-first")

@@ -33,7 +33,7 @@ def completion(tokens: list[int], tokenizer: Any, ends: Collection[int], stop: l
 
     Args:
         tokens: as drawn; what follows a first end token does not count.
-        ends: ids of the end tokens (`sami.models.end_tokens`).
+        ends: ids of the end tokens (`sami.models.pretrained.end_tokens`).
         stop: stop strings.
     """
     decode = functools.partial(tokenizer.decode, skip_special_tokens=True)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from sami.records import Constitution, Example
-from sami.settings import Filters
+from sami.settings.tasks import Filters
 
 
 def before_stop(text: str, stop: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sami.errors import UserError
 from sami.sampling.completion import Completion
-from sami.settings import Sampling
+from sami.settings.sampling import Sampling
 
 
 @dataclass(frozen=True)

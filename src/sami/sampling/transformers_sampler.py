@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from sami import models
+from sami.models import pretrained
 from sami.progress import Progress
 from sami.sampling.completion import Completion, completion
 from sami.sampling.sampler import Request
-from sami.settings import Sampling
+from sami.settings.sampling import Sampling
 
 
 class InverseTransform(LogitsProcessor):
@@ -61,8 +61,8 @@ class TransformersSampler:
     """A prepared model in memory, on the GPU if there is one."""
 
     def __init__(self, folder: Path, tokenizer: Any):
-        self.model, self.tokenizer = models.load(folder), tokenizer
-        self.ends = models.end_tokens(folder, tokenizer)
+        self.model, self.tokenizer = pretrained.load(folder), tokenizer
+        self.ends = pretrained.end_tokens(folder, tokenizer)
 
     @torch.inference_mode()
     def generate(self, requests: list[Request], sampling: Sampling, stop: list[str]) -> list[Completion]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from sami import models, weight_files
 from sami.errors import UserError
-from sami.model_folders import check_tensor_parallel, specification
+from sami.models import pretrained, weight_files
+from sami.models.folders import check_tensor_parallel, specification
 from sami.progress import Progress
 from sami.sampling.completion import Completion, completion
 from sami.sampling.sampler import Request
-from sami.settings import Sampling
+from sami.settings.sampling import Sampling
 
 # Read when vLLM is imported. With the scheduler in this process, what shares a batch does not depend on the machine's
 # moods, so a rerun rounds alike; and its errors come to us.
@@ -35,7 +35,7 @@ class VllmSampler:
     """A prepared model on one GPU or several. See `open_sampler`."""
 
     def __init__(self, folder: Path, tokenizer: Any, longest: int, tensor_parallel: int):
-        self.tokenizer, self.ends = tokenizer, models.end_tokens(folder, tokenizer)
+        self.tokenizer, self.ends = tokenizer, pretrained.end_tokens(folder, tokenizer)
         check_tensor_parallel(folder, tensor_parallel)
         _check_gpus(folder, tensor_parallel)
         # That files are whole; vLLM itself refuses a model of which weights are missing.
@@ -110,7 +110,7 @@ def _check_gpus(folder: Path, count: int) -> None:
             f"sampling.sampler is vllm, with engine.tensor_parallel = {count}: found {there or 'no'} GPUs on this "
             f"machine, expected at least {count}. {lower}, or ask for more (resources.sample.gpus on a cluster)."
         )
-    size, memory = models.size(folder), MEMORY_SHARE * current_platform.get_device_total_memory()
+    size, memory = pretrained.size(folder), MEMORY_SHARE * current_platform.get_device_total_memory()
     if size > count * memory:
         raise UserError(
             f"{folder}: its weights take {size / 2**30:.1f} GiB, but vLLM has {memory / 2**30:.1f} GiB on each of "

@@ -13,7 +13,7 @@ import functools
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from sami.scoring.layouts import Tree
+from sami.scoring.layout import Tree
 
 NAME = "sami-tree"
 

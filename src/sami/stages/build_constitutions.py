@@ -6,9 +6,10 @@ Writes  constitutions (Constitution)
     python -m sami.stages.build_constitutions --help
 """
 
-from sami import records, settings
-from sami.constitutions import build, build_held_out
+from sami import records
+from sami.data.constitutions import build, build_held_out
 from sami.errors import within
+from sami.settings.principles import Constitutions
 from sami.stage import Stage
 
 
@@ -26,7 +27,7 @@ if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--principles", "principles, one record a line")
     stage.input("--learned", "principles of training, where the others are held out from it", required=False)
-    stage.structured("--settings", settings.Constitutions, "how to build them")
+    stage.structured("--settings", Constitutions, "how to build them")
     stage.setting("--seed", "seed of the draws", type=int)
     stage.output("--output", "constitutions to write")
     stage.run(main)

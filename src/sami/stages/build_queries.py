@@ -6,8 +6,9 @@ Writes  two files of queries (Query); no query is in both
     python -m sami.stages.build_queries --help
 """
 
-from sami import records, settings
-from sami.queries import check_disjoint, load, shuffled
+from sami import records
+from sami.data.queries import check_disjoint, load, shuffled
+from sami.settings.tasks import Dataset
 from sami.stage import Stage
 
 
@@ -21,8 +22,8 @@ def main(arguments) -> None:
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
-    stage.structured("--train-dataset", settings.Dataset, "where the training queries come from")
-    stage.structured("--eval-dataset", settings.Dataset, "where the held-out queries come from")
+    stage.structured("--train-dataset", Dataset, "where the training queries come from")
+    stage.structured("--eval-dataset", Dataset, "where the held-out queries come from")
     stage.setting("--eval-count", "held-out queries to use", type=int)
     stage.setting("--task", "name of the task, kept in the records")
     stage.setting("--seed", "seed of the order of the training queries", type=int)

@@ -9,9 +9,11 @@ Writes  one HTML file that needs nothing else: no server, no network. Without a 
 
 import logging
 
-from sami import records, settings, summary
+from sami import records
+from sami.analysis import summary
+from sami.analysis.report import browser, page
 from sami.errors import UserError
-from sami.report import browser, page
+from sami.settings.evaluation import Evaluation
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ if __name__ == "__main__":
     stage.setting("--policies", "names of the policies; iteration-0 is the base model", nargs="+")
     stage.input("--responses", "examples of each policy, in the same order", nargs="+")
     stage.input("--verdicts", "verdicts, a file for each policy, comparator and judge", nargs="*", default=[])
-    stage.structured("--evaluation", settings.Evaluation, "how policies are compared")
+    stage.structured("--evaluation", Evaluation, "how policies are compared")
     stage.input("--provenance", "provenance records to name (default: the tables')", nargs="+", required=False)
     stage.setting("--title", "title of the page: the experiment's name")
     stage.output("--output", "HTML file to write")

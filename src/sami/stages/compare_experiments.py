@@ -9,10 +9,11 @@ Writes  a folder with the table `comparison` as CSV, Markdown and LaTeX
 
 import logging
 
-from sami import comparing, records, table_files
+from sami import records
+from sami.analysis import comparing, table_files
+from sami.analysis.tables import Estimator
 from sami.errors import UserError
 from sami.stage import Stage
-from sami.tables import Estimator
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,13 @@ Writes  queries (Query): the first distinct ones of the file, in its order
     python -m sami.stages.import_queries --help
 """
 
-from sami import imported, records
+from sami import records
+from sami.data import external_responses
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    records.write(imported.queries(arguments.released, arguments.task, arguments.count), arguments.output)
+    records.write(external_responses.queries(arguments.released, arguments.task, arguments.count), arguments.output)
 
 
 if __name__ == "__main__":

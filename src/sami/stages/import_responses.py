@@ -8,7 +8,8 @@ Writes  examples (Example): for each query one under the constitution that the f
     python -m sami.stages.import_responses --help
 """
 
-from sami import imported, records
+from sami import records
+from sami.data import external_responses
 from sami.errors import UserError
 from sami.stage import Stage
 
@@ -17,7 +18,7 @@ def main(arguments) -> None:
     queries = records.read(records.Query, arguments.queries)
     constitutions = records.read(records.Constitution, *arguments.constitutions)
     if arguments.asked is None:
-        examples = imported.examples(arguments.given, queries, constitutions, arguments.policy)
+        examples = external_responses.examples(arguments.given, queries, constitutions, arguments.policy)
     else:
         asked = records.read(records.Example, arguments.asked)
         texts = (
@@ -29,9 +30,9 @@ def main(arguments) -> None:
                 f"{arguments.asked}: found queries or constitutions that are not in the files of --queries and "
                 "--constitutions, which are of another run. Name the files of one experiment."
             )
-        examples = imported.match(
+        examples = external_responses.match(
             arguments.given,
-            imported.given(arguments.given, arguments.texts),
+            external_responses.given(arguments.given, arguments.texts),
             asked,
             *texts,
             arguments.policy,

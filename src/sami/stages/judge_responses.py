@@ -13,9 +13,11 @@ killed, or that stopped at the cost limit, goes on where it was. SIGTERM lets th
 import logging
 from collections import Counter
 
-from sami import records, settings
+from sami import records
 from sami.judging import checks
 from sami.judging.pairs import POINTS, Pair, read_pairs, verdict
+from sami.settings.endpoints import Limits
+from sami.settings.judges import Judge
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def by_endpoint(pairs: list[Pair], arguments) -> list[records.Verdict]:
         pairs,
         arguments.judge_name,
         arguments.judge,
-        arguments.limits or settings.Limits(),
+        arguments.limits or Limits(),
         answers=arguments.answers,
         account=arguments.account,
         server=arguments.server,
@@ -85,10 +87,10 @@ if __name__ == "__main__":
     stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.setting("--judged", "under which constitutions: all, or positive, those that want every principle",
                   choices=["all", "positive"], default="all", required=False)  # fmt: skip
-    stage.structured("--judge", settings.Judge, "a judge of config/judges")
+    stage.structured("--judge", Judge, "a judge of config/judges")
     stage.setting("--judge-name", "name of the judge, kept in the records")
     stage.input("--model", "prepared model folder, for a judge of kind 'likelihood'", required=False)
-    stage.structured("--limits", settings.Limits, "how an endpoint is asked (default: no limits)", required=False)
+    stage.structured("--limits", Limits, "how an endpoint is asked (default: no limits)", required=False)
     stage.setting("--answers", "database of answers, for a judge of kind 'openai'", required=False)
     stage.setting("--account", "whom 'max_cost' counts for: the experiment and the judge", required=False)
     stage.setting("--server", "file of a model server that the workflow has started", required=False)

@@ -8,11 +8,11 @@ Where jobs need more memory than the hardware that an experiment names, it print
     python -m sami.stages.plan --files config/config.yaml --experiments quickstart --page plan.md --table plan.csv
 """
 
-from sami import configuration
-from sami.plan import fitting, table
-from sami.plan.jobs import plan
-from sami.plan.outcome import outcomes
 from sami.stage import Stage
+from sami.workflow import configuration
+from sami.workflow.plan import memory_check, table
+from sami.workflow.plan.jobs import plan
+from sami.workflow.plan.outcome import outcomes
 
 
 def main(arguments) -> None:
@@ -22,7 +22,7 @@ def main(arguments) -> None:
     page = table.markdown(rows, found, notes)
     print(f"\n{page}", flush=True)
     for experiment in arguments.experiments:
-        fitting.check(settings, experiment)
+        memory_check.check(settings, experiment)
     arguments.page.write_text(page, encoding="utf-8")
     table.write_csv(rows, found, arguments.table)
 

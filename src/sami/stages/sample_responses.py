@@ -9,10 +9,13 @@ Writes  examples (Example) and a JSON file that counts what was dropped and why;
 import json
 import logging
 
-from sami import records, settings
-from sami.constitutions import by_set, empty_examples
+from sami import records
+from sami.data.constitutions import by_set, empty_examples
 from sami.errors import UserError
-from sami.shards import files, share
+from sami.sampling.shards import files, share
+from sami.settings.sampling import Sampling
+from sami.settings.tasks import Filters, Prompts
+from sami.settings.training import Engine
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, l
 
     Those of later iterations are in it too, so that one that is too long is found before the first iteration.
     """
-    from sami.prompts import constitution_text, fill, render
+    from sami.data.prompts import constitution_text, fill, render
 
     def prompt(constitution: str, query: str) -> list[int]:
         text = fill(arguments.prompts.generation, constitution=constitution, query=query)
@@ -48,11 +51,11 @@ def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, l
 
 def sample(arguments, examples, queries, constitutions) -> list[records.Example]:
     """Draws all responses. The length of every prompt is checked before the first one is drawn."""
-    from sami import models
-    from sami.prompts import example_prompts
+    from sami.data.prompts import example_prompts
+    from sami.models import pretrained
     from sami.sampling.sampler import Request, check_lengths, open_sampler
 
-    tokenizer = models.load_tokenizer(arguments.model)
+    tokenizer = pretrained.load_tokenizer(arguments.model)
     requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
     for example in examples:
         query = queries[example.query_id]
@@ -63,7 +66,7 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
         for j, label in enumerate(example.labels):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
     new_tokens = arguments.sampling.max_new_tokens
-    check_lengths(longest, new_tokens, models.context_length(models.config(arguments.model)))
+    check_lengths(longest, new_tokens, pretrained.context_length(pretrained.config(arguments.model)))
     sampler = open_sampler(
         arguments.sampling.sampler,
         arguments.model,
@@ -119,11 +122,11 @@ if __name__ == "__main__":
     stage.input("--model", "folder of the policy")
     stage.input("--queries", "queries, one record a line")
     stage.input("--constitutions", "constitutions, one record a line", nargs="+")
-    stage.structured("--prompts", settings.Prompts, "the prompts of a task")
+    stage.structured("--prompts", Prompts, "the prompts of a task")
     stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
-    stage.structured("--filters", settings.Filters, "drop examples that the filters of a task reject", required=False)
-    stage.structured("--sampling", settings.Sampling, "how to draw")
-    stage.structured("--engine", settings.Engine, "GPUs of the sampler vllm (default: one)", required=False)
+    stage.structured("--filters", Filters, "drop examples that the filters of a task reject", required=False)
+    stage.structured("--sampling", Sampling, "how to draw")
+    stage.structured("--engine", Engine, "GPUs of the sampler vllm (default: one)", required=False)
     stage.setting("--policy", "name of the policy, kept in the records")
     stage.setting("--first", "number of the first query to use", type=int, default=0, required=False)
     stage.setting("--count", "number of queries to use", type=int)

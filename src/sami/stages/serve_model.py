@@ -1,10 +1,10 @@
 """Serves a prepared model on this machine, through `transformers serve`, until it is told to stop (SIGTERM).
 
 Reads   a prepared model folder
-Writes  a JSON file that says where the server is (Server of sami.serving); it is removed when the server stops
+Writes  a JSON file that says where the server is (Server of sami.endpoints.serving), removed when the server stops
 
-The file is there at once, the server answers when the model is loaded: `sami.serving.wait` waits for it. Where the
-server fails, the file stays and leads to the log.
+The file is there at once, the server answers when the model is loaded: `endpoints.serving.wait` waits for it. Where
+the server fails, the file stays and leads to the log.
 
     python -m sami.stages.serve_model --model resources/models/smollm2-135m-instruct --server server.json \\
         --server-log server.log
@@ -20,8 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sami import model_folders, serving
+from sami.endpoints import serving
 from sami.errors import UserError
+from sami.models import folders
 from sami.stage import Stage, end_with_parent
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def sampling_folder(model: Path, parent: Path) -> str:
     entry; and it calls the model by the path of the folder, which here names the weights, so that answers that are kept
     under it are those of the same weights.
     """
-    folder = parent / f"{model.name}-{model_folders.fingerprint(model)}"
+    folder = parent / f"{model.name}-{folders.fingerprint(model)}"
     folder.mkdir()
     for file in model.iterdir():
         (folder / file.name).symlink_to(file.resolve())
@@ -44,9 +45,9 @@ def sampling_folder(model: Path, parent: Path) -> str:
     kept = {key: value for key, value in config.items() if key.endswith("_token_id")}
     generation.unlink(missing_ok=True)
     generation.write_text(json.dumps({**kept, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}))
-    if template := model_folders.chat_template(model):
+    if template := folders.chat_template(model):
         (folder / "chat_template.jinja").unlink(missing_ok=True)
-        (folder / "chat_template.jinja").write_text(model_folders.dated(template, model), encoding="utf-8")
+        (folder / "chat_template.jinja").write_text(folders.dated(template, model), encoding="utf-8")
     return folder.name
 
 
@@ -58,8 +59,8 @@ def free_port() -> int:
 
 
 def main(arguments) -> None:
-    model = model_folders.require(arguments.model, "a server")
-    specification = model_folders.specification(model)
+    model = folders.require(arguments.model, "a server")
+    specification = folders.specification(model)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     port = free_port()
     with tempfile.TemporaryDirectory() as place, arguments.server_log.open("w") as output:

@@ -4,7 +4,7 @@ Reads   constitutions (Constitution), held-out queries (Query); the responses (E
         (Verdict) on them; and of the policies that have them, log-probabilities (Scores) and training logs
 Writes  a folder of CSV files: summary, win_rates, win_rates_by_principle, win_rates_by_length, generalisation,
         comparisons, agreement, length_bias, information, adherence, lengths, degeneration, training, samples; and of
-        most of them Markdown and LaTeX files (`sami.table_files.PRINTED`)
+        most of them Markdown and LaTeX files (`sami.analysis.table_files.PRINTED`)
 
     python -m sami.stages.tabulate --help
 """
@@ -15,10 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from sami import records, settings, table_files, tables
+from sami import records
+from sami.analysis import table_files, tables
 from sami.errors import UserError
 from sami.judging.pairs import judged_responses
-from sami.policies import iteration_of
+from sami.records import BASE, iteration_of, policy_name
+from sami.settings.evaluation import Evaluation
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -39,10 +41,10 @@ def load_policies(
     Raises:
         UserError: files or records are missing, or do not belong to these policies.
     """
-    if len(names) != len(responses) or len(set(names)) < len(names) or settings.BASE not in names:
+    if len(names) != len(responses) or len(set(names)) < len(names) or BASE not in names:
         raise UserError(
             f"--policies: found {', '.join(names)}, expected one name of its own for each of the {len(responses)} "
-            f"files of --responses, {settings.BASE} (the base model) among them."
+            f"files of --responses, {BASE} (the base model) among them."
         )
     trained = [name for name in names if iteration_of(name)]
     if training and len(training) != len(trained):
@@ -52,8 +54,8 @@ def load_policies(
         )
     examples = {name: records.read(records.Example, file) for name, file in zip(names, responses, strict=True)}
     for name, file in zip(names, responses, strict=True):
-        check_examples(name, examples[name], examples[settings.BASE], file)
-    scores = scores_by_policy(information, [settings.BASE, *trained])
+        check_examples(name, examples[name], examples[BASE], file)
+    scores = scores_by_policy(information, [BASE, *trained])
     logs = dict(zip(trained, map(training_of, training), strict=False))
     return [
         tables.Policy(
@@ -80,7 +82,7 @@ def check_examples(name: str, examples: list[records.Example], base: list[record
         first = f"; first: query '{apart[0][0]}', set '{apart[0][1]}'" if apart else ""
         raise UserError(
             f"{file}: found {len(examples)} examples, expected those of the {len(base)} queries that the base model "
-            f"answered ({len(apart)} differ{first}). Make the held-out responses of {settings.BASE} and {name} again."
+            f"answered ({len(apart)} differ{first}). Make the held-out responses of {BASE} and {name} again."
         )
 
 
@@ -94,7 +96,7 @@ def scores_by_policy(files: list[Path], iterations: list[str]) -> dict[str, tupl
     for file in files:
         scores = records.read(records.Scores, file)
         named = {name for record in scores for name in (record.scorer, record.responses_of)}
-        (name, *others) = sorted(named - {settings.BASE}) or [settings.BASE]
+        (name, *others) = sorted(named - {BASE}) or [BASE]
         if not scores or others or name not in iterations or name in found:
             raise UserError(
                 f"{file}: found log-probabilities of {', '.join(sorted(named)) or 'nothing'}"
@@ -113,7 +115,7 @@ def scores_of(
     An example with an empty response has no scores.
     """
     groups = []
-    for scorer, answered in ((name, name), (name, settings.BASE), (settings.BASE, name)):
+    for scorer, answered in ((name, name), (name, BASE), (BASE, name)):
         group = [record for record in scores if (record.scorer, record.responses_of) == (scorer, answered)]
         expected = sorted(e.key for e in examples[answered] if all(response.text for response in e.responses))
         if sorted((record.query_id, record.set_id) for record in group) != expected:
@@ -130,7 +132,7 @@ def load_comparisons(
     files: list[Path],
     policies: list[tables.Policy],
     constitutions: dict[str, records.Constitution],
-    evaluation: settings.Evaluation,
+    evaluation: Evaluation,
 ) -> list[tables.Comparison]:
     """Reads verdicts, and orders them by comparator and judge as in the settings, and by policy.
 
@@ -139,7 +141,7 @@ def load_comparisons(
             is the second of its kind.
     """
     by_name = {policy.name: policy for policy in policies}
-    comparators = [name for name in map(settings.policy_name, evaluation.comparators) if name in by_name]
+    comparators = [name for name in map(policy_name, evaluation.comparators) if name in by_name]
     found: dict[tuple[int, int, int], tuple[Path, tables.Comparison]] = {}
     for file in files:
         verdicts = records.read(records.Verdict, file)
@@ -225,7 +227,7 @@ def tabulate(
     comparisons: list[tables.Comparison],
     constitutions: dict[str, records.Constitution],
     queries: dict[str, records.Query],
-    evaluation: settings.Evaluation,
+    evaluation: Evaluation,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
     """All tables by name, about learned principles but for those that say "principles" in a column."""
@@ -280,7 +282,7 @@ if __name__ == "__main__":
     stage.input("--verdicts", "verdicts, one file for each policy, comparator and judge, in any order", nargs="+")
     stage.input("--information", "log-probabilities of the policies scored", nargs="*", required=False, default=[])
     stage.input("--training", "training logs of iteration 1, 2, ..., in order", nargs="*", required=False, default=[])
-    stage.structured("--evaluation", settings.Evaluation, "how policies are compared")
+    stage.structured("--evaluation", Evaluation, "how policies are compared")
     stage.setting("--seed", "seed of the bootstrap and of the choice of samples", type=int)
     stage.output("--output", "folder of tables to write")
     stage.run(main)

@@ -18,9 +18,11 @@ import json
 import logging
 from pathlib import Path
 
-from sami import records, settings
+from sami import records
 from sami.errors import within
-from sami.model_folders import fingerprint
+from sami.models.folders import fingerprint
+from sami.settings.tasks import Prompts
+from sami.settings.training import Engine, Training
 from sami.stage import Resumable, Stage, remove, require_space
 
 log = logging.getLogger(__name__)
@@ -28,15 +30,15 @@ log = logging.getLogger(__name__)
 
 def read_items(arguments, policy, tokenizer):
     """The examples as token ids."""
-    from sami import models
-    from sami.scoring.items import tokenize
+    from sami.models import pretrained
+    from sami.scoring.tokens import tokenize
 
     texts = (
         {query.id: query for query in records.read(records.Query, arguments.queries)},
         {c.id: c for c in records.read(records.Constitution, arguments.constitutions)},
     )
     examples = records.read(records.Example, arguments.responses)
-    context = models.context_length(policy.config)
+    context = pretrained.context_length(policy.config)
     with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
         return tokenize(examples, *texts, arguments.prompts, tokenizer, context=context,
                         end_token=arguments.training.score_end_token)  # fmt: skip
@@ -59,15 +61,15 @@ def identity(arguments, items) -> dict:
 
 def reference_of(arguments, group):
     """The reference model's head and states for the KL term; nothing where its weight is 0."""
-    from sami import models
+    from sami.distributed.sharding import load_scorer
+    from sami.models import pretrained
     from sami.training.reference import ReferenceStates, compute_states, head_of
-    from sami.training.sharding import load_scorer
 
     if arguments.training.kl_weight == 0:
         return None, None
     folder = arguments.checkpoints / "reference"
     scorer = load_scorer(arguments.reference, group, arguments.training.precision, arguments.engine.scoring)
-    items = read_items(arguments, scorer.model, models.load_tokenizer(arguments.reference))
+    items = read_items(arguments, scorer.model, pretrained.load_tokenizer(arguments.reference))
     key = digest(fingerprint(arguments.reference), identity(arguments, items)["examples"])
     compute_states(scorer, items, arguments.engine.tokens_per_pass, group, folder, key)
     return head_of(scorer), ReferenceStates(folder)
@@ -76,18 +78,20 @@ def reference_of(arguments, group):
 def main(arguments) -> None:
     import torch
 
-    from sami import models
+    from sami.distributed.processes import processes
+    from sami.distributed.sharding import load_scorer, save
+    from sami.models import pretrained
     from sami.training.adapters import Adapters, check
     from sami.training.checkpoints import Checkpoints
     from sami.training.loop import Diverged, Interrupted, train
-    from sami.training.processes import processes
-    from sami.training.sharding import load_scorer, save
     from sami.training.trackers import trackers
 
     training, engine = arguments.training, arguments.engine
     torch.manual_seed(arguments.seed)  # adapters start at random
     # The weights themselves, and two checkpoints of weights and optimiser.
-    require_space(arguments.output.parent, models.size(arguments.start) * 5, "the trained policy and its checkpoints")
+    require_space(
+        arguments.output.parent, pretrained.size(arguments.start) * 5, "the trained policy and its checkpoints"
+    )
     tensorboard = Path(arguments.tensorboard)
     last_good = arguments.checkpoints.with_name("model.last-good")
     with processes() as group:
@@ -112,7 +116,7 @@ def main(arguments) -> None:
             return adapters.merge() if adapters else scorer.model
 
         scorer = build()
-        items = read_items(arguments, scorer.model, models.load_tokenizer(arguments.start))
+        items = read_items(arguments, scorer.model, pretrained.load_tokenizer(arguments.start))
         checkpoints = Checkpoints(arguments.checkpoints, identity(arguments, items), group)
         if group.main:
             remove(tensorboard)
@@ -153,9 +157,9 @@ if __name__ == "__main__":
     stage.input("--responses", "examples, one record a line")
     stage.input("--queries", "queries, one record a line")
     stage.input("--constitutions", "constitutions, one record a line")
-    stage.structured("--prompts", settings.Prompts, "the prompts of a task")
-    stage.structured("--training", settings.Training, "how to train")
-    stage.structured("--engine", settings.Engine, "how to compute it")
+    stage.structured("--prompts", Prompts, "the prompts of a task")
+    stage.structured("--training", Training, "how to train")
+    stage.structured("--engine", Engine, "how to compute it")
     stage.setting("--seed", "seed of the order of examples", type=int)
     stage.setting("--run-name", "name of the run for experiment trackers")
     stage.setting("--tensorboard", "folder for TensorBoard events")

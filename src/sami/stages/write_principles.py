@@ -11,9 +11,14 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from sami import chat, model_folders, principles, records, serving, settings
+from sami import records
+from sami.data import principles
+from sami.endpoints import chat, serving
 from sami.errors import UserError
+from sami.models import folders
 from sami.progress import Progress
+from sami.settings.principles import PrincipleFile
+from sami.settings.writers import Writer
 from sami.stage import Stage
 
 
@@ -22,7 +27,7 @@ def stable_seed(seed: int, prompt: str, attempt: int) -> int:
     return int.from_bytes(sha256(f"{seed}\n{attempt}\n{prompt}".encode()).digest()[:4]) >> 1
 
 
-def endpoint(writer: settings.Writer, seed: int, server: Path | None = None) -> Callable[[str, int], str]:
+def endpoint(writer: Writer, seed: int, server: Path | None = None) -> Callable[[str, int], str]:
     """A source of texts: a chat endpoint, or a model server that the workflow has started for this writer."""
     base_url, model = (writer.base_url, writer.model) if server is None else serving.wait(server)
 
@@ -43,22 +48,22 @@ def endpoint(writer: settings.Writer, seed: int, server: Path | None = None) -> 
     return complete
 
 
-def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[str, int], str]:
+def local(writer: Writer, folder: Path | None, seed: int) -> Callable[[str, int], str]:
     """A source of texts: a prepared model on this machine, through its chat template where it has one.
 
     Raises:
         UserError: there is no such folder, or a prompt is too long for the model.
     """
-    folder = model_folders.require(folder, "a writer of kind 'local'")
+    folder = folders.require(folder, "a writer of kind 'local'")
     import torch
 
-    from sami import models
-    from sami.prompts import chat_tokens, plain_tokens
+    from sami.data.prompts import chat_tokens, plain_tokens
+    from sami.models import pretrained
     from sami.sampling.completion import completion
 
-    model, tokenizer = models.load(folder), models.load_tokenizer(folder)
-    ends = models.end_tokens(folder, tokenizer)
-    longest = models.context_length(model.config)
+    model, tokenizer = pretrained.load(folder), pretrained.load_tokenizer(folder)
+    ends = pretrained.end_tokens(folder, tokenizer)
+    longest = pretrained.context_length(model.config)
 
     def complete(prompt: str, attempt: int) -> str:
         if tokenizer.chat_template:
@@ -89,7 +94,7 @@ def local(writer: settings.Writer, folder: Path | None, seed: int) -> Callable[[
     return complete
 
 
-def require_kind(file: settings.PrincipleFile, writer: settings.Writer, name: str, path: str) -> None:
+def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str) -> None:
     """Raises UserError where the file holds pairs but a model is to write, or the other way round."""
     if writer.kind == "human" and file.behaviours:
         raise UserError(
@@ -132,7 +137,7 @@ def main(arguments) -> None:
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--principles", "YAML file with pairs or behaviours")
-    stage.structured("--writer", settings.Writer, "an entry of config/writers")
+    stage.structured("--writer", Writer, "an entry of config/writers")
     stage.setting("--writer-name", "name of the writer, kept in the records")
     stage.input("--model", "prepared model folder, for a writer of kind 'local'", required=False)
     stage.setting("--server", "file of a model server, for a writer with 'serve'", type=Path, required=False)

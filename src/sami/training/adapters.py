@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from sami.errors import UserError
-from sami.settings import Lora
+from sami.settings.training import Lora
 
 
 def check(processes: int) -> None:

@@ -19,9 +19,9 @@ import torch.distributed.checkpoint as dcp
 import xxhash
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
+from sami.distributed.processes import Processes
 from sami.errors import UserError
 from sami.stage import remove
-from sami.training.processes import Processes
 
 log = logging.getLogger(__name__)
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import torch
 from torch.distributed.tensor import DTensor
 
+from sami.distributed.processes import Processes
 from sami.errors import UserError
-from sami.objective import OBJECTIVES, loss_of_a_guess
+from sami.objectives import OBJECTIVES, loss_of_a_guess
 from sami.progress import Progress
-from sami.scoring.layouts import Item
-from sami.scoring.score import Scorer
-from sami.settings import Engine, Training
+from sami.scoring.layout import Item
+from sami.scoring.scorer import Scorer
+from sami.settings.training import Engine, Training
 from sami.training.checkpoints import Checkpoints
-from sami.training.plan import passes, schedule
-from sami.training.processes import Processes
 from sami.training.reference import ReferenceStates
+from sami.training.schedule import passes, schedule
 from sami.training.throughput import Arithmetic, matrix_rate, peak_memory
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from sami.distributed.processes import Processes
 from sami.progress import Progress
-from sami.scoring.layouts import Item
-from sami.scoring.score import Scorer
+from sami.scoring.layout import Item
+from sami.scoring.scorer import Scorer
 from sami.stage import remove
-from sami.training.plan import passes
-from sami.training.processes import Processes
+from sami.training.schedule import passes
 
 log = logging.getLogger(__name__)
 

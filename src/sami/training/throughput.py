@@ -7,9 +7,9 @@ import time
 
 import torch
 
-from sami.scoring.layouts import Layout
-from sami.scoring.score import Scorer
-from sami.training.sharding import decoder_layers
+from sami.distributed.sharding import decoder_layers
+from sami.scoring.layout import Layout
+from sami.scoring.scorer import Scorer
 
 
 class Arithmetic:

@@ -1,0 +1,1 @@
+"""From verdicts, scores and training logs to statistics, tables, figures and the report."""

@@ -1,0 +1,1 @@
+"""Processes that work together, and models divided among them."""

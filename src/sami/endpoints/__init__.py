@@ -1,0 +1,1 @@
+"""Everything that talks to an OpenAI-compatible server, or is one."""

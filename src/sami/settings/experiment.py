@@ -1,0 +1,186 @@
+"""Everything that defines one experiment, and the top level of the configuration."""
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from sami.records import BASE, policy_name
+from sami.sampling.shards import MOST_JOBS, job_count
+from sami.settings.base import Count, ExperimentName, PolicyName, Settings, Source
+from sami.settings.evaluation import Evaluation
+from sami.settings.principles import Constitutions
+from sami.settings.resources import Resources
+from sami.settings.sampling import Sampling
+from sami.settings.tasks import Queries
+from sami.settings.training import Engine, Training
+
+
+class Imported(Settings):
+    """Responses that were made elsewhere: the files of the SAMI authors' runs (`sami.data.external_responses`)."""
+
+    folder: str
+    source: Source | None = None
+    policies: Annotated[dict[PolicyName, str], Field(min_length=2)]
+
+
+class Experiment(Settings):
+    """Everything that defines one experiment."""
+
+    model: str
+    task: str
+    method: Literal["sami", "imported"]
+    imported: Imported | None
+    iterations: Count
+    seed: Annotated[int, Field(ge=0)]
+    constitutions: Constitutions
+    queries: Queries
+    sampling: Sampling
+    training: Training
+    engine: Engine
+    resources: Resources
+    evaluation: Evaluation
+
+    def train_counts(self) -> list[int]:
+        """Queries of each iteration 1..T."""
+        train = self.queries.train
+        return train if isinstance(train, list) else [train] * self.iterations
+
+    def sampling_jobs(self, iteration: int) -> int:
+        """Jobs in which the responses of iteration 1, ..., T are drawn; where there are several, another joins them."""
+        return self._jobs(self.train_counts()[iteration - 1], self.sampling)
+
+    def evaluation_jobs(self) -> int:
+        """The same for the responses of one policy to the held-out queries."""
+        sets_each = 2 if self.constitutions.held_out else 1
+        return self._jobs(self.queries.eval * sets_each, self.evaluation.sampling)
+
+    def _jobs(self, examples: int, sampling: Sampling) -> int:
+        responses = sampling.responses or self.constitutions.per_set
+        return job_count(examples, responses, sampling.max_new_tokens, self.engine.tokens_per_job)
+
+    def policies(self) -> list[str]:
+        """Names of the policies that answer the held-out queries, in the order of tables; iteration-0 is the base."""
+        if self.imported:
+            return list(self.imported.policies)
+        return [*(f"iteration-{t}" for t in range(self.iterations + 1)), *self.evaluation.policies]
+
+    def response_files(self) -> dict[str, tuple[str, str | None]]:
+        """The policies that are files of responses: name -> path, and the web address of the same file where known."""
+
+        def found(folder: str, file: str, source: str | None) -> tuple[str, str | None]:
+            return os.path.normpath(os.path.join(folder, file)), source and f"{source.rstrip('/')}/{file}"
+
+        if self.imported:
+            folder, source = self.imported.folder, self.imported.source
+            return {name: found(folder, file, source) for name, file in self.imported.policies.items()}
+        files = self.evaluation.files.items()
+        return {name: found(*os.path.split(file.responses), file.source) for name, file in files}
+
+    def comparisons(self) -> list[tuple[str, str, str]]:
+        """(policy, judge, comparator) of every file of verdicts; the comparator as it is named in the settings."""
+        return [
+            (policy, judge, comparator)
+            for comparator in self.evaluation.comparators
+            for judge in self.evaluation.judges
+            for policy in self.policies()
+            if policy != policy_name(comparator)
+        ]
+
+    @model_validator(mode="after")
+    def _policies(self):
+        if (self.method == "imported") != (self.imported is not None):
+            raise ValueError("'method: imported' and the mapping 'imported' belong together; give both or neither")
+        if self.imported and self.evaluation.policies:
+            raise ValueError("'evaluation.policies' are models, which 'method: imported' does not run; delete them")
+        for name in self.evaluation.policies:
+            if name == "base" or name.startswith("iteration-"):
+                raise ValueError(f"'evaluation.policies' calls a policy '{name}', the name of a trained one; rename it")
+        if self.imported and self.constitutions.held_out:
+            raise ValueError(
+                "'constitutions.held_out' needs responses under held-out principles, which 'method: imported' does not "
+                "sample; delete it"
+            )
+        if not self.constitutions.held_out and any(p.principles == "held-out" for p in self.evaluation.published):
+            raise ValueError(
+                "'evaluation.published' gives a win rate under held-out principles, but 'constitutions.held_out' names "
+                "none; name their file, or delete the win rate"
+            )
+        if BASE not in self.policies():
+            raise ValueError(f"'imported.policies' lacks '{BASE}', the base model's responses")
+        for comparator in self.evaluation.comparators:
+            if policy_name(comparator) not in self.policies():
+                raise ValueError(
+                    f"'evaluation.comparators' names '{comparator}', expected base or one of the policies "
+                    f"{', '.join(self.policies())}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_alone(self):
+        if self.training.lora and self.engine.processes > 1:
+            raise ValueError(
+                f"'training.lora' trains in one process, but 'engine.processes' is {self.engine.processes}; set it to "
+                "1, or 'training.lora' to null to shard all weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_fill_the_nodes(self):
+        train, processes = self.resources.of("train"), self.engine.processes
+        nodes, gpus = train.nodes or 1, train.gpus or 0
+        if processes % nodes or (gpus and processes != nodes * gpus):
+            expected = f"{nodes * gpus}, one for each GPU" if gpus else f"a multiple of {nodes}"
+            raise ValueError(
+                f"'engine.processes' is {processes}, but 'resources' gives training {nodes} node(s) with {gpus} GPU(s) "
+                f"each; expected {expected}. Set 'engine.processes', or 'nodes' and 'gpus' of 'resources.train'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_for_the_sampler(self):
+        gpus, needed = self.resources.of("sample").gpus, self.engine.tensor_parallel
+        if gpus is not None and gpus < needed and "vllm" in (self.sampling.sampler, self.evaluation.sampling.sampler):
+            raise ValueError(
+                f"the sampler vllm divides the model among 'engine.tensor_parallel' = {needed} GPUs, but 'resources' "
+                f"gives sampling {gpus}; set 'gpus' of 'resources.sample' to {needed}, or lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_count_each(self):
+        if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
+            raise ValueError(
+                f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
+                f"{self.iterations}; give one count for each iteration, or a single number for all"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _few_jobs(self):
+        jobs = max(self.evaluation_jobs(), *map(self.sampling_jobs, range(1, self.iterations + 1)))
+        if jobs > MOST_JOBS:
+            raise ValueError(
+                f"'engine.tokens_per_job: {self.engine.tokens_per_job}' splits the sampling of a policy into {jobs} "
+                f"jobs, expected at most {MOST_JOBS}; raise it"
+            )
+        return self
+
+
+class Root(Settings):
+    """The top level of the merged configuration."""
+
+    version: Literal[1]
+    results: str
+    resources: str
+    run: Annotated[list[str], Field(min_length=1)]
+    models: str
+    tasks: str
+    constitutions: str
+    writers: str
+    judges: str
+    hardware: str
+    answers: str
+    defaults: dict[str, Any]
+    experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]
+    compare: dict[ExperimentName, Annotated[list[str], Field(min_length=2)]]

@@ -1,0 +1,38 @@
+"""Files of config/writers: principle writers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sami.settings.base import Count, Number
+from sami.settings.endpoints import EndpointUser, Price
+
+
+class Writer(EndpointUser):
+    """A principle writer."""
+
+    kind: Literal["human", "local", "endpoint"]
+    prompt: str | None = None
+    temperature: Annotated[Number, Field(ge=0)] | None = 0.7
+    max_tokens: Count = 120
+    send_seed: bool = True
+    tries: Count = 8
+    timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
+    price: Price | None = None
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.serve is not None and (self.kind != "endpoint" or self.model is not None or self.base_url is not None):
+            raise ValueError(
+                "'serve' names a model that the workflow serves to a writer of kind 'endpoint', in place of 'model' "
+                "and 'base_url'; delete 'serve' or those"
+            )
+        if self.kind == "local" and (self.temperature is None or self.extra_body):
+            raise ValueError("'temperature: null' and 'extra_body' are for writers of kind 'endpoint'; delete them")
+        if self.kind != "human":
+            for key in ("model", "prompt"):
+                if getattr(self, key) is None and not (key == "model" and self.serve is not None):
+                    raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")
+            if "{behaviour}" not in self.prompt:
+                raise ValueError("the template 'prompt' lacks the field '{behaviour}'")
+        return self

@@ -1,0 +1,255 @@
+"""Reads the configuration into the models of `sami.settings`; a message names the file, line and key that is wrong.
+
+    configuration = load(["config/config.yaml", "mine.yaml"])
+
+What can be checked beyond that before anything expensive runs is in `sami.workflow.preflight`.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from sami.errors import UserError
+from sami.settings.experiment import Experiment, Root
+from sami.settings.explain import Keys, nearest, plain
+from sami.settings.judges import JUDGES, Judge, JudgeKind
+from sami.settings.models import Model
+from sami.settings.principles import PrincipleFile
+from sami.settings.resources import Hardware, Resources
+from sami.settings.tasks import Task
+from sami.settings.writers import Writer
+from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, merge, read_yaml, validate
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything the configuration names, checked. Catalogues hold the entries that its experiments use.
+
+    The first entry of `hardware` counts where an experiment names none.
+
+    The judges of an experiment are those that it names, and behind them the members of its panels.
+
+    `unusable` holds what is wrong with the catalogue entries of experiments outside `run`: a person who names
+    catalogues of their own need not care that those lack the entries of the quickstart. `check` raises it.
+    """
+
+    root: Root
+    experiments: dict[str, Experiment]
+    sources: Document
+    models: dict[str, Model] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    principle_files: dict[str, PrincipleFile] = field(default_factory=dict)
+    writers: dict[str, Writer] = field(default_factory=dict)
+    judges: dict[str, Judge] = field(default_factory=dict)
+    hardware: dict[str, Hardware] = field(default_factory=dict)
+    unusable: dict[str, UserError] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> list[str]:
+        """Names of the experiments whose catalogue entries are sound."""
+        return [name for name in self.experiments if name not in self.unusable]
+
+    def where(self, experiment: str, *keys: Hashable) -> str:
+        """File, line and key of an experiment's setting, for messages."""
+        return self.sources.where(_place(self.sources, experiment, keys))
+
+    def users(self, experiment: str) -> dict[str, Writer | Judge]:
+        """The writer of an experiment and its judges, by the file they stand in."""
+        settings = self.experiments[experiment]
+        writer = settings.constitutions.writer
+        return {
+            f"{self.root.writers}/{writer}.yaml": self.writers[writer],
+            **{f"{self.root.judges}/{judge}.yaml": self.judges[judge] for judge in settings.evaluation.judges},
+        }
+
+    def policy_models(self, experiment: str) -> list[str]:
+        """Names of the models that an experiment samples from as they are: the base model, and others to judge."""
+        settings = self.experiments[experiment]
+        return [] if settings.imported else [settings.model, *settings.evaluation.models.values()]
+
+    def models_of(self, experiment: str) -> list[str]:
+        """Names of the models that an experiment runs itself."""
+        used = [
+            *self.policy_models(experiment),
+            *(model for user in self.users(experiment).values() for model in local_model(user)),
+        ]
+        return list(dict.fromkeys(used))
+
+
+def _place(sources: Document, experiment: str, keys: Keys) -> Keys:
+    """The full keys of a setting of an experiment, which stands in its own entry or among the defaults."""
+    own, default = ("experiments", experiment, *keys), ("defaults", *keys)
+    in_own, in_default = (len(existing(sources.data, full)) - len(full) for full in (own, default))
+    return own if in_own >= in_default else default
+
+
+def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Configuration:
+    """Merges the configuration, checks it, and reads the catalogue entries that its experiments use.
+
+    Args:
+        files: the configuration files in order; later ones override.
+        command_line: what `--config` gave, "key=value" each, which overrides them all.
+
+    Raises:
+        UserError: a key, value or name is wrong; the message names the file in which it stands.
+    """
+    sources = lay_over(read_yaml(*files), command_line)
+    root = validate(sources.data, Root, sources.where, sources.written)
+    for position, name in enumerate(root.run):
+        known(name, root.experiments, "experiments", sources.where(("run", position)))
+    _check_comparisons(root, sources)
+
+    def checked(settings: dict, place: Callable[[Keys], Keys]) -> Experiment:
+        where, written = (lambda keys: sources.where(place(keys))), (lambda keys: sources.written(place(keys)))
+        return validate(settings, Experiment, where, written)
+
+    experiments = {
+        name: checked(merge(root.defaults, entry), lambda keys, name=name: _place(sources, name, keys))
+        for name, entry in root.experiments.items()
+    }
+    # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
+    checked(root.defaults, lambda keys: ("defaults", *keys))
+    configuration = Configuration(root, experiments, sources)
+    _read_in_file(configuration, "hardware", None, Hardware, configuration.hardware)
+    for name in experiments:
+        try:
+            _read_entries(configuration, name)
+        except UserError as error:
+            if name in root.run:
+                raise
+            configuration.unusable[name] = error
+    return configuration
+
+
+def _check_comparisons(root: Root, sources: Document) -> None:
+    """A comparison has a name of its own, and compares different experiments that there are."""
+    for comparison, names in root.compare.items():
+        if comparison in root.experiments:
+            raise UserError(
+                f"{sources.where(('compare', comparison))}: an experiment is called '{comparison}', too, and both "
+                f"would write to {root.results}/{comparison}. Rename one of them."
+            )
+        for position, name in enumerate(names):
+            where = sources.where(("compare", comparison, position))
+            known(name, root.experiments, "experiments", where)
+            if name in names[:position]:
+                raise UserError(f"{where}: found '{name}' a second time, expected each experiment once. Delete one.")
+
+
+def _read_entries(configuration: Configuration, experiment: str) -> None:
+    """Reads the catalogue entries that an experiment names and that have not been read yet."""
+    root, settings = configuration.root, configuration.experiments[experiment]
+    for catalogue, key, model, entries in (
+        ("tasks", "task", Task, configuration.tasks),
+        ("constitutions", "constitutions.principles", PrincipleFile, configuration.principle_files),
+        ("constitutions", "constitutions.held_out", PrincipleFile, configuration.principle_files),
+        ("writers", "constitutions.writer", Writer, configuration.writers),
+    ):
+        name = attrgetter(key)(settings)
+        if name is not None and name not in entries:
+            file = _entry(configuration, catalogue, name, configuration.where(experiment, *key.split(".")))
+            entries[name] = load_yaml(file, model)
+    for kind in Resources.model_fields:
+        if name := settings.resources.of(kind).hardware:
+            where = configuration.where(experiment, "resources", *settings.resources.set_at(kind, "hardware"))
+            _read_in_file(configuration, "hardware", name, Hardware, configuration.hardware, where)
+    judges = dict.fromkeys(settings.evaluation.judges)
+    for position, name in enumerate(settings.evaluation.judges):
+        _read_judge(configuration, name, configuration.where(experiment, "evaluation", "judges", position))
+        judges |= dict.fromkeys(getattr(configuration.judges[name], "members", []))  # how far they agree is of interest
+    evaluation = settings.evaluation.model_copy(update={"judges": list(judges)})
+    configuration.experiments[experiment] = settings.model_copy(update={"evaluation": evaluation})
+    if not settings.imported:
+        _read_model(configuration, settings.model, configuration.where(experiment, "model"))
+    writer = settings.constitutions.writer
+    for name in local_model(configuration.writers[writer]):
+        _read_model(configuration, name, f"{root.writers}/{writer}.yaml: model")
+    for policy, name in settings.evaluation.models.items():
+        _read_model(configuration, name, configuration.where(experiment, "evaluation", "policies", policy))
+
+
+def _entry(configuration: Configuration, catalogue: str, name: str, where: str) -> Path:
+    """The file of a catalogue entry."""
+    folder = Path(getattr(configuration.root, catalogue))
+    if not folder.is_dir():
+        place = configuration.sources.where((catalogue,))
+        raise UserError(f"{place}: there is no folder {folder}. Mend the path or create it.")
+    known(name, sorted(path.stem for path in folder.glob("*.yaml")), f"files *.yaml in {folder}", where)
+    return folder / f"{name}.yaml"
+
+
+def _read_judge(configuration: Configuration, name: str, where: str, panel: str | None = None) -> None:
+    """Reads a judge, the models it runs on this machine, and the members of a panel."""
+    if name not in configuration.judges:
+        file = _entry(configuration, "judges", name, where)
+        configuration.judges[name] = load_judge(file)
+        for model in local_model(configuration.judges[name]):
+            _read_model(configuration, model, str(file))
+    judge = configuration.judges[name]
+    if judge.kind == "panel":
+        file = f"{configuration.root.judges}/{name}.yaml: members"
+        if panel is not None:
+            raise UserError(f"{where}: '{name}' is itself a panel, expected judges with a vote of their own.")
+        for member in judge.members:
+            _read_judge(configuration, member, file, panel=name)
+
+
+def load_judge(path: str | Path) -> Judge:
+    """Reads a file of config/judges.
+
+    Raises:
+        UserError: it names the file, the key, what was found and what was expected.
+    """
+    document = read_yaml(path)
+    kind = validate(document.data, JudgeKind, document.where).kind
+    return validate(document.data, JUDGES[kind], document.where, document.written)
+
+
+def _read_model(configuration: Configuration, name: str, where: str) -> None:
+    _read_in_file(configuration, "models", name, Model, configuration.models, where)
+
+
+def _read_in_file(
+    configuration: Configuration,
+    catalogue: str,
+    name: str | None,
+    kind: type[M],
+    entries: dict[str, M],
+    where: str = "",
+) -> None:
+    """Reads one entry, or the first where no name is given, of a catalogue that is a single file."""
+    file = getattr(configuration.root, catalogue)
+    if not Path(file).is_file():
+        raise UserError(
+            f"{configuration.sources.where((catalogue,))}: there is no file {file}. Mend the path or create it."
+        )
+    if name not in entries:
+        document = read_yaml(file)
+        name = name or next(iter(document.data))
+        known(name, document.data, f"{catalogue} in {file}", where)
+        where, written = (lambda keys: document.where((name, *keys))), (lambda keys: document.written((name, *keys)))
+        entries[name] = validate(document.data[name], kind, where, written)
+
+
+def known(name: str, names: Iterable[str], what: str, where: str) -> None:
+    """Raises UserError where `name` is none of `names`."""
+    names = list(names)
+    if name not in names:
+        near = nearest(name, names)
+        mend = f"Did you mean '{near}'?" if near else "Mend the name or add the entry."
+        raise UserError(
+            f"{where}: found {plain(name)}, expected one of the {what}: {', '.join(names) or 'none'}. {mend}"
+        )
+
+
+def local_model(user: Writer | Judge) -> list[str]:
+    """Names of the models that a writer or a judge runs on this machine."""
+    if user.kind in ("local", "likelihood"):
+        return [user.model]
+    return [name for name in [getattr(user, "serve", None)] if name is not None]

@@ -1,0 +1,33 @@
+"""Conversations that the settings put to models, so that a chat template can be tried when its model is prepared.
+
+Ground floor: no torch.
+"""
+
+from sami.data import principles
+from sami.data.prompts import Conversation, chat_messages
+from sami.settings.judges import EndpointJudge, LikelihoodJudge
+from sami.settings.writers import Writer
+from sami.workflow.configuration import Configuration, local_model
+
+
+def of_model(configuration: Configuration, model: str) -> list[Conversation]:
+    """One conversation of each kind that a model of the models file will be put, in any usable experiment."""
+    found: list[Conversation] = []
+    for name in configuration.usable:
+        settings = configuration.experiments[name]
+        prompts = configuration.tasks[settings.task].prompts
+        if model in configuration.policy_models(name) and prompts.style == "chat":
+            where = f"{configuration.root.tasks}/{settings.task}.yaml: prompts ('style' and 'system')"
+            found.append(
+                Conversation(settings=where, messages=chat_messages(prompts.training, prompts.system), required=True)
+            )
+        for file, user in configuration.users(name).items():
+            if model in local_model(user):
+                found.append(Conversation(settings=f"{file} ('system' and 'prompt')", messages=_messages(user)))
+    return [conversation for place, conversation in enumerate(found) if conversation not in found[:place]]
+
+
+def _messages(user: Writer | EndpointJudge | LikelihoodJudge) -> list[dict[str, str]]:
+    if isinstance(user, Writer):
+        return principles.conversation(user.prompt)
+    return chat_messages(user.prompt, user.system)

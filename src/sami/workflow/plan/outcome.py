@@ -1,0 +1,167 @@
+"""What became of the rows of a plan, read from what their jobs have left; of an unfinished run, what is there."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sami.records import read_json_lines
+from sami.sampling import shards
+from sami.workflow.configuration import Configuration
+from sami.workflow.plan.jobs import Row
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Columns of a row as they turned out: sums over the jobs that have ended. None: nobody has recorded it.
+
+    memory: bytes of the job, or for training on GPUs of the GPU, that took the most.
+    """
+
+    jobs: int
+    seconds: float
+    memory: float | None = None
+    prompt_tokens: float | None = None
+    new_tokens: float | None = None
+    disk: float | None = None
+    requests: float | None = None
+    dollars: float | None = None
+
+
+def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome | None]:
+    """What became of each row; None where none of its jobs has ended."""
+    stages: dict[str, set[str]] = {}
+    for row in rows:
+        stages.setdefault(row.experiment, set()).add(row.stage)
+    found = []
+    for row in rows:
+        files = _Files(row, configuration, stages[row.experiment])
+        ended = [benchmark for benchmark in map(_benchmark, files.benchmarks()) if benchmark]
+        if not ended:
+            found.append(None)
+            continue
+        common = {"jobs": len(ended), "seconds": sum(seconds for seconds, _ in ended), "disk": files.size()}
+        common["memory"] = files.gpu_memory() if row.gpus else max(files.memory(), *(memory for _, memory in ended))
+        common |= files.told()
+        # The benchmark of a training that was resumed is that of its end, its metrics are of all steps.
+        common["seconds"] = max(common["seconds"], files.steps_took())
+        found.append(Outcome(**common))
+    return found
+
+
+class _Files:
+    """Where the jobs of a row leave what."""
+
+    def __init__(self, row: Row, configuration: Configuration, stages: set[str]):
+        self.row, self.stages = row, stages
+        root = configuration.root
+        self.shared, self.folder = Path(root.resources), Path(root.results, row.experiment)
+        self.experiment = configuration.experiments.get(row.experiment)
+
+    def benchmarks(self) -> Iterable[Path]:
+        """What Snakemake has written about each job that has ended."""
+        stage, of, folder = self.row.stage, self.row.of, self.folder / "benchmarks"
+        if stage == "prepare_model":
+            return [self.shared / f"benchmarks/prepare_model-{of}.tsv"]
+        if stage == "light":
+            return [f for f in folder.glob("*.tsv") if f.stem.split("-")[0] not in self.stages]
+        if stage == "judge_responses":
+            return [folder / f"{stage}-{of}-{'-vs-'.join(self.row.comparison)}.tsv"]
+        number = of.removeprefix("iteration-")
+        if stage == "sample_responses":
+            return self._sampling(folder / f"{stage}-{number}", self.experiment.train_counts()[int(number) - 1])
+        if stage == "sample_evaluation":
+            return self._sampling(folder / f"{stage}-{of}", self.experiment.queries.eval)
+        return [folder / (f"{stage}.tsv" if stage.startswith("write") else f"{stage}-{number}.tsv")]
+
+    def _sampling(self, stem: Path, queries: int) -> list[Path]:
+        """Of a job that samples, or of one that joins and of those that have drawn the shards."""
+        sampling = self.experiment.evaluation.sampling if "evaluation" in stem.name else self.experiment.sampling
+        size = (queries, sampling.responses, sampling.max_new_tokens)
+        jobs = shards.finished_jobs(self._responses(), size) or 1
+        drawn = shards.files(shards.together(str(stem), jobs)) if jobs > 1 else []
+        return [Path(f"{stem}.tsv"), *(Path(file).with_suffix(".tsv") for file in drawn)]
+
+    def _responses(self) -> Path:
+        part = "eval/" if self.row.stage == "sample_evaluation" else ""
+        return self.folder / self.row.of / f"{part}responses.jsonl"
+
+    def output(self) -> Path | None:
+        """The largest file or folder that the jobs leave."""
+        of = self.row.of
+        if self.row.stage == "judge_responses":
+            policy, comparator = self.row.comparison
+            return self.folder / policy / f"eval/verdicts-{of}-vs-{comparator}.jsonl"
+        return {
+            "prepare_model": self.shared / "models" / of,
+            "train": self.folder / of / "model",
+            "score_responses": self.folder / of / "eval/scores.jsonl",
+            "sample_responses": self._responses(),
+            "sample_evaluation": self._responses(),
+        }.get(self.row.stage)
+
+    def size(self) -> float | None:
+        """Bytes of that."""
+        output = self.output()
+        if output is None or not output.exists():
+            return None
+        files = [output] if output.is_file() else output.rglob("*")
+        return sum(file.lstat().st_size for file in files if file.is_file())
+
+    def provenance(self) -> dict:
+        """The provenance record of the output, empty where there is none."""
+        output = self.output()
+        if output is None:
+            return {}
+        record = output / "provenance.json" if output.is_dir() else Path(f"{output}.provenance.json")
+        return json.loads(record.read_text()) if record.is_file() else {}
+
+    def memory(self) -> float:
+        """Bytes of the process that wrote the output."""
+        return self.provenance().get("peak_memory_mib", 0) * 2**20
+
+    def gpu_memory(self) -> float | None:
+        """Bytes of its GPU; in training, of the GPU that took the most."""
+        told = self.provenance().get("peak_gpu_memory_mib")
+        return max((step["peak_memory_gib"] * 2**30 for step in self.steps()), default=told and told * 2**20)
+
+    def steps(self) -> list[dict]:
+        """The metrics of training, a mapping each step."""
+        return _lines(self.folder / self.row.of / "training.jsonl") if self.row.stage == "train" else []
+
+    def steps_took(self) -> float:
+        """Seconds of all steps of a training."""
+        return sum(step["seconds"] for step in self.steps())
+
+    def told(self) -> dict[str, float | None]:
+        """What the outputs themselves tell."""
+        if steps := self.steps():
+            return {"prompt_tokens": sum(step["tokens"] for step in steps)}
+        if self.row.stage.startswith("sample"):
+            counts = self._responses().with_name("sampling.json")
+            return {"new_tokens": json.loads(counts.read_text()).get("tokens")} if counts.is_file() else {}
+        if self.row.stage == "judge_responses" and self.row.requests:
+            answers = [answer for verdict in _lines(self.output()) for answer in verdict["answers"]]
+            costs = [answer["cost"] for answer in answers if answer["cost"] is not None]
+            return {
+                "prompt_tokens": sum(answer["input_tokens"] for answer in answers),
+                "new_tokens": sum(answer["output_tokens"] for answer in answers),
+                "requests": sum(answer["tries"] for answer in answers),
+                "dollars": sum(costs) if costs else None,
+            }
+        return {}
+
+
+def _lines(path: Path) -> list[dict]:
+    return [line for _, line in read_json_lines(path)] if path.is_file() else []
+
+
+def _benchmark(path: Path) -> tuple[float, float] | None:
+    """Seconds and bytes of memory of one job, from Snakemake's file about it; None where there is none."""
+    try:
+        with path.open(newline="") as file:
+            row = next(csv.DictReader(file, delimiter="\t"))
+        return float(row["s"]), float(row["max_rss"]) * 2**20
+    except (OSError, StopIteration, KeyError, ValueError):
+        return None

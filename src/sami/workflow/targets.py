@@ -1,0 +1,50 @@
+"""Paths that are asked for and that nothing makes, told with what there is and what may be meant."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sami.errors import UserError
+from sami.settings.explain import listed, nearest
+
+
+def check_name(target: str, names: Sequence[str], results: str, others: Sequence[str] = ()) -> None:
+    """Raises UserError where a target is none of some names, which it lists, nor one of the others."""
+    if target not in (*names, *others):
+        near = nearest(target, [*names, *others])
+        meant = f" Did you mean '{near}'?" if near else ""
+        raise UserError(
+            f"{target}: found no target of this name, expected one of: {listed(names)}; or the path of a file in "
+            f"{results}.{meant}"
+        )
+
+
+def check_path(target: str, files: Sequence[str], folders: Sequence[str] = (), iterations: str = "") -> None:
+    """Finds the first part of a path that leads to nothing that is made.
+
+    Args:
+        target: the path that is asked for, relative where `files` are.
+        files: the paths that are made.
+        folders: folders of which it is known that files in them are made, but not which.
+        iterations: what to say of an iteration that there is not.
+
+    Raises:
+        UserError: `target` is none of `files`.
+    """
+    if target in files:
+        return
+    known, parts = [Path(path).parts for path in (*files, *folders)], Path(target).parts
+    for depth, part in enumerate(parts):
+        choices = sorted({path[depth] for path in known if path[:depth] == parts[:depth] and len(path) > depth})
+        folder = os.path.join(*parts[:depth]) if depth else "this folder"
+        if not choices:
+            raise UserError(f"{target}: found a path inside {folder}, which is one result. Ask for {folder}.")
+        if part not in choices:
+            near = nearest(part, choices)
+            meant = f" Did you mean '{os.path.join(*parts[:depth], near, *parts[depth + 1 :])}'?" if near else ""
+            note = f" ({iterations})" if iterations and re.fullmatch(r"iteration-\d+", part) else ""
+            raise UserError(f"{target}: found '{part}' in {folder}, expected one of: {listed(choices)}{note}.{meant}")
+    inside = [path for path in files if Path(path).parts[: len(parts)] == parts]
+    asked = f"one of them: {listed(inside)}" if inside else f"a file in it, or for '{parts[-1]}', which is all of them"
+    raise UserError(f"{target}: this is a folder of several results. Ask for {asked}.")

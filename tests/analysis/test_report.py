@@ -1,0 +1,624 @@
+"""The page of an experiment, in a real browser: what it shows, how it filters, and that no text in it runs."""
+
+import argparse
+import csv
+import itertools
+import json
+import random
+import re
+import shutil
+import struct
+import time
+import urllib.parse
+import zlib
+from pathlib import Path
+
+import pytest
+from test_tables import EVALUATION, SUMMARY_COLUMNS, command
+
+from sami import records
+from sami.analysis import statistics
+from sami.analysis.report import browser, page
+from sami.errors import UserError
+from sami.judging import checks
+from sami.judging.pairs import POINTS, read_pairs, verdict
+from sami.judging.panel import majority
+from sami.records import Answer, Check, Constitution, Example, Query, Response, Statement, Verdict
+from sami.settings.evaluation import Degeneration, Evaluation
+from sami.stages import build_report
+
+POLICIES = ["iteration-0", "iteration-1", "iteration-2", "instruct"]
+HOSTILE = [  # each is the query and a part of the response of one case
+    "<script>window.ran = 1</script>",
+    "</script><script>window.ran = 1</script><!--<script>",
+    '<img src=x onerror="window.ran = 1"><svg onload="window.ran = 1">',
+    '<a href="javascript:window.ran = 1">{{ 7 * 7 }}</a>" onfocus="window.ran = 1" autofocus x="',
+    "שלום עולם, מה שלומך? مرحبا",
+    "a\u202eb \u2028 \u2029 \x00 \x1b[31m \x7f &amp; \ufeff",
+]
+WORDS = ["kettle", "ladder", "music", "garden", "train", "letter", "winter", "bread", "river", "window"]
+RULE = Degeneration.model_validate(EVALUATION["degeneration"])
+
+
+def constitutions() -> list[Constitution]:
+    short = [Check(measure="words", best=4, worst=30), Check(measure="words", best=30, worst=4)]
+    sides = [
+        [Statement(principle="short", wanted=wanted, text=text, check=check)]
+        for wanted, text, check in ((True, "Be short.", short[0]), (False, "Be long <b>and</b> slow.", short[1]))
+    ]
+    polite = Statement(principle="polite", wanted=True, text="Be polite.")
+    return [
+        Constitution(id=name, set_id="short", writer="human", statements=[*side, *more])
+        for name, side, more in (("short+polite", sides[0], [polite]), ("-short", sides[1], []))
+    ]
+
+
+def response_text(draw: random.Random, n: int, t: int) -> str:
+    words = [draw.choice(WORDS) for _ in range(draw.randint(4, 24))]
+    if n % 5 == t:
+        words = ["very", "good"] * 6
+    return " ".join([HOSTILE[n], *words] if n < len(HOSTILE) else words)
+
+
+def judged(pairs, draw: random.Random) -> dict[str, list[Verdict]]:
+    """Judge -> verdicts of the programmatic checks, of one whose answers are drawn, and of the two together."""
+    found = {"checks": [], "model": []}
+    for pair in pairs:
+        degrees = [checks.degrees(text, pair.constitution) for text in (pair.first, pair.second)]
+        said = checks.choose(*degrees, 0.0)
+        answer = Answer(order="policy-first", choice=said, preference=POINTS[said])
+        found["checks"].append(verdict(pair, "checks", [answer]))
+        answers = []
+        for order in browser.ORDERS:
+            said = draw.choices(browser.CHOICES, [5, 4, 1, 1])[0]
+            raw = f"Shown {order}, {pair.query.id}: <img src=x onerror='window.ran = 1'> is {said}."
+            answers.append(Answer(order=order, choice=said, preference=POINTS[said], raw=raw))
+        found["model"].append(verdict(pair, "model", answers))
+    return found | {"panel": majority([found["checks"], found["model"]], ["checks", "model"], "panel")}
+
+
+def write_records(folder: Path, count: int = 12) -> dict[str, list[str]]:
+    """Writes the record files of a made-up experiment and returns the flags of `build_report` that name them."""
+    draw = random.Random("report")
+    known = {c.id: c for c in constitutions()}
+    queries = {
+        f"q{n}": Query(id=f"q{n}", task="t", text=HOSTILE[n] if n < len(HOSTILE) else f"What of {n}?\nSay.",
+                       reference="As it is." if n == 7 else None)
+        for n in range(count)
+    }  # fmt: skip
+    records.write(known.values(), folder / "constitutions.jsonl")
+    records.write(queries.values(), folder / "queries.jsonl")
+    examples = {
+        policy: [
+            Example(
+                query_id=query_id, set_id="short", constitution_ids=list(known), order=[0, 1], policy=policy,
+                responses=[
+                    Response(text=response_text(draw, n, t), constitution=j, tokens=n + 20, finish="end")
+                    for j in range(len(known))
+                ],
+            )
+            for n, query_id in enumerate(queries)
+        ]
+        for t, policy in enumerate(POLICIES)
+    }  # fmt: skip
+    flags = {name: [str(folder / f"{name}.jsonl")] for name in ("constitutions", "queries")}
+    flags |= {"policies": POLICIES, "responses": [], "verdicts": []}
+    for policy, of in examples.items():
+        records.write(of, folder / f"{policy}.jsonl")
+        flags["responses"].append(str(folder / f"{policy}.jsonl"))
+    for comparator, policy in itertools.product(("iteration-0", "instruct"), POLICIES):
+        if policy != comparator:
+            pairs = read_pairs("policy", "comparator", examples[policy], examples[comparator], queries, known)
+            for judge, found in judged(pairs, draw).items():
+                path = folder / f"{policy}-{judge}-vs-{comparator}.jsonl"
+                records.write(found, path)
+                flags["verdicts"].append(str(path))
+    return flags
+
+
+def write_results(folder: Path) -> dict[str, list[str]]:
+    """Writes small folders of tables and figures and returns the flags that name them."""
+    (folder / "tables").mkdir()
+    (folder / "figures").mkdir()
+    header = SUMMARY_COLUMNS.split(",")
+    rows = [{"iteration": "0", "policy": "iteration-0"}, {"iteration": "1", "policy": "iteration-1"}]
+    content = {
+        "summary": [header, *([row.get(name, "0.5") for name in header] for row in rows)],
+        "zebra": [["name", "share"], ["<script>window.ran = 1</script>", "0.25"]],
+        "win_rates": [["policy", "wins"], ["iteration-1", "5"]],
+    }
+    for name, cells in content.items():
+        with (folder / "tables" / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(cells)
+    record = {"stage": "tabulate", "arguments": {"seed": 1}, "packages": {"numpy": "2.4.0"}}
+    (folder / "tables" / "provenance.json").write_text(json.dumps(record))
+    for name, width in (("unheard_of", 600), ("win_rate", 600), ("training", 1400)):
+        (folder / "figures" / f"{name}.png").write_bytes(png(width, 300))
+    return {name: [str(folder / name)] for name in ("tables", "figures")}
+
+
+def png(width: int, height: int) -> bytes:
+    """A grey picture."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + b"\x80" * width for _ in range(height)))),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def report(folder: Path, flags: dict[str, list[str]], output: str, **more):
+    given = {**flags, "evaluation": [json.dumps(EVALUATION)], "title": ["made-up <script>window.ran = 1</script>"]}
+    return command("build_report", given | more | {"output": [str(folder / output)]})
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Folder of an experiment with its report, and the flags it was made with."""
+    folder = tmp_path_factory.mktemp("report")
+    flags = write_records(folder) | write_results(folder)
+    done = report(folder, flags, "report.html")
+    assert done.returncode == 0, done.stderr
+    return folder, flags
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium on this machine; `make browser` installs it")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens a page and fails the test where anything in it runs, is refused, complains or is fetched."""
+    contexts, complaints = [], []
+
+    def opened(path: Path, link: str = "", **options):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        tab = context.new_page()
+        tab.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error(e.violatedDirective))")
+        tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        tab.on("request", lambda request: fetched(request.url))
+        tab.goto(path.as_uri() + link)
+        tab.complaints = complaints
+        return tab
+
+    def fetched(url: str) -> None:
+        if not url.startswith(("file:", "data:image/png")):
+            complaints.append(f"request: {url}")
+
+    yield opened
+    for context in contexts:
+        for tab in context.pages:
+            if tab.evaluate("window.ran"):
+                complaints.append("a text ran")
+        context.close()
+    assert not complaints
+
+
+# --- what the browser should show, from the records -------------------------------------------------------------------
+
+
+def known(flags) -> tuple[dict[str, list], dict[tuple[str, str, str], dict]]:
+    """Policy -> response texts in the order of cases, and (policy, comparator, judge) -> choices in that order."""
+    texts = {
+        policy: [r.text for example in records.read(Example, file) for r in example.responses]
+        for policy, file in zip(POLICIES, flags["responses"], strict=True)
+    }
+    choices = {}
+    for file in flags["verdicts"]:
+        found = records.read(Verdict, file)
+        choices[found[0].policy, found[0].comparator, found[0].judge] = found
+    return texts, choices
+
+
+def count_of(tab) -> int:
+    return int(tab.inner_text("#count strong").replace(",", ""))
+
+
+def choose(tab, **values: str) -> int:
+    """Sets controls and returns how many cases are left."""
+    for name, value in values.items():
+        tab.select_option(f"[name={name}]", value)
+    return count_of(tab)
+
+
+def test_filters_agree_with_the_records(experiment, visit):
+    folder, flags = experiment
+    texts, verdicts = known(flags)
+    tab = visit(folder / "report.html")
+    assert count_of(tab) == 24
+    of = {policy: [v.choice for v in verdicts[policy, "iteration-0", "model"]] for policy in POLICIES[1:]}
+    tab.select_option("[name=judge]", "model")
+    for value, choice in enumerate(browser.CHOICES):
+        expected = of["iteration-2"].count(choice)
+        assert choose(tab, policy="iteration-2", outcome=str(value)) == expected
+        assert tab.inner_text(f"[name=outcome] option[value='{value}']").endswith(f"({expected})")
+    anyone = sum("first" in said for said in zip(*of.values(), strict=True))
+    assert choose(tab, policy="", outcome="0") == anyone
+    course = list(zip(of["iteration-1"], of["iteration-2"], strict=True))
+    assert choose(tab, outcome="", flips="change") == sum(a != b for a, b in course)
+    assert choose(tab, flips="better") == course.count(("second", "first")) > 0
+    assert choose(tab, flips="worse") == course.count(("first", "second"))
+    against = [v.choice for v in verdicts["iteration-0", "instruct", "checks"]]
+    given = {"flips": "", "judge": "checks", "comparator": "instruct", "policy": "iteration-0", "outcome": "1"}
+    assert choose(tab, **given) == against.count("second")
+    tab.click("text=Reset")
+    assert count_of(tab) == 24
+    assert choose(tab, principle="short", polarity="opposite") == 12
+    assert choose(tab, principle="polite") == 0
+    assert choose(tab, polarity="wanted") == 12
+    tab.click("text=Reset")
+    degenerate = [statistics.is_degenerate(text, RULE.ngram, RULE.max_repeated) for text in texts["instruct"]]
+    choose(tab, policy="instruct")
+    tab.check("[name=degenerate]")
+    assert count_of(tab) == sum(degenerate) > 0
+    tab.uncheck("[name=degenerate]")
+    choose(tab, judge="model")
+    tab.check("[name=inconsistent]")
+    answers = [
+        {a.choice for a in v.answers if a.choice != "invalid"} for v in verdicts["instruct", "iteration-0", "model"]
+    ]
+    assert count_of(tab) == sum(len(said) > 1 for said in answers) > 0
+    assert tab.locator(".verdict", has_text="by model").filter(has_text="order matters").count() > 0
+    tab.uncheck("[name=inconsistent]")
+    tab.check("[name=longest]")
+    lengths = sorted(len(text.split()) for text in texts["instruct"])
+    assert count_of(tab) == sum(length >= lengths[int(0.9 * 24)] for length in lengths)
+    tab.uncheck("[name=longest]")
+    choose(tab, sort="longest")
+    assert tab.locator(".response.chosen .facts span").first.inner_text() == f"{lengths[-1]} words"
+
+
+def test_a_case_shows_every_response_and_the_judges_own_words(experiment, visit):
+    folder, flags = experiment
+    texts, verdicts = known(flags)
+    tab = visit(folder / "report.html", "#query=q7&constitution=-short&judge=model&policy=iteration-2&against=none")
+    assert tab.locator(".response h4").all_inner_texts() == ["base model", "iteration 1", "iteration 2", "instruct"]
+    assert tab.locator(".response .text").all_inner_texts() == [of[15] for of in texts.values()]
+    assert tab.locator(".query").inner_text() == "What of 7?\nSay."
+    assert "As it is." in tab.locator("#case details").first.text_content()
+    degree = checks.degrees(texts["iteration-1"][15], constitutions()[1])["-short"]
+    assert tab.locator(".response").nth(1).locator(".degrees").inner_text().split() == ["not", "short", f"{degree:.2f}"]
+    assert tab.locator(".verdict").count() == len(flags["verdicts"])
+    shown = tab.locator(".verdict[open]")
+    assert shown.count() == 1
+    found = verdicts["iteration-2", "iteration-0", "model"][15]
+    assert shown.locator(".text").all_inner_texts() == [answer.raw for answer in found.answers]
+    assert shown.locator("summary .preference").inner_text() == f"{found.preference:.2f}"
+    panel = tab.locator("details.verdict", has_text="by panel").first.locator(".answers")
+    assert [name in panel.text_content() for name in ("checks", "model")] == [True, True]
+
+
+def test_a_case_without_verdicts_and_without_one_response(visit, tmp_path):
+    """`evaluation.judged: positive`, and a policy that is a file of responses under positive constitutions."""
+    flags = write_records(tmp_path, count=9) | write_results(tmp_path)
+    _, verdicts = known(flags)
+    for file, of in zip(flags["verdicts"], verdicts.values(), strict=True):
+        records.write([v for v in of if v.constitution_id == "short+polite"], file)
+    file, positive = flags["responses"][3], {"constitution_ids": ["short+polite"]}
+    instruct = records.read(Example, file)
+    records.write([e.model_copy(update=positive | {"responses": e.responses[:1]}) for e in instruct], file)
+    done = report(tmp_path, flags, "report.html", evaluation=[json.dumps(EVALUATION | {"judged": "positive"})])
+    assert done.returncode == 0, done.stderr
+    tab = visit(tmp_path / "report.html", "#query=q7&constitution=-short&against=base")
+    assert tab.locator(".response h4").all_inner_texts() == ["base model", "iteration 1", "iteration 2"]
+    assert tab.locator(".verdict, .badge.won, .badge.lost").count() == 0
+    assert count_of(tab) == 18
+    for order in ("longest", "growth", "preferred", "rejected"):
+        assert choose(tab, sort=order) == 18
+    wins = [v.choice for v in verdicts["iteration-1", "iteration-0", "checks"] if v.constitution_id != "-short"]
+    assert choose(tab, policy="iteration-1", judge="checks", outcome="0") == wins.count("first") > 0
+    assert f"verdicts: {wins.count('first')} won" in tab.inner_text("#count")
+    tab.click("text=Reset")
+    tab.fill("[name=search]", "very good")
+    assert 0 < count_of(tab) < 18
+
+
+def test_word_differences_can_be_switched(experiment, visit):
+    folder, flags = experiment
+    texts, _ = known(flags)
+    tab = visit(folder / "report.html", "#query=q8&constitution=short%2Bpolite&against=none")
+    assert tab.locator("ins").count() == 0
+    for against, reference in (("base", "iteration-0"), ("previous", "iteration-1")):
+        tab.select_option("[name=against]", against)
+        response = tab.locator(".response").nth(2).locator(".text")
+        assert response.inner_text() == texts["iteration-2"][16]
+        kept = response.evaluate(
+            "(e) => { e.querySelectorAll('ins').forEach((i) => i.remove()); return e.textContent }"
+        )
+        words = iter(texts[reference][16].split())
+        assert all(word in words for word in kept.split()), "what is not marked is a subsequence of the reference"
+    tab.check("[name=removed]")
+    response = tab.locator(".response").nth(2).locator(".text")
+    before = response.evaluate("(e) => { e.querySelectorAll('ins').forEach((i) => i.remove()); return e.textContent }")
+    assert before.split() == texts["iteration-1"][16].split()
+
+
+def test_search_marks_what_it_finds_and_says_when_nothing_matches(experiment, visit):
+    folder, flags = experiment
+    texts, _ = known(flags)
+    tab = visit(folder / "report.html")
+    tab.fill("[name=search]", "KETTLE “What of”")
+    expected = sum(any("kettle" in of[i] for of in texts.values()) for i in range(12, 24))
+    assert count_of(tab) == expected > 0
+    assert tab.evaluate("[...CSS.highlights.get('found')].map(String)").count("What of") == 1
+    tab.fill("[name=search]", "xyzzy")
+    assert count_of(tab) == 0
+    assert tab.locator("#cases").is_hidden()
+    assert "Nothing matches" in tab.inner_text("#case")
+    tab.click("text=Reset filters")
+    assert count_of(tab) == 24
+    assert tab.input_value("[name=search]") == ""
+
+
+def test_keys(experiment, visit):
+    folder, _ = experiment
+    tab = visit(folder / "report.html")
+    where = lambda: int(tab.inner_text(".where").split()[0])  # noqa: E731
+    for key, expected in (("j", 2), ("ArrowRight", 3), ("k", 2), ("ArrowLeft", 1), ("k", 1)):
+        tab.keyboard.press(key)
+        assert where() == expected, key
+    tab.keyboard.press("/")
+    tab.keyboard.type("jk?/")
+    assert tab.input_value("[name=search]") == "jk?/"
+    tab.keyboard.press("Escape")
+    assert tab.input_value("[name=search]") == ""
+    assert count_of(tab) == 24
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("?")
+    assert tab.locator("#help").is_visible()
+    tab.keyboard.press("j")
+    tab.keyboard.press("Escape")
+    assert tab.locator("#help").is_hidden()
+    assert where() == 1
+    tab.locator("#list button").first.focus()
+    tab.keyboard.press("ArrowDown")
+    assert tab.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+    assert where() == 2
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.click("#help-button")
+    tab.uncheck("#keys")
+    tab.click("text=Close")
+    tab.keyboard.press("j")
+    assert where() == 2
+    named = "(e) => e.labels?.length || e.innerText.trim() || e.ariaLabel"
+    assert tab.evaluate(f"[...document.querySelectorAll('input, select, button')].every({named})")
+
+
+def test_a_link_brings_back_the_case_and_the_filters(experiment, visit):
+    folder, _ = experiment
+    tab = visit(folder / "report.html", permissions=["clipboard-read", "clipboard-write"])
+    choose(tab, judge="model", policy="iteration-1", polarity="wanted", against="")
+    tab.fill("[name=search]", "what of")
+    tab.keyboard.press("Escape")
+    tab.fill("[name=search]", "say")
+    tab.locator("#list button").nth(3).click()
+    shown = tab.inner_text(".where"), tab.inner_text("#count"), tab.locator("ins").count()
+    tab.click("#copy")
+    tab.locator("#said", has_text="Link copied.").wait_for(timeout=5000)
+    link = tab.evaluate("navigator.clipboard.readText()")
+    tab.wait_for_url(link, timeout=5000)
+    named = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(link).fragment))
+    assert named == {
+        "query": "q9", "constitution": "short+polite", "search": "say", "judge": "model", "policy": "iteration-1",
+        "polarity": "wanted", "against": "none",
+    }  # fmt: skip
+    again = visit(folder / "report.html", "#" + urllib.parse.urlsplit(link).fragment)
+    assert (again.inner_text(".where"), again.inner_text("#count"), again.locator("ins").count()) == shown
+    assert again.evaluate("scrollY") > 0
+    again.evaluate("location.hash = '#query=q2&constitution=-short'")
+    again.locator(".where", has_text="q2").wait_for(timeout=5000)
+    assert count_of(again) == 24
+    lost = visit(folder / "report.html", "#query=none-such&constitution=-short&outcome=9")
+    assert lost.inner_text("#said") == "The case of this link is not on this page."
+    assert count_of(lost) == 24
+
+
+def test_no_text_runs_and_every_text_is_shown(experiment, visit):
+    folder, flags = experiment
+    texts, _ = known(flags)
+    tab = visit(folder / "report.html", "#query=q0&constitution=short%2Bpolite&judge=model&policy=iteration-1")
+    for n in range(len(HOSTILE)):
+        for j in range(2):
+            if n < 4:
+                assert tab.locator(".query").inner_text() == HOSTILE[n]
+                assert tab.locator(".response .text").all_inner_texts() == [of[2 * n + j] for of in texts.values()]
+            tab.locator("details.verdict:not([open])").evaluate_all("(all) => all.forEach((e) => (e.open = true))")
+            tab.keyboard.press("j")
+    assert tab.locator("#browser :is(script, img, svg, a, b)").count() == 0
+    assert tab.title() == "made-up <script>window.ran = 1</script> · SAMI"
+    tab.evaluate("location.hash = '#query=q4&constitution=-short'")
+    tab.locator(".where", has_text="q4").wait_for(timeout=5000)
+    assert tab.locator(".query").evaluate("(e) => getComputedStyle(e).direction") == "rtl"
+    tab.evaluate("location.hash = '#query=q5&constitution=-short'")
+    tab.locator(".where", has_text="q5").wait_for(timeout=5000)
+    assert tab.locator(".query").inner_text().startswith("a⟨U+202E⟩b")
+    assert "␀ ␛[31m ⟨U+007F⟩ &amp;" in tab.locator(".query").inner_text()
+    # Were a text to become markup after all, the policy of the page would not run it.
+    assert not tab.complaints
+    tab.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))"
+    )
+    tab.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=https://example.org/x onerror=\"window.ran = 1\">')"
+    )
+    tab.wait_for_timeout(50)
+    assert {complaint.split("'")[0] for complaint in tab.complaints} > {"console: script-src-elem", "console: img-src"}
+    tab.complaints.clear()
+
+
+def test_light_dark_phone_and_paper(experiment, visit, tmp_path):
+    folder, _ = experiment
+    ground = "getComputedStyle(document.body).backgroundColor"
+    brightness = lambda tab: sum(map(int, re.findall(r"\d+", tab.evaluate(ground))[:3])) / 3  # noqa: E731
+    tab = visit(folder / "report.html", color_scheme="dark")
+    assert brightness(tab) < 60
+    tab.click("#theme")
+    assert brightness(tab) > 200
+    tab.reload()
+    assert brightness(tab) > 200
+    phone = visit(folder / "report.html", "#query=q3&constitution=-short", viewport={"width": 360, "height": 740})
+    assert brightness(phone) > 200
+    phone.locator("#filters summary").click()
+    phone.locator("details").evaluate_all("(all) => all.forEach((e) => (e.open = true))")
+    assert phone.evaluate("document.documentElement.scrollWidth") == 360
+    phone.screenshot(path=tmp_path / "phone.png")
+    assert (tmp_path / "phone.png").stat().st_size > 20_000
+    phone.emulate_media(media="print")
+    assert phone.locator("#controls").is_hidden()
+    assert phone.locator(".response").first.is_visible()
+
+
+def test_without_a_script_all_but_the_browser_is_there(experiment, visit, chromium):
+    folder, _ = experiment
+    context = chromium.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto((folder / "report.html").as_uri())
+    assert "needs JavaScript" in tab.inner_text("#responses ~ noscript")
+    assert tab.locator("#browser").is_hidden()
+    assert tab.locator("figure img").count() == 3
+    assert tab.locator("figcaption").all_inner_texts()[0] == page.FIGURES["win_rate"]
+    assert tab.locator("figcaption").all_inner_texts()[2] == "Unheard of"
+    assert tab.locator("figure.broad").count() == 1
+    assert tab.locator("#summary ~ .wide tbody tr").count() == 2
+    names = [text.split("\n")[0].split()[0] for text in tab.locator("#tables ~ details > summary").all_inner_texts()]
+    assert names == ["Win", "Zebra"]
+    assert "<script>window.ran = 1</script>" in tab.locator("#tables ~ details").nth(1).text_content()
+    context.close()
+
+
+def test_five_thousand_cases(visit, tmp_path):
+    draw = random.Random(5000)
+    known = {c.id: c for c in constitutions()}
+    queries = {f"q{n}": Query(id=f"q{n}", task="t", text=f"Number {n}: " + sentence(draw, 40)) for n in range(2500)}
+    examples = {
+        policy: [
+            Example(
+                query_id=query_id, set_id="short", constitution_ids=list(known), order=[0, 1], policy=policy,
+                responses=[Response(text=sentence(draw, 50), constitution=j, tokens=70, finish="end") for j in (0, 1)],
+            )
+            for query_id in queries
+        ]
+        for policy in POLICIES
+    }  # fmt: skip
+    verdicts = {}
+    for policy in POLICIES[1:]:
+        for pair in read_pairs("a", "b", examples[policy], examples["iteration-0"], queries, known):
+            said = draw.choice(browser.CHOICES)
+            answer = Answer(order="policy-first", choice=said, preference=POINTS[said])
+            verdicts.setdefault(policy, []).append(verdict(pair, "checks", [answer]))
+    data = browser.data(examples, dict.fromkeys(POLICIES, "file"), verdicts, known, queries, RULE)
+    empty = page.table("summary", [["iteration"]])
+    text = page.render(
+        title="large", origin={}, settings=[], confidence=0.95, summary=empty, tables=[], figures=[], browser=data
+    )
+    (tmp_path / "large.html").write_text(text, encoding="utf-8")
+    size = sum(len(of.encode()) for of in data["texts"])
+    assert len(text.encode()) < 1.25 * size
+    started = time.perf_counter()
+    tab = visit(tmp_path / "large.html")
+    print(f"\n{len(text) / 1e6:.1f} MB, {1000 * (time.perf_counter() - started):.0f} ms to load")
+    assert count_of(tab) == 5000
+    assert tab.locator("#list > li").count() == 50
+    assert tab.evaluate("document.querySelectorAll('*').length") < 1500
+    typed = """(text) => { const field = document.querySelector('[name=search]'), start = performance.now();
+        field.value = text;
+        field.dispatchEvent(new Event('input', { bubbles: true }));
+        return performance.now() - start; }"""
+    for words in ("kettle", "kettle garden music", "“number 17”"):
+        print(f"search {words!r}: {tab.evaluate(typed, words):.0f} ms, {count_of(tab)} cases")
+    assert count_of(tab) == 2 * sum(str(n).startswith("17") for n in range(2500))
+    assert tab.evaluate("document.querySelectorAll('*').length") < 1500
+    tab.click("text=Reset")
+    tab.click("#page-on")
+    tab.locator("#list button").last.click()
+    tab.keyboard.press("j")
+    assert tab.inner_text(".where").startswith("101 of 5,000")
+    assert tab.inner_text("#page") == "101–150 of 5,000"
+
+
+def sentence(draw: random.Random, count: int) -> str:
+    return " ".join(draw.choices(WORDS, k=count)) + f" {draw.random()}."
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_the_same_bytes_again_and_names_the_given_provenance(experiment, tmp_path):
+    folder, flags = experiment
+    assert report(folder, flags, "again.html").returncode == 0
+    assert (folder / "again.html").read_bytes() == (folder / "report.html").read_bytes()
+    record = {"stage": "train", "arguments": {"seed": 9, "training": {"optimizer": "rmsprop"}}, "git_commit": "abc123"}
+    found = [{"stage": "tabulate", "arguments": {"seed": 1}, "packages": {"torch": "2.13.0"}}, record]
+    assert page.origin(found) == {"seed": "1, 9", "commit": "abc123", "torch": "2.13.0"}
+    assert [stage for stage, _ in page.settings_of(found)] == ["tabulate", "train"]
+    text = (folder / "report.html").read_text()
+    assert "95% intervals" in text
+    assert re.findall(r"(?:src|srcset|action|href)=\"(?!data:image/png;base64,|#)([^\"]{0,40})", text) == [
+        "https://arxiv.org/abs/2404.14313"  # a link to follow, nothing to load
+    ]
+
+
+def test_half_characters_cannot_end_the_data():
+    text = "</script>\ud83d \u2028 \x00"
+    written = page.embedded([text])
+    assert "<" not in written
+    written.encode()  # no lone surrogates
+    assert json.loads(written) == [text]
+
+
+def drop_first(path: str) -> None:
+    lines = Path(path).read_text().splitlines(keepends=True)
+    Path(path).write_text("".join(lines[1:]))
+
+
+def replace(path: str, old: str, new: str) -> None:
+    Path(path).write_text(Path(path).read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: f["policies"].pop(), "--policies: found .* expected one name of its own for each of the 4 files"),
+        (lambda f: f["policies"].reverse(), "iteration-0.jsonl: found responses of iteration-0, expected those of 'in"),
+        (lambda f: (f["policies"].pop(0), f["responses"].pop(0)), "expected 'iteration-0', the base model, among them"),
+        (lambda f: drop_first(f["responses"][1]), "iteration-1.jsonl: found responses on 4 cases, expected the 6"),
+        (lambda f: drop_first(f["verdicts"][0]), "found verdicts on 5 cases, expected the 6 .* query 'q0'"),
+        (lambda f: replace(f["verdicts"][0], '"second":"', '"second":"x'), "is about other responses than those of"),
+        (lambda f: f["verdicts"].append(f["verdicts"][0] + "l"), "found verdicts of the same judge .* in both"),
+        (lambda f: drop_first(f["queries"][0]), "query 'q0' or constitution .* is not in the files of --queries"),
+        (lambda f: f["tables"].append(f["tables"].pop() + "x"), "tablesx.* expected a provenance record"),
+        (lambda f: f["figures"].append(f["figures"].pop() + "x"), "figuresx: no such folder"),
+        (lambda f: Path(f["figures"][0], "bound.png").write_text("?"), "bound.png: this is no PNG file"),
+        (
+            lambda f: Path(f["tables"][0], "odd.csv").write_text("a,b\n1\n"),
+            "odd.csv, record 2: found 1 cells, expected",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, spoil, message):
+    flags = write_records(tmp_path, count=3) | write_results(tmp_path)
+    shutil.copy(flags["verdicts"][0], flags["verdicts"][0] + "l")
+    flags["policies"] = list(flags["policies"])
+    spoil(flags)
+    several = ("policies", "responses", "verdicts", "constitutions")
+    given = {name: value if name in several else Path(value[0]) for name, value in flags.items()}
+    arguments = argparse.Namespace(
+        **given, evaluation=Evaluation.model_validate(EVALUATION), title="t", provenance=None,
+        output=tmp_path / "report.html",
+    )  # fmt: skip
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        build_report.main(arguments)
+    assert not arguments.output.exists()

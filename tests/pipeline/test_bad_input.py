@@ -1,0 +1,280 @@
+"""Every stage on bad input, from missing files to records of another run: one message that names what is bad.
+
+A stage is run as its command line runs it, but in this process. Each of its inputs in turn is replaced by what a user
+may name in its place; then its structured settings, and its outputs.
+"""
+
+import json
+import logging
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from conftest import ROOT
+from pydantic import BaseModel
+from test_tables import EVALUATION, write_experiment
+from training_run import ENGINE, PROMPTS, TRAINING
+
+from sami import records
+from sami.stage import Stage
+from sami.workflow import configuration
+
+STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
+# Run on sound input first, so that what is told later is about what is bad.
+SOUND = {"build_constitutions", "build_queries", "build_report", "combine_verdicts", "compare_experiments",
+         "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
+         "write_principles"}  # fmt: skip
+# Where records of several files go together by their ids.
+JOINING = {"build_report", "compare_experiments", "score_responses", "import_responses", "judge_responses",
+           "tabulate", "train"}  # fmt: skip
+CATALOGUES = [
+    *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
+    *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
+]
+BAD = {  # name of a file in place of an input: its content
+    "empty": b"",
+    "binary": bytes(range(256)) * 8,
+    "page": b"<!DOCTYPE html>\n<html><body>Not found</body></html>\n",
+    "other-records": b'{"colour": "green"}\n{"colour": "red"}\n',
+    "list": b"[1, 2]\n",
+    "number": b"7\n",
+    "broken-line": b'{"id": "a", "te\n',
+    "utf-16": '{"id": "a"}\n'.encode("utf-16"),
+}
+BAD_JSON = ["", "{", "[1]", "7", "null", '"x"', '{"colour": "green"}', '{"kind": "x"}', "\udcff", "<html>"]
+# Where a folder is meant, a file in it is named, or the folder.
+FOLDERS = {"model", "start", "reference", "base-model", "tables", "figures"}
+
+
+# Files of a prepared model: what stands in their place.
+BROKEN = {
+    "config.json": b"{}",
+    "tokenizer.json": b'{"version": "1.0"}',
+    "tokenizer_config.json": b"\xff",
+    "model.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+    "sami_model.json": b"<html>",
+}
+# What only some stages take: the arguments, and what the message must name.
+MORE = {
+    "build_queries": [
+        ({"train-dataset": json.dumps({"loader": "file", "path": f"{path}", "count": 1})}, (path,))
+        for path in ("nowhere.jsonl", "nowhere.parquet", "nowhere/none", "", "/dev/null", __file__)
+    ],
+    "fetch_responses": [
+        ({"address": address}, (address,)) for address in ("http://127.0.0.1:1/y.json", "http://[", "x")
+    ],
+    "judge_responses": [
+        (
+            {
+                "judge": '{"kind": "likelihood", "model": "m", "prompt": "{constitution} {query} {first} {second}"}',
+                "model": path,
+            },
+            (path,),
+        )
+        for path in ("nowhere", str(ROOT), __file__)
+    ],
+    "prepare_model": [
+        ({"model": json.dumps({"source": "path", "path": path})}, (path,))
+        for path in ("", ".", "/dev/null", __file__, str(ROOT / "tests"))
+    ]
+    + [
+        ({"model": json.dumps({"source": "wheel", "package": "pytest", "file": "x.gguf"})}, ("x.gguf",)),
+        (
+            {"model": json.dumps({"source": "wheel", "package": "no-such-package", "file": "x.gguf"})},
+            ("no-such-package",),
+        ),
+        ({"model": json.dumps({"source": "random", "architecture": {"model_type": "llamma"}})}, ("llamma",)),
+        (
+            {"model": json.dumps({"source": "random", "architecture": {"model_type": "llama", "hidden_size": "x"}})},
+            ("m",),
+        ),
+    ],
+    "sample_responses": [
+        ({"shards": "nowhere/shard-*-of-2.jsonl"}, ("nowhere/shard-",)),
+        ({"shards": "nowhere"}, ("nowhere",)),
+        *(({"shard": shard}, (shard,)) for shard in ("3-of-2", "x", "0-of-2", "1-of-0")),
+        ({"count": 99}, ("queries.jsonl",)),
+        ({"first": -9}, ("-9",)),
+        ({"stop": ["x", ""]}, ("--stop",)),
+    ],
+    "write_principles": [
+        (
+            {"writer": json.dumps({"kind": "local", "model": "m", "prompt": "{behaviour}"})},
+            ("everyday.yaml", "--model"),
+        ),
+    ],
+}
+
+
+class Stages:
+    """The arguments of every stage on the sound files of a small experiment, and places with bad ones."""
+
+    def __init__(self, folder: Path, model: Path):
+        self.folder = folder
+        settings = configuration.load([ROOT / "config/config.yaml"], CATALOGUES).experiments["quickstart"]
+        evaluation = {**EVALUATION, "judges": ["checks"], "comparators": ["base"], "policies": {}, "published": []}
+        run = write_experiment(folder / "run", 4, 1, others=(), judges=["checks"])
+        shutil.copytree(folder / "run", folder / "other")  # the same records, with the ids of another run
+        for path in (folder / "other").rglob("*.jsonl"):
+            text = path.read_text().replace('"q0', '"z0').replace('"short+', '"y+').replace('"-short+', '"-y+')
+            path.write_text(text)
+        self.broken_models = []
+        for file, content in BROKEN.items():
+            self.broken_models.append(folder / f"broken-{file}")
+            shutil.copytree(model, self.broken_models[-1])
+            (self.broken_models[-1] / file).unlink()
+            (self.broken_models[-1] / file).write_bytes(content)
+        principle = records.Principle(id="p", writer="human", text="Be brief.", opposite="Be long.")
+        records.write([principle], folder / "run/principles.jsonl")
+        released = {key: {"0": f"{key} 1?"} for key in ("constitution", "question", "response")}
+        (folder / "run/released.json").write_text(json.dumps(released))
+        for name in ("bad", "out"):
+            (folder / name).mkdir()
+        for name, content in BAD.items():
+            (folder / "bad" / name).write_bytes(content)
+        (folder / "bad/folder").mkdir()
+        queries, constitutions, verdicts = (run[key][0] for key in ("queries", "constitutions", "verdicts"))
+        base, policy = run["responses"]
+        texts = {"queries": queries, "constitutions": constitutions}
+        prompts, engine = {"prompts": json.dumps(PROMPTS)}, {"engine": json.dumps(ENGINE)}
+        dataset = {"loader": "file", "path": str(folder / "held-out.jsonl"), "count": 1}
+        Path(dataset["path"]).write_text('{"id": "h", "text": "held out"}\n')
+        evaluated = {**run, "evaluation": json.dumps(evaluation)}
+        pages = {"tables": folder / "tables", "figures": folder / "figures", "title": "t"}
+        self.given = {
+            "build_constitutions": {"principles": folder / "run/principles.jsonl",
+                                    "settings": settings.constitutions.model_copy(update={"statements": 1})},
+            "build_queries": {"train-dataset": json.dumps({**dataset, "path": queries}), "eval-count": 1, "task": "t",
+                              "eval-dataset": json.dumps(dataset)},
+            "build_report": {key: value for key, value in (evaluated | pages).items()
+                             if key not in ("information", "training")},
+            "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
+            "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
+                                    **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],
+                                    "verdicts": [verdicts] * 2, "samples": 200, "confidence": 0.95},
+            "score_responses": {"model": model, "base-model": model, "responses": policy, "base-responses": base,
+                                     **texts, **prompts, **engine, "policy": "iteration-1", "base": "iteration-0"},
+            "fetch_responses": {"address": "http://127.0.0.1:1/x.json"},
+            "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
+            "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,
+                                 "policy": "x"},
+            "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
+                                "judge": '{"kind": "checks"}', "judge-name": "checks"},
+            "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],
+                     "command-line": CATALOGUES},
+            "plot_figures": pages | {"figures": ["win_rate"]},
+            "prepare_model": {"name": "m", "model": '{"source": "path", "path": "nowhere"}'},
+            "sample_responses": {"model": model, **texts, **prompts, "sampling": settings.sampling,
+                                 "policy": "iteration-0", "count": 1},
+            "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
+            "tabulate": evaluated,
+            "train": {"start": model, "reference": model, "responses": base, **texts, **prompts, **engine,
+                      "training": json.dumps({**TRAINING, "kl_weight": 0.1}), "run-name": "r",
+                      "tensorboard": folder / "out/events", "checkpoints": folder / "out/checkpoints"},
+            "write_principles": {"principles": ROOT / "config/constitutions/everyday.yaml",
+                                 "writer": '{"kind": "human"}', "writer-name": "human"},
+        }  # fmt: skip
+
+    def arguments(self, name: str, stage: Stage) -> dict:
+        """Flag -> sound value, outputs included."""
+        flags = flags_of(stage)
+        outputs = {flags[output]: self.folder / "out" / name / output for output in stage.outputs}
+        return {**self.given[name], **({"seed": 1} if "seed" in flags else {}), **outputs}
+
+
+def flags_of(stage: Stage) -> dict[str, str]:
+    """Name of an argument in the stage -> its flag, without the dashes."""
+    return {action.dest: action.option_strings[0].removeprefix("--") for action in stage.parser._actions}
+
+
+def stage_of(name: str) -> Stage:
+    """The stage as its module builds it."""
+    built = []
+    with mock.patch.object(Stage, "run", lambda stage, *arguments, **options: built.append(stage)):
+        runpy.run_module(f"sami.stages.{name}", run_name="__main__")
+    return built[0]
+
+
+def words(values: dict) -> list[str]:
+    """The command line of a stage."""
+    line = [sys.argv[0]]
+    for flag, value in values.items():
+        line.append(f"--{flag}")
+        for each in value if isinstance(value, list) else [value]:
+            line.append(each.model_dump_json() if isinstance(each, BaseModel) else str(each))
+    return line
+
+
+def run(name: str, values: dict, capsys, caplog) -> tuple[int, str]:
+    """Exit status of a stage, and all that it told."""
+    caplog.clear()
+    status = 0
+    with mock.patch.object(sys, "argv", words(values)):
+        try:
+            runpy.run_module(f"sami.stages.{name}", run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code
+    printed = capsys.readouterr()
+    return status, caplog.text + printed.err
+
+
+def alike(path: Path, sound):
+    """The path, as often as there are sound ones."""
+    return [path] * len(sound) if isinstance(sound, list) else path
+
+
+def of_another_run(stages: Stages, sound):
+    """The file of another run in place of the first sound one; None where that has none."""
+    path = Path(sound[0] if isinstance(sound, list) else sound)
+    if not path.is_relative_to(stages.folder / "run") or path.name == "training.jsonl":
+        return None
+    other = stages.folder / "other" / path.relative_to(stages.folder / "run")
+    return [other, *sound[1:]] if isinstance(sound, list) else other
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory, tiny) -> Stages:
+    return Stages(tmp_path_factory.mktemp("stages"), tiny)
+
+
+@pytest.fixture(scope="module")
+def pages(stages):
+    """The tables and figures of the small experiment, as the stages make them."""
+    for name, output in (("tabulate", "tables"), ("plot_figures", "figures")):
+        arguments = stages.arguments(name, stage_of(name)) | {"output": stages.folder / output}
+        with mock.patch.object(sys, "argv", words(arguments)):
+            runpy.run_module(f"sami.stages.{name}", run_name="__main__")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_bad_input_is_one_message(name, stages, pages, capsys, caplog):
+    caplog.set_level(logging.INFO)
+    stage, bad = stage_of(name), stages.folder / "bad"
+    flags, sound = flags_of(stage), stages.arguments(name, stage)
+    if name in SOUND:
+        assert run(name, sound, capsys, caplog)[0] == 0
+    trials = []  # (what is replaced by what, what the message must name)
+    for flag in [flags[dest] for dest in stage.inputs if flags[dest] in sound]:
+        for kind in ["folder", "missing", *BAD] if flag not in FOLDERS else ["folder", "missing", "page"]:
+            if (flag, kind) != ("figures", "folder"):  # a page without figures is one, too
+                trials.append(({flag: alike(bad / kind, sound[flag])}, (kind,)))
+        if flag in ("model", "start", "reference", "base-model"):
+            broken = stages.broken_models[-1:] if name == "serve_model" else stages.broken_models  # it takes its time
+            trials += [({flag: folder}, (folder.name,)) for folder in broken]
+        if name in JOINING and (other := of_another_run(stages, sound[flag])):
+            trials.append(({flag: other}, (Path(other[0] if isinstance(other, list) else other).name, f"--{flag}")))
+    for flag in [flags[dest] for dest in stage.settings if flags[dest] in sound]:
+        trials += [({flag: text}, (f"--{flag}",)) for text in BAD_JSON]
+    trials += MORE.get(name, [])
+    for output in stage.outputs:
+        trials.append(({flags[output]: bad / "empty" / "x"}, ("bad/empty",)))
+    wrong = []
+    for changed, named in trials:
+        status, told = run(name, {**sound, **changed}, capsys, caplog)
+        one_message = "error: " in told and any(n in told for n in named)
+        if status in (0, None) or "Traceback" in told or "bug of ours" in told or not one_message:
+            wrong.append(f"{changed} [{status}]: {told[-1500:]}")
+    assert not wrong, f"{len(wrong)} of {len(trials)}\n" + "\n\n".join(wrong)

@@ -1,0 +1,140 @@
+"""Sampling in several jobs: how many there are, what each draws, and that joined they are what a single job writes."""
+
+import argparse
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sami import records
+from sami.data.constitutions import build
+from sami.data.principles import from_people
+from sami.errors import UserError
+from sami.provenance import digest
+from sami.sampling.shards import files, job_count, joined_file, share, together
+from sami.settings.principles import Constitutions, PrincipleFile
+from sami.settings.sampling import Sampling
+from sami.settings.tasks import Filters, Prompts
+from sami.settings.yaml_files import load_yaml
+from sami.stages import sample_responses
+
+PROMPTS = Prompts(style="chat", generation="{constitution}\n\n{query}", training="{constitution}\n\n{query}")
+
+
+@given(st.integers(1, 3000), st.integers(2, 16), st.integers(1, 400), st.integers(1, 2_000_000))
+def test_jobs_are_as_few_as_the_tokens_allow(examples, responses, new_tokens, tokens_per_job):
+    jobs = job_count(examples, responses, new_tokens, tokens_per_job)
+    tokens = examples * responses * new_tokens
+    assert jobs == 1 or (jobs - 1) * tokens_per_job < tokens
+    # An example is not split, so a job may exceed the wanted tokens by less than one of them.
+    largest = math.ceil(examples / jobs) * responses * new_tokens
+    assert largest < tokens_per_job + responses * new_tokens or jobs == examples
+    assert job_count(examples, responses, new_tokens, None) == 1
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_shards_hold_everything_once_and_in_order(count, jobs):
+    names = files(together("folder", jobs))
+    assert names == sorted(names)
+    assert len(names) == jobs
+    parts = [share(list(range(count)), re.fullmatch(r"folder/shard-(\d+-of-\d+)\.jsonl", name)[1]) for name in names]
+    assert [item for part in parts for item in part] == list(range(count)) == share(list(range(count)), None)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.fixture
+def stage(tiny, tmp_path):
+    """A function that runs the sampling stage for nine queries into a folder, with other arguments or as one shard."""
+    pairs = load_yaml(ROOT / "config/constitutions/everyday.yaml", PrincipleFile)
+    settings = Constitutions(writer="human", principles="everyday", per_set=2, statements=2, negate="any")
+    records.write(build(from_people(pairs, "human"), settings, seed=1), tmp_path / "constitutions.jsonl")
+    rows = [json.loads(line) for line in (ROOT / "config/queries/everyday-train.jsonl").open()]
+    queries = [records.Query(id=row["id"], task="everyday", text=row["text"]) for row in rows[:20]]
+    records.write(queries, tmp_path / "queries.jsonl")
+
+    def run(folder, **changes):
+        folder.mkdir(exist_ok=True)
+        values = {
+            "model": tiny,
+            "queries": tmp_path / "queries.jsonl",
+            "constitutions": [tmp_path / "constitutions.jsonl"],
+            "prompts": PROMPTS,
+            "stop": ["u"],
+            "filters": Filters(forbidden=["p"]),
+            "sampling": Sampling(temperature=0.8, max_new_tokens=10, batch_size=4),
+            "engine": None,
+            "policy": "iteration-0",
+            "first": 5,
+            "count": 9,
+            "seed": 1,
+            "shuffle": True,
+            "shard": None,
+            "shards": None,
+            "output": folder / "responses.jsonl",
+            "counts": folder / "sampling.json",
+        }
+        sample_responses.main(argparse.Namespace(**values | changes))
+
+    return run
+
+
+def in_shards(stage, folder, jobs, **changes):
+    """The same in several jobs and one that joins them."""
+    for file in files(together(f"{folder}/responses", jobs)):
+        shard = re.search(r"\d+-of-\d+", file)[0]
+        (folder / "responses").mkdir(parents=True, exist_ok=True)
+        stage(folder, shard=shard, output=file, counts=None, **changes)
+    stage(folder, shards=together(f"{folder}/responses", jobs), **changes)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_shards_join_to_what_a_single_job_writes(stage, tmp_path, temperature):
+    sampling = Sampling(temperature=temperature, max_new_tokens=10, batch_size=4)
+    stage(tmp_path / "one", sampling=sampling)
+    counts = json.loads((tmp_path / "one/sampling.json").read_text())
+    assert 0 < counts["kept"] < counts["sampled"] == 9
+    for jobs in (2, 4, 9):
+        in_shards(stage, tmp_path / f"in-{jobs}", jobs, sampling=sampling)
+        for name in ("responses.jsonl", "sampling.json"):
+            assert (tmp_path / f"in-{jobs}" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_shards_without_any_response_are_an_error_when_joined(stage, tmp_path):
+    with pytest.raises(UserError, match="iteration-0: none of 9 examples is left after clean-up and filters"):
+        in_shards(stage, tmp_path / "in-2", 2, stop=[chr(c) for c in range(32, 127)])
+    assert (tmp_path / "in-2/responses/shard-1-of-2.jsonl").exists()
+    assert not (tmp_path / "in-2/responses.jsonl").exists()
+
+
+def test_all_shards_have_one_digest(tmp_path):
+    shards = [Path(file) for file in files(together(str(tmp_path), 12))]
+    for position, file in enumerate(shards):
+        file.write_text(str(position))
+    before = digest(tmp_path / "shard-*-of-12.jsonl")
+    assert digest(tmp_path / "shard-*-of-12.jsonl") == before
+    shards[7].write_text("changed")
+    assert digest(tmp_path / "shard-*-of-12.jsonl") != before
+
+
+def test_file_of_a_shard():
+    assert joined_file("x/responses/shard-03-of-64.jsonl") == "x/responses.jsonl"
+    assert joined_file("x/responses.jsonl") == "x/responses.jsonl"
+
+
+def test_many_jobs_are_planned():
+    """The benchmark of planning, scaled down: all shards of all iterations, a job that joins each, and so on."""
+    command = [sys.executable, "benchmarks/dag.py", "--experiments", "2", "--iterations", "3", "--shards", "13"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = {name: float(value) for name, value in re.findall(r"(\w+)=([\d.]+)", printed)}
+    assert found["sample_responses_shard"] == 2 * 3 * 13
+    assert found["sample_responses"] == found["train"] == 2 * 3
+    assert found["sample_evaluation_shard"] == 2 * 4 * 2
+    assert found["sample_evaluation"] == found["score_responses"] == 2 * 4
+    assert found["memory_gib"] > 0
