@@ -24,6 +24,13 @@ include: "workflow/rules/serving.smk"
 include: "workflow/rules/constitutions.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/training.smk"
+
+
+for method in METHODS:
+
+    include: f"workflow/rules/methods/{method}.smk"
+
+
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/plan.smk"

@@ -10,6 +10,8 @@ from pathlib import Path
 from conftest import ROOT
 
 from sami import records
+from sami.methods.sami import training_examples
+from sami.settings.tasks import Filters, Prompts
 
 TRAINING = {
     "objective": "sami",
@@ -37,7 +39,7 @@ ENGINE = {
     "tokens_per_job": None,
     "trackers": ["tensorboard"],
 }
-PROMPTS = {"style": "plain", "generation": "{constitution}\n{query}\n", "training": "{constitution}\n{query}\n"}
+PROMPTS = Prompts(style="plain", generation="{constitution}\n{query}\n", training="{constitution}\n{query}\n")
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "slept", "until", "noon", "as", "rain", "fell", "all", "day"]
 
 
@@ -73,16 +75,15 @@ class TrainingRun:
             )
             for query in queries
         ]
-        for name, content in (("queries", queries), ("constitutions", constitutions), ("responses", examples)):
-            records.write(content, folder / f"{name}.jsonl")
+        texts = {q.id: q for q in queries}, {c.id: c for c in constitutions}
+        made, _ = training_examples(examples, *texts, PROMPTS, Filters(), "sami")
+        records.write(made, folder / "examples.jsonl")
 
     def command(self, training: dict | None = None, engine: dict | None = None, output: str = "model") -> list[str]:
         path = lambda name: str(self.folder / name)  # noqa: E731
         return [
             sys.executable, "-m", "sami.stages.train", "--start", str(self.model), "--reference", str(self.model),
-            "--responses", path("responses.jsonl"), "--queries", path("queries.jsonl"),
-            "--constitutions", path("constitutions.jsonl"), "--prompts", json.dumps(PROMPTS),
-            "--training", json.dumps({**TRAINING, **(training or {})}),
+            "--examples", path("examples.jsonl"), "--training", json.dumps({**TRAINING, **(training or {})}),
             "--engine", json.dumps({**ENGINE, **(engine or {})}),
             "--seed", "1", "--run-name", "test", "--tensorboard", path(f"{output}-events"),
             "--checkpoints", path(f"{output}-checkpoints"), "--threads", "1",

@@ -5,12 +5,13 @@ wrong; `write` is used on a temporary name that `sami.stage` renames when the st
 described for users in docs/records.md.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticSerializationError
 
 from sami.errors import UserError
@@ -129,6 +130,11 @@ class Response(Record):
     finish: Literal["end", "stop", "length"] | None
     token_ids: list[int] | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the policy ended it itself; else a stop string, a limit or an unknown hand did."""
+        return self.finish == "end"
+
 
 class Example(Record):
     """A query with the C constitutions of one set and R responses sampled under them.
@@ -151,6 +157,99 @@ class Example(Record):
     def labels(self) -> list[int]:
         """(R,) number of the constitution each response was written for."""
         return [response.constitution for response in self.responses]
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+Prompt = str | list[Message]  # a text to be continued, or a conversation in the model's own chat template
+
+
+class TrainingResponse(Record):
+    """A response that a policy is trained on, or against.
+
+    ended: whether whoever wrote it ended it, so that an end token follows; false where a limit cut it off.
+    token_ids: as in `Response`; None where only the text is known, as in demonstrations.
+    source: the policy that drew it, or the file or dataset that it is from.
+    """
+
+    text: str = Field(min_length=1)
+    ended: bool
+    token_ids: list[int] | None = None
+    source: str
+
+
+class Preference(Record):
+    """A pair of an example's responses to one of its prompts, by their positions, of which one is to be preferred.
+
+    kind: why; for counts and filters.
+    reference: log-probabilities of both under the reference model, chosen first: sums over tokens, in nats.
+    """
+
+    chosen: int = Field(ge=0)
+    rejected: int = Field(ge=0)
+    prompt: int = Field(default=0, ge=0)
+    kind: str
+    reference: tuple[float, float] | None = Field(default=None, strict=False)  # JSON has lists
+
+
+class TrainingExample(Record):
+    """What training reads: C prompts, R responses, and what is wanted of them; of no method and no constitution.
+
+    labels: (R,) number of the prompt that each response answers.
+    weights: (R,) signed weights of the responses, where an objective weighs them; None for 1 each.
+    pairs: preferences among the responses, where an objective contrasts pairs.
+    set_id: the set of constitutions that the prompts are made of, where there is one.
+    """
+
+    query_id: str
+    set_id: str | None = None
+    prompts: list[Prompt] = Field(min_length=1)
+    responses: list[TrainingResponse] = Field(min_length=1)
+    labels: list[int]
+    weights: list[float] | None = None
+    pairs: list[Preference] = []
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _finite(cls, weights: Any) -> Any:
+        for position, weight in enumerate(weights if isinstance(weights, list) else []):
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+                shown = "null (or NaN)" if weight is None else repr(weight)
+                raise ValueError(f"'weights[{position}]' is {shown}, expected a finite number")
+        return weights
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        prompts, responses = len(self.prompts), len(self.responses)
+        for name, values in (("labels", self.labels), ("weights", self.weights)):
+            if values is not None and len(values) != responses:
+                raise ValueError(f"'{name}' has {len(values)} entries, expected one for each of {responses} responses")
+        for label in self.labels:
+            if not 0 <= label < prompts:
+                raise ValueError(f"'labels' holds {label}, expected the number of a prompt, from 0 to {prompts - 1}")
+        for number, pair in enumerate(self.pairs):
+            self._check_pair(number, pair)
+        return self
+
+    def _check_pair(self, number: int, pair: Preference) -> None:
+        where = f"'pairs[{number}]'"
+        for name, value, count in (
+            ("prompt", pair.prompt, len(self.prompts)),
+            ("chosen", pair.chosen, len(self.responses)),
+            ("rejected", pair.rejected, len(self.responses)),
+        ):
+            if value >= count:
+                raise ValueError(f"{where}: '{name}' is {value}, expected at most {count - 1}")
+        if self.responses[pair.chosen].text == self.responses[pair.rejected].text:
+            text = self.responses[pair.chosen].text
+            raise ValueError(
+                f"{where}: both responses are {text!r:.60}, so neither can be preferred; leave the pair out"
+            )
 
 
 class Scores(Record):

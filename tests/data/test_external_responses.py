@@ -307,9 +307,9 @@ def test_nothing_that_only_training_needs_is_asked_for(checked):
     ("changes", "key", "told"),
     [
         ({"imported": {"folder": "nowhere"}}, "imported.folder", '"nowhere" (text), but there is no such folder'),
-        ({"imported": {"policies": {"instruct": "x.json"}}}, "imported.policies.instruct", "x.json: no such file"),
-        ({"queries": {"eval": 3}}, "imported.policies.iteration-0", "found 2 different questions, expected at least 3"),
-        ({"constitutions": {"statements": 1}}, "imported.policies.iteration-0", "constitution.0: found '1. Summaries"),
+        ({"imported": {"policies": {"instruct": "x.json"}}}, "external.policies.instruct", "x.json: no such file"),
+        ({"queries": {"eval": 3}}, "external.policies.iteration-0", "found 2 different questions, expected at least 3"),
+        ({"constitutions": {"statements": 1}}, "external.policies.iteration-0", "constitution.0: found '1. Summaries"),
         (
             {"constitutions": {"writer": "smollm2", "principles": "everyday-behaviours"}},
             "constitutions.writer",

@@ -10,11 +10,13 @@ from training_run import ENGINE, TRAINING
 from sami.distributed.processes import Processes
 from sami.errors import UserError
 from sami.models.pretrained import load
-from sami.objectives import OBJECTIVES, sami
+from sami.objectives import sami
+from sami.records import Preference, TrainingExample, TrainingResponse
 from sami.scoring.layout import Item
 from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.loop import Diverged, train
+from sami.training.losses import CONTRASTS, check
 from sami.training.reference import ReferenceStates, compute_states, head_of
 from sami.training.schedule import passes, schedule
 from sami.training.throughput import Arithmetic, matrix_rate
@@ -40,6 +42,27 @@ def items(count, size=2, seed=0):
     ]
 
 
+def examples(data):
+    """The same as records, of which training reads labels, weights and pairs."""
+    return [
+        TrainingExample(
+            query_id=item.name,
+            prompts=[f"prompt {c}" for c in range(len(item.prompts))],
+            responses=[
+                TrainingResponse(text=f"response {r}", ended=True, source="iteration-0")
+                for r in range(len(item.responses))
+            ],
+            labels=item.labels,
+        )
+        for item in data
+    ]
+
+
+def positive(data):
+    """What the objective without a contrast takes of it: the first prompt with its response."""
+    return [Item(item.name, item.prompts[:1], item.responses[:1], [0]) for item in data]
+
+
 def trained(folder, data, reference=None, engine=None, **changes):
     """The model after training, and the metrics of its steps. `reference` is a folder for the reference states."""
     steps, head, states = [], None, None
@@ -49,7 +72,7 @@ def trained(folder, data, reference=None, engine=None, **changes):
         head, states = head_of(other), ReferenceStates(reference)
     engine = Engine(**{**ENGINE, **(engine or {})})
     scorer = Scorer(load(folder), head).choose(engine.scoring)
-    train(scorer, data, options(**changes), engine, 1, ALONE, steps.append, reference=states)
+    train(scorer, data, examples(data), options(**changes), engine, 1, ALONE, steps.append, reference=states)
     return scorer.model, steps
 
 
@@ -79,9 +102,9 @@ def test_passes_and_ways_change_nothing(tiny, engine):
     assert [s["loss"] for s in same] == pytest.approx([s["loss"] for s in steps], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sami-rows", "sami-columns", "supervised"])
+@pytest.mark.parametrize("name", ["sami-rows", "sami-columns"])
 @pytest.mark.parametrize("normalisation", ["mean", "sum"])
-def test_every_objective_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_path, name, normalisation):
+def test_every_contrast_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_path, name, normalisation):
     """Also with a KL term, and within the usual limit of the loss."""
     data = items(4)
     changes = {"objective": name, "normalisation": normalisation, "epochs": 6, "kl_weight": 0.01}
@@ -89,11 +112,69 @@ def test_every_objective_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_pa
     other = Scorer(load(tiny)).choose()
     scored = other(other.layout(data))
     scores = scored.mean if normalisation == "mean" else scored.sum
-    expected = OBJECTIVES[name](scores, torch.tensor([item.labels for item in data]))
-    for key in ("loss", "bound", "row_accuracy", "column_accuracy"):
-        assert steps[0][key] == pytest.approx(getattr(expected, key).mean().item(), rel=1e-4, abs=1e-5)
+    expected = CONTRASTS[name][0](scores, torch.tensor([item.labels for item in data]))
+    assert steps[0]["loss"] == pytest.approx(expected.loss.mean().item(), rel=1e-4, abs=1e-5)
+    for key in ("bound", "row_accuracy", "column_accuracy"):
+        assert steps[0][key] == pytest.approx(expected.metrics[key].mean().item(), rel=1e-4, abs=1e-5)
     assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
     assert steps[-1]["kl"] > 0
+
+
+@pytest.mark.parametrize("normalisation", ["mean", "sum"])
+def test_supervised_raises_the_likelihood_of_responses_and_scores_no_other_prompt(tiny, tmp_path, normalisation):
+    data = positive(items(4))
+    changes = {"objective": "supervised", "normalisation": normalisation, "epochs": 6, "kl_weight": 0.01}
+    _, steps = trained(tiny, data, tmp_path / "states", **changes)
+    other = Scorer(load(tiny)).choose()
+    scored = other(other.layout(data))
+    own = (scored.mean if normalisation == "mean" else scored.sum)[:, 0, 0]
+    assert steps[0]["loss"] == pytest.approx(-own.mean().item(), rel=1e-4)
+    assert steps[0]["tokens"] == sum(len(i.prompts[0]) + len(i.responses[0]) - 1 for i in data)
+    assert steps[-1]["loss"] < 0.9 * steps[0]["loss"]
+    assert steps[-1]["kl"] > 0
+    assert not {"bound", "row_accuracy"} & steps[0].keys()
+
+
+def test_weights_weigh_responses(tiny):
+    """A weight of 0 leaves a response out, one below 0 makes it less likely."""
+    data = [Item(i.name, i.prompts[:1], i.responses, [0, 0]) for i in items(3)]
+
+    def losses(*weights):
+        scorer, steps = Scorer(load(tiny)).choose(), []
+        weighted = [e.model_copy(update={"weights": list(weights)}) for e in examples(data)]
+        changes = options(objective="supervised", max_loss=1e6, epochs=3)
+        train(scorer, data, weighted, changes, Engine(**ENGINE), 1, ALONE, steps.append)
+        with torch.no_grad():
+            return steps[0]["loss"], scorer(scorer.layout(data)).mean[:, 0].mean(0)
+
+    other = Scorer(load(tiny)).choose()
+    before = other(other.layout(data)).mean[:, 0].mean(0).detach()
+    loss, after = losses(1.0, 0.0)
+    assert loss == pytest.approx(-before[0].item(), rel=1e-4)
+    loss, after = losses(0.5, -0.5)
+    assert loss == pytest.approx(-(0.5 * before[0] - 0.5 * before[1]).item() / 2, rel=1e-3)
+    assert after[0] - after[1] > before[0] - before[1]
+
+
+@pytest.mark.parametrize("normalisation", ["mean", "sum"])
+def test_preferences_begin_at_log_2_and_are_learned(tiny, normalisation):
+    data = [Item(i.name, i.prompts[:1], i.responses, [0, 0]) for i in items(4)]
+    other = Scorer(load(tiny)).choose()
+    with torch.no_grad():
+        sums = other(other.layout(data)).sum[:, 0].tolist()
+    pairs = [
+        e.model_copy(update={"pairs": [Preference(chosen=1, rejected=0, kind="rank", reference=(score[1], score[0]))]})
+        for e, score in zip(examples(data), sums, strict=True)
+    ]
+    scorer, steps = Scorer(load(tiny)).choose(), []
+    changes = options(objective={"name": "preference", "beta": 0.5}, normalisation=normalisation, epochs=6)
+    check(changes, pairs, "examples.jsonl")
+    train(scorer, data, pairs, changes, Engine(**ENGINE), 1, ALONE, steps.append)
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert steps[0]["margin"] == pytest.approx(0, abs=1e-3)
+    assert steps[-1]["loss"] < 0.8 * math.log(2)
+    assert steps[-1]["margin"] > 0
+    assert steps[-1]["accuracy"] == 1
 
 
 def test_one_step_is_one_update_with_the_mean_gradient(tiny):
@@ -200,7 +281,7 @@ def test_not_a_number_stops(tiny):
     with torch.no_grad():
         next(scorer.parameters())[:] = math.nan
     with pytest.raises(Diverged, match="training stopped at step 1 of 1: the loss is nan"):
-        train(scorer, items(2), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
+        train(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
 
 
 def test_limit_of_the_loss(tiny):
@@ -221,14 +302,14 @@ def test_usual_limit_of_the_loss(tiny):
         with torch.no_grad():
             scorer.model.lm_head.weight[:] = math.nan
         with pytest.raises(Diverged, match=rf"limit {limit:.4g}"):
-            train(scorer, items(2), options(**changes), Engine(**ENGINE), 1, ALONE, lambda step: None)
+            train(scorer, items(2), examples(items(2)), options(**changes), Engine(**ENGINE), 1, ALONE, lambda step: 0)
 
 
 def test_out_of_memory_says_what_to_lower(tiny):
     scorer = Scorer(load(tiny))
     scorer.register_forward_pre_hook(lambda *_: torch.empty(1 << 46))  # the allocator's own refusal
     with pytest.raises(UserError, match="out of memory at step 1, in a pass over .* Lower engine.tokens_per_pass"):
-        train(scorer, items(2), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
+        train(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
 
 
 def test_utilisation_counts_the_arithmetic_of_unique_tokens(tiny):

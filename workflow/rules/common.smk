@@ -32,6 +32,7 @@ from sami.records import last_trained
 from sami.provenance import code_digest
 from sami.records import BASE, policy_name
 from sami.settings.endpoints import Limits
+from sami.settings.methods import METHODS
 from sami.settings.resources import JobKind
 from sami.stage import last_error
 from sami.settings.yaml_files import read_yaml
@@ -161,11 +162,11 @@ def one_of(names):
 
 
 TRAINED, IMPORTED = (
-    one_of(name for name, e in SETTINGS.experiments.items() if bool(e.imported) == imported)
+    one_of(name for name, e in SETTINGS.experiments.items() if bool(e.external) == imported)
     for imported in (False, True)
 )
 WITHOUT_HELD_OUT, WITH_HELD_OUT = (  # of those that train
-    one_of(n for n, e in SETTINGS.experiments.items() if not e.imported and bool(e.constitutions.held_out) == held_out)
+    one_of(n for n, e in SETTINGS.experiments.items() if not e.external and bool(e.constitutions.held_out) == held_out)
     for held_out in (False, True)
 )
 COMPARISONS = one_of(SETTINGS.root.compare)  # their results lie beside those of the experiments
@@ -190,7 +191,7 @@ def with_policies(names):
 
 
 # The same name can be a model in one experiment and a file of responses in another.
-SAMPLED = with_policies(lambda e: one_of([]) if e.imported else "|".join([r"iteration-\d+", *e.evaluation.models]))
+SAMPLED = with_policies(lambda e: one_of([]) if e.external else "|".join([r"iteration-\d+", *e.evaluation.models]))
 FROM_FILES = with_policies(lambda e: one_of(e.response_files()))
 
 
@@ -433,10 +434,10 @@ def training_samples(experiment, iteration):
     return samples(
         settings,
         settings.sampling,
-        policy=f"iteration-{iteration - 1}",
+        policy=f"iteration-{settings.method.sampled_policy(iteration)}",
         first=sum(counts[: iteration - 1]),
         count=counts[iteration - 1],
-        filters=as_json(SETTINGS.tasks[settings.task].filters),
+        under=settings.method.sampled_under,
     )
 
 
@@ -600,10 +601,28 @@ def slurm_logs(rulename, values):
     return sorted((log for log in logs if log.stem.isdigit()), key=lambda log: int(log.stem))
 
 
-def start_of(wildcards):
-    """The policy that training starts from: the base model (expert iteration) or the iteration before."""
-    previous = settings_of(wildcards).training.start_from == "previous"
-    return policy(wildcards.experiment, int(wildcards.iteration) - 1 if previous else 0)
+def of_method(question):
+    """Input function: the model folder of the policy whose iteration the method answers to a question.
+
+    Args:
+        question: of the method, of iteration t and the settings of training.
+    """
+
+    def folder(wildcards):
+        settings = settings_of(wildcards)
+        return policy(wildcards.experiment, question(settings.method, int(wildcards.iteration), settings.training))
+
+    return folder
+
+
+sampled_policy = of_method(lambda method, iteration, training: method.sampled_policy(iteration))
+start_of = of_method(lambda method, iteration, training: method.start(iteration, training))
+reference_of = of_method(lambda method, iteration, training: method.reference(iteration, training))
+
+
+def with_method(name):
+    """Pattern of the experiments that train by a method."""
+    return one_of(n for n, e in SETTINGS.experiments.items() if not e.external and e.method.name == name)
 
 
 def verdicts_file(experiment, policy, judge, comparator):
@@ -648,7 +667,7 @@ def figure_paths(*names):
 def figures_of(experiment):
     """The files of all figures of an experiment."""
     settings = SETTINGS.experiments[experiment]
-    names = FIGURES + TRAINING_FIGURES * (not settings.imported)
+    names = FIGURES + TRAINING_FIGURES * (not settings.external)
     names = [*names, "generalisation"] if settings.constitutions.held_out else names
     return [f"{RESULTS}/{experiment}/{path}" for path in figure_paths(*names)]
 
@@ -668,7 +687,7 @@ def drawn(names):
 
 def where_trained(files):
     """Input function: nothing where all is imported, for there was no training and no model to sample from or to score."""
-    return lambda wildcards: [] if settings_of(wildcards).imported else files(wildcards)
+    return lambda wildcards: [] if settings_of(wildcards).external else files(wildcards)
 
 
 def compared(*paths):

@@ -140,7 +140,10 @@ rule build_report:
         queries=in_experiment("queries/eval.jsonl"),
         responses=of_policies("eval/responses.jsonl"),
         verdicts=verdicts_of,
-        page=[os.path.relpath(provenance.SOURCE / "analysis/report" / name) for name in ("page.html.j2", "page.css", "page.js")],
+        page=[
+            os.path.relpath(provenance.SOURCE / "analysis/report" / name)
+            for name in ("page.html.j2", "page.css", "page.js")
+        ],
     output:
         report(
             in_experiment("report.html"),
@@ -164,7 +167,7 @@ rule build_report:
         evaluation=slice_of("evaluation"),
         provenance=lambda wildcards: [
             f"{RESULTS}/{wildcards.experiment}/tables",
-            *([] if settings_of(wildcards).imported else of_every_policy("model", first=1)(wildcards)),
+            *([] if settings_of(wildcards).external else of_every_policy("model", first=1)(wildcards)),
         ],
     shell:
         stage("build_report") + "--tables {params.tables:q} --figures {params.figures:q} "

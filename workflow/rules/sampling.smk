@@ -1,9 +1,9 @@
-"""Responses for training, sampled from the policy of the iteration before."""
+"""Responses for training, sampled from the policy that the method names."""
 
 
 rule sample_responses:
     input:
-        model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration) - 1),
+        model=sampled_policy,
         queries=in_experiment("queries/train.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
         shards=training_shards,
@@ -37,7 +37,7 @@ rule sample_responses:
 # One of several jobs, whose shards the rule above then joins.
 use rule sample_responses as sample_responses_shard with:
     input:
-        model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration) - 1),
+        model=sampled_policy,
         queries=in_experiment("queries/train.jsonl"),
         constitutions=in_experiment("constitutions.jsonl"),
     output:

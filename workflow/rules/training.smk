@@ -1,13 +1,11 @@
-"""One iteration's training on the responses sampled for it."""
+"""One iteration's training, on the examples that the method makes for it (rules/methods)."""
 
 
 rule train:
     input:
         start=start_of,
-        reference=lambda wildcards: policy(wildcards.experiment, 0),
-        responses=in_experiment("iteration-{iteration}/responses.jsonl"),
-        queries=in_experiment("queries/train.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        reference=reference_of,
+        examples=in_experiment("iteration-{iteration}/examples.jsonl"),
     output:
         model=directory(in_experiment("iteration-{iteration}/model")),
         metrics=in_experiment("iteration-{iteration}/training.jsonl"),
@@ -26,14 +24,12 @@ rule train:
         engine=slice_of("engine"),  # here and not under params, so that changing it makes no result out of date
     params:
         code=code_digest("train"),
-        prompts=prompts_of,
         training=slice_of("training"),
         seed=seed_of,
         tensorboard=in_experiment("tensorboard/iteration-{iteration}"),
         checkpoints=in_experiment("iteration-{iteration}/checkpoints"),
     shell:
-        stage("train") + "--start {input.start:q} --reference {input.reference:q} --responses {input.responses:q} "
-        "--queries {input.queries:q} --constitutions {input.constitutions:q} --prompts {params.prompts:q} "
+        stage("train") + "--start {input.start:q} --reference {input.reference:q} --examples {input.examples:q} "
         "--training {params.training:q} --engine {resources.engine:q} --nodes {resources.nodes} --seed {params.seed} "
         "--run-name {wildcards.experiment}-{wildcards.iteration} --tensorboard {params.tensorboard:q} "
         "--checkpoints {params.checkpoints:q} "

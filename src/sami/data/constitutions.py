@@ -85,6 +85,7 @@ def empty_examples(
     policy: str,
     seed: int,
     shuffle: bool,
+    positive: bool = False,
 ) -> list[Example]:
     """Examples whose responses are still to be drawn: which set, which order, which constitution for which response.
 
@@ -95,7 +96,13 @@ def empty_examples(
         policy: kept in the records.
         seed: of sets and order.
         shuffle: whether to shuffle the statements.
+        positive: whether all responses are drawn under the first constitution of a set, which wants every principle.
     """
+
+    def used(set_id: str) -> int:
+        """Constitutions of a set under which responses are drawn, the first ones."""
+        return 1 if positive else len(sets[set_id])
+
     return [
         Example(
             query_id=query_id,
@@ -103,8 +110,8 @@ def empty_examples(
             constitution_ids=[constitution.id for constitution in sets[set_id]],
             order=order(len(sets[set_id][0].statements), query_id, seed, shuffle),
             responses=[
-                Response(text="", constitution=j % len(sets[set_id]), tokens=0, finish="end")
-                for j in range(responses or len(sets[set_id]))
+                Response(text="", constitution=j % used(set_id), tokens=0, finish="end")
+                for j in range(responses or used(set_id))
             ],
             policy=policy,
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sami.errors import UserError
-from sami.records import Constitution, Example, Query
+from sami.records import Constitution, Example, Message, Prompt, Query
 from sami.settings.base import Settings
 from sami.settings.tasks import Prompts
 
@@ -36,15 +36,28 @@ def constitution_text(constitution: Constitution, order: Sequence[int], prompts:
     )
 
 
-def render(text: str, prompts: Prompts, tokenizer: Any) -> list[int]:
-    """Token ids of a policy's prompt, up to where the response begins: of a chat, or of the plain text.
+def policy_prompt(text: str, prompts: Prompts) -> Prompt:
+    """What a policy is asked: the text to continue, or the conversation that it stands in."""
+    if prompts.style == "plain":
+        return text
+    return [Message(**message) for message in chat_messages(text, prompts.system)]
+
+
+def prompt_tokens(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """Token ids of a policy's prompt, up to where the response begins.
 
     Raises:
-        UserError: the model has no chat template, or it refuses the messages.
+        UserError: it is a conversation, and the model has no chat template, or it refuses the messages.
     """
-    if prompts.style == "plain":
-        return plain_tokens(text, tokenizer)
-    return chat_tokens(chat_messages(text, prompts.system), tokenizer, "the task's prompts ('style' and 'system')")
+    if isinstance(prompt, str):
+        return plain_tokens(prompt, tokenizer)
+    messages = [message.model_dump() for message in prompt]
+    return chat_tokens(messages, tokenizer, "the task's prompts ('style' and 'system')")
+
+
+def render(text: str, prompts: Prompts, tokenizer: Any) -> list[int]:
+    """Token ids of the prompt that a text becomes; see `policy_prompt` and `prompt_tokens`."""
+    return prompt_tokens(policy_prompt(text, prompts), tokenizer)
 
 
 def chat_messages(text: str, system: str | None) -> list[dict[str, str]]:
@@ -101,15 +114,10 @@ def chat_tokens(messages: list[dict[str, str]], tokenizer: Any, settings: str, w
 
 
 def example_prompts(
-    example: Example,
-    query: Query,
-    constitutions: dict[str, Constitution],
-    prompts: Prompts,
-    tokenizer: Any,
-    template: str,
-) -> list[list[int]]:
-    """Token ids of the C prompts of one example, one under each of its constitutions."""
+    example: Example, query: Query, constitutions: dict[str, Constitution], prompts: Prompts, template: str
+) -> list[Prompt]:
+    """The C prompts of one example, one under each of its constitutions."""
     texts = [
         constitution_text(constitutions[identifier], example.order, prompts) for identifier in example.constitution_ids
     ]
-    return [render(fill(template, constitution=text, query=query.text), prompts, tokenizer) for text in texts]
+    return [policy_prompt(fill(template, constitution=text, query=query.text), prompts) for text in texts]

@@ -1,5 +1,7 @@
 """The base of all settings, and the kinds of values that several sections share."""
 
+import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -38,6 +40,37 @@ RESPONSE_FILE = r"\.jsonl?$"
 WEB_ADDRESS = r"^https?://[^\s/]+/\S*$"
 
 Source = Annotated[str, Field(pattern=WEB_ADDRESS)]
+
+
+def named_choice(kinds: Mapping[str, type[BaseModel]], what: str) -> BeforeValidator:
+    """Check of a mapping whose `name` says which of several kinds it is; the name alone stands for {name: NAME}.
+
+    Args:
+        kinds: name -> model of that kind.
+        what: of which there are several, for messages: "method", "objective".
+    """
+
+    def checked(value: Any) -> Any:
+        value = {"name": value} if isinstance(value, str) else value
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            return value
+        name = value["name"]
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            meant = f" Did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"found the {what} '{name}', expected one of: {', '.join(kinds)}.{meant}".rstrip("."))
+        own = kinds[name].model_fields
+        for key in value.keys() - own:
+            others = [other for other, kind in kinds.items() if key in kind.model_fields]
+            if others:
+                keys = ", ".join(own)
+                raise ValueError(
+                    f"found the key '{key}', which belongs to the {what} {' and '.join(others)}, but 'name' is {name}, "
+                    f"which has the keys {keys}; delete the key, or change 'name'"
+                )
+        return value
+
+    return BeforeValidator(checked)
 
 
 class Settings(BaseModel):

@@ -77,6 +77,12 @@ class Evaluation(Settings):
         return math.nan, math.nan
 
     @model_validator(mode="after")
+    def _both_polarities(self):
+        if self.sampling.responses == 1:
+            raise ValueError("'sampling.responses' is 1, expected at least 2: one under each of a set's constitutions")
+        return self
+
+    @model_validator(mode="after")
     def _all_there(self):
         for name, file in self.files.items():
             if self.judged == "all" and file.responses.endswith(".json"):

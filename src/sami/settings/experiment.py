@@ -9,6 +9,7 @@ from sami.records import BASE, policy_name
 from sami.sampling.shards import MOST_JOBS, job_count
 from sami.settings.base import Count, ExperimentName, PolicyName, Settings, Source
 from sami.settings.evaluation import Evaluation
+from sami.settings.methods import MethodChoice
 from sami.settings.principles import Constitutions
 from sami.settings.resources import Resources
 from sami.settings.sampling import Sampling
@@ -16,7 +17,7 @@ from sami.settings.tasks import Queries
 from sami.settings.training import Engine, Training
 
 
-class Imported(Settings):
+class External(Settings):
     """Responses that were made elsewhere: the files of the SAMI authors' runs (`sami.data.external_responses`)."""
 
     folder: str
@@ -29,8 +30,8 @@ class Experiment(Settings):
 
     model: str
     task: str
-    method: Literal["sami", "imported"]
-    imported: Imported | None
+    method: MethodChoice
+    external: External | None
     iterations: Count
     seed: Annotated[int, Field(ge=0)]
     constitutions: Constitutions
@@ -61,8 +62,8 @@ class Experiment(Settings):
 
     def policies(self) -> list[str]:
         """Names of the policies that answer the held-out queries, in the order of tables; iteration-0 is the base."""
-        if self.imported:
-            return list(self.imported.policies)
+        if self.external:
+            return list(self.external.policies)
         return [*(f"iteration-{t}" for t in range(self.iterations + 1)), *self.evaluation.policies]
 
     def response_files(self) -> dict[str, tuple[str, str | None]]:
@@ -71,9 +72,9 @@ class Experiment(Settings):
         def found(folder: str, file: str, source: str | None) -> tuple[str, str | None]:
             return os.path.normpath(os.path.join(folder, file)), source and f"{source.rstrip('/')}/{file}"
 
-        if self.imported:
-            folder, source = self.imported.folder, self.imported.source
-            return {name: found(folder, file, source) for name, file in self.imported.policies.items()}
+        if self.external:
+            folder, source = self.external.folder, self.external.source
+            return {name: found(folder, file, source) for name, file in self.external.policies.items()}
         files = self.evaluation.files.items()
         return {name: found(*os.path.split(file.responses), file.source) for name, file in files}
 
@@ -89,17 +90,17 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _policies(self):
-        if (self.method == "imported") != (self.imported is not None):
-            raise ValueError("'method: imported' and the mapping 'imported' belong together; give both or neither")
-        if self.imported and self.evaluation.policies:
-            raise ValueError("'evaluation.policies' are models, which 'method: imported' does not run; delete them")
+        if self.external and self.evaluation.policies:
+            raise ValueError(
+                "'evaluation.policies' are models, which are not run beside 'external' responses; delete them"
+            )
         for name in self.evaluation.policies:
             if name == "base" or name.startswith("iteration-"):
                 raise ValueError(f"'evaluation.policies' calls a policy '{name}', the name of a trained one; rename it")
-        if self.imported and self.constitutions.held_out:
+        if self.external and self.constitutions.held_out:
             raise ValueError(
-                "'constitutions.held_out' needs responses under held-out principles, which 'method: imported' does not "
-                "sample; delete it"
+                "'constitutions.held_out' needs responses under held-out principles, which an experiment with "
+                "'external' responses does not sample; delete it"
             )
         if not self.constitutions.held_out and any(p.principles == "held-out" for p in self.evaluation.published):
             raise ValueError(
@@ -107,13 +108,27 @@ class Experiment(Settings):
                 "none; name their file, or delete the win rate"
             )
         if BASE not in self.policies():
-            raise ValueError(f"'imported.policies' lacks '{BASE}', the base model's responses")
+            raise ValueError(f"'external.policies' lacks '{BASE}', the base model's responses")
         for comparator in self.evaluation.comparators:
             if policy_name(comparator) not in self.policies():
                 raise ValueError(
                     f"'evaluation.comparators' names '{comparator}', expected base or one of the policies "
                     f"{', '.join(self.policies())}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _method_fits(self):
+        objective, known = self.training.objective.name, self.method.objectives
+        if objective not in known:
+            raise ValueError(
+                f"'training.objective' is {objective}, for which the method '{self.method.name}' makes no training "
+                f"examples; expected one of: {', '.join(known)}"
+            )
+        least, responses = self.method.least_responses, self.sampling.responses
+        if responses is not None and responses < least:
+            raise ValueError(f"'sampling.responses' is {responses}, but '{self.method.name}' needs at least {least}")
+        self.method.reference(1, self.training)
         return self
 
     @model_validator(mode="after")
@@ -170,7 +185,7 @@ class Experiment(Settings):
 class Root(Settings):
     """The top level of the merged configuration."""
 
-    version: Literal[1]
+    version: Literal[2]
     results: str
     resources: str
     run: Annotated[list[str], Field(min_length=1)]

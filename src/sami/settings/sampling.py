@@ -11,7 +11,7 @@ class Sampling(Settings):
     """How responses are drawn."""
 
     sampler: Literal["transformers", "vllm"] = "transformers"
-    responses: Annotated[int, Field(ge=2)] | None = None
+    responses: Count | None = None
     temperature: Annotated[Number, Field(ge=0)]
     top_p: Annotated[Number, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Count

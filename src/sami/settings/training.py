@@ -1,10 +1,10 @@
 """One iteration's optimisation, and how it is computed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from sami.settings.base import Count, Number, Settings
+from sami.settings.base import Count, Number, Settings, named_choice
 
 
 class Lora(Settings):
@@ -15,11 +15,41 @@ class Lora(Settings):
     modules: str | list[str] = "all-linear"
 
 
+class Contrast(Settings):
+    """SAMI's cross-entropies over the matrix of an example's prompts and responses, or one of the two (2404.14313)."""
+
+    name: Literal["sami", "sami-rows", "sami-columns"]
+
+
+class Likelihood(Settings):
+    """Likelihood of responses to the prompts that they answer, weighted where the examples have weights."""
+
+    name: Literal["supervised"]
+
+
+class Preference(Settings):
+    """A pairwise loss on chosen and rejected responses against a reference model (DPO, 2305.18290; IPO, 2310.12036)."""
+
+    name: Literal["preference"]
+    beta: Annotated[Number, Field(gt=0)] = 0.1
+    label_smoothing: Annotated[Number, Field(ge=0, lt=0.5)] = 0.0
+    form: Literal["sigmoid", "ipo"] = "sigmoid"
+
+
+OBJECTIVES: dict[str, type[Settings]] = {
+    name: kind for kind in (Contrast, Likelihood, Preference) for name in get_args(kind.model_fields["name"].annotation)
+}
+Objective = Annotated[
+    Contrast | Likelihood | Preference, Field(discriminator="name"), named_choice(OBJECTIVES, "objective")
+]
+
+
 class Training(Settings):
     """One iteration's optimisation."""
 
-    objective: Literal["sami", "sami-rows", "sami-columns", "supervised"]
+    objective: Objective
     start_from: Literal["base", "previous"]
+    reference: Literal["base", "previous", "sft"] = "base"
     precision: Literal["float32", "mixed", "bfloat16"]
     lora: Lora | None
     normalisation: Literal["mean", "sum"]

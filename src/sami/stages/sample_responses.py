@@ -1,7 +1,7 @@
 """Samples responses of one policy: for each query, R responses under the C constitutions of one set.
 
 Reads   a model folder, queries (Query), constitutions (Constitution); or the shards that other jobs have drawn
-Writes  examples (Example) and a JSON file that counts what was dropped and why; or one shard of the examples
+Writes  examples (Example) and a JSON file that counts them; or one shard of the examples
 
     python -m sami.stages.sample_responses --help
 """
@@ -14,7 +14,7 @@ from sami.data.constitutions import by_set, empty_examples
 from sami.errors import UserError
 from sami.sampling.shards import files, share
 from sami.settings.sampling import Sampling
-from sami.settings.tasks import Filters, Prompts
+from sami.settings.tasks import Prompts
 from sami.settings.training import Engine
 from sami.stage import Stage
 
@@ -51,7 +51,7 @@ def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, l
 
 def sample(arguments, examples, queries, constitutions) -> list[records.Example]:
     """Draws all responses. The length of every prompt is checked before the first one is drawn."""
-    from sami.data.prompts import example_prompts
+    from sami.data.prompts import example_prompts, prompt_tokens
     from sami.models import pretrained
     from sami.sampling.sampler import Request, check_lengths, open_sampler
 
@@ -59,9 +59,8 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
     for example in examples:
         query = queries[example.query_id]
-        prompts = example_prompts(
-            example, query, constitutions, arguments.prompts, tokenizer, arguments.prompts.generation
-        )
+        asked = example_prompts(example, query, constitutions, arguments.prompts, arguments.prompts.generation)
+        prompts = [prompt_tokens(prompt, tokenizer) for prompt in asked]
         longest[query.id] = max(longest[query.id], *prompts, key=len)
         for j, label in enumerate(example.labels):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
@@ -86,34 +85,30 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
 
 
 def main(arguments) -> None:
-    from sami.sampling.responses import select
-
     if "" in arguments.stop:
         raise UserError("--stop: found empty text, which ends every response at once; expected some characters.")
     queries = records.read(records.Query, arguments.queries)
     chosen = chosen_queries(queries, arguments.first, arguments.count, arguments.queries)
     constitutions = records.read(records.Constitution, *arguments.constitutions)
-    sets = by_set(constitutions)
     if arguments.shards:
         examples = records.read(records.Example, *files(arguments.shards))
     else:
-        asked = [query.id for query in chosen], sets, arguments.sampling.responses, arguments.policy
-        examples = share(empty_examples(*asked, arguments.seed, arguments.shuffle), arguments.shard)
+        asked = [query.id for query in chosen], by_set(constitutions), arguments.sampling.responses, arguments.policy
+        examples = empty_examples(*asked, arguments.seed, arguments.shuffle, arguments.under == "positive")
+        examples = share(examples, arguments.shard)
         examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions})
     if arguments.shard:
-        records.write(examples, arguments.output)  # filtered and counted when all are there
+        records.write(examples, arguments.output)  # counted when all are there
         return
-    kept, dropped = select(examples, sets, arguments.filters) if arguments.filters else (examples, {})
     tokens = sum(response.tokens for example in examples for response in example.responses)
-    counts = {"sampled": len(examples), "tokens": tokens, "kept": len(kept), "dropped": dict(dropped)}
-    log.info("sampled %(sampled)d examples, kept %(kept)d, dropped %(dropped)s", counts)
-    if not any(response.text for example in kept for response in example.responses):
+    counts = {"sampled": len(examples), "tokens": tokens}
+    log.info("sampled %(sampled)d examples of %(tokens)d tokens", counts)
+    if not any(response.text for example in examples for response in example.responses):
         raise UserError(
-            f"{arguments.policy}: none of {len(examples)} examples is left after clean-up and filters "
-            f"(dropped: {dict(dropped) or 'all responses are empty'}). Look at 'stop', 'filters' and the prompt "
+            f"{arguments.policy}: all responses of {len(examples)} examples are empty. Look at 'stop' and the prompt "
             "templates of the task, or raise sampling.max_new_tokens."
         )
-    records.write(kept, arguments.output)
+    records.write(examples, arguments.output)
     arguments.counts.write_text(json.dumps(counts, indent=2) + "\n")
 
 
@@ -124,7 +119,8 @@ if __name__ == "__main__":
     stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.structured("--prompts", Prompts, "the prompts of a task")
     stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
-    stage.structured("--filters", Filters, "drop examples that the filters of a task reject", required=False)
+    stage.setting("--under", "constitutions of a set: all, or the positive one", default="all",
+                  choices=["all", "positive"], required=False)  # fmt: skip
     stage.structured("--sampling", Sampling, "how to draw")
     stage.structured("--engine", Engine, "GPUs of the sampler vllm (default: one)", required=False)
     stage.setting("--policy", "name of the policy, kept in the records")

@@ -10,7 +10,7 @@ from sami.settings.training import Lora
 
 
 def check(processes: int) -> None:
-    """Says early what would go wrong later.
+    """Requires what adapters need, before a model is loaded.
 
     Raises:
         UserError: peft is missing, or there are several processes.

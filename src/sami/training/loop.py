@@ -8,27 +8,27 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch.distributed.tensor import DTensor
 
 from sami.distributed.processes import Processes
 from sami.errors import UserError
-from sami.objectives import OBJECTIVES, loss_of_a_guess
 from sami.progress import Progress
+from sami.records import TrainingExample
 from sami.scoring.layout import Item
 from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.checkpoints import Checkpoints
+from sami.training.losses import evaluate, guess
 from sami.training.reference import ReferenceStates
 from sami.training.schedule import passes, schedule
 from sami.training.throughput import Arithmetic, matrix_rate, peak_memory
 
 log = logging.getLogger(__name__)
-
-MEANS = ("loss", "bound", "row_accuracy", "column_accuracy", "own_log_probability", "other_log_probability")
 
 
 class Diverged(UserError):
@@ -41,17 +41,24 @@ class Interrupted(Exception):
 
 @dataclass
 class Step:
-    """Sums of one optimiser step, over the queries of this process and then of all."""
+    """Sums of one optimiser step, over the queries of this process and then of all.
 
-    values: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*MEANS, "kl", "tokens", "operations"), 0.0))
+    metrics: those of the objective. Every process has the same names, also where its passes are all empty.
+    """
 
-    def add(self, **values: float) -> None:
-        for name, value in values.items():
-            self.values[name] += value
+    metrics: dict[str, float] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("kl", "tokens", "operations"), 0.0))
 
-    def over(self, group: Processes) -> dict[str, float]:
+    def add(self, metrics: Mapping[str, float], **others: float) -> None:
+        for name, value in metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + value
+        for name, value in others.items():
+            self.others[name] += value
+
+    def over(self, group: Processes) -> "Step":
         """The sums over all processes."""
-        return dict(zip(self.values, group.sum(list(self.values.values())), strict=True))
+        sums = iter(group.sum([*self.metrics.values(), *self.others.values()]))
+        return Step(dict(zip(self.metrics, sums, strict=False)), dict(zip(self.others, sums, strict=True)))
 
 
 def make_optimizer(parameters: list[torch.nn.Parameter], settings: Training) -> torch.optim.Optimizer:
@@ -64,6 +71,7 @@ def make_optimizer(parameters: list[torch.nn.Parameter], settings: Training) -> 
 def train(
     scorer: Scorer,
     items: list[Item],
+    examples: Sequence[TrainingExample],
     settings: Training,
     engine: Engine,
     seed: int,
@@ -76,7 +84,8 @@ def train(
 
     Args:
         scorer: with the policy.
-        items: the examples, each with the same C and R. The same in every process.
+        items: the examples as tokens. The same in every process.
+        examples: the same examples, with what is wanted of them, as `losses.check` allows them.
         settings: of the optimisation.
         engine: how it is computed.
         seed: of the order of the examples.
@@ -92,18 +101,18 @@ def train(
         UserError: a checkpoint belongs to another run, or the memory does not suffice.
     """
     with _signals() as signals:
-        _Run(scorer, items, settings, engine, group, on_step, checkpoints, reference, signals).run(seed)
+        _Run(scorer, items, examples, settings, engine, group, on_step, checkpoints, reference, signals).run(seed)
 
 
 class _Run:
     """What the steps of a run share."""
 
-    def __init__(self, scorer, items, settings, engine, group, on_step, checkpoints, reference, signals):
+    def __init__(self, scorer, items, examples, settings, engine, group, on_step, checkpoints, reference, signals):
         self.scorer, self.items, self.settings, self.engine, self.group = scorer, items, settings, engine, group
+        self.examples = examples
         self.on_step, self.checkpoints, self.reference, self.signals = on_step, checkpoints, reference, signals
         self.parameters = [p for p in scorer.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.parameters, settings)
-        self.objective = OBJECTIVES[settings.objective]
         self.max_loss = settings.max_loss if settings.max_loss is not None else self._usual_limit()
         self.sizes = [scorer.layout([item]).tokens for item in items]
         self.arithmetic = Arithmetic(scorer)
@@ -123,7 +132,7 @@ class _Run:
             for number, batch in enumerate(steps[done:], done + 1):
                 started = time.monotonic()
                 step, norm = self._gradients(number, batch)
-                self._check(number, len(steps), step["loss"], norm)
+                self._check(number, len(steps), step.metrics["loss"], norm)
                 # The loss has just shown that the weights after the step before are sound.
                 if self.checkpoints and (number - 1) % self.engine.checkpoint_steps == 0 and number - 1 > done:
                     self.checkpoints.save(number - 1, self.scorer.model, self.optimizer, self.metrics)
@@ -136,25 +145,27 @@ class _Run:
                 self.metrics.append(
                     {
                         "step": number,
-                        **{name: step[name] for name in (*MEANS, "kl")},
+                        **step.metrics,
+                        "kl": step.others["kl"],
                         "gradient_norm": norm,
                         "learning_rate": learning_rate,
                         "queries": len(batch),
-                        "tokens": round(step["tokens"]),
+                        "tokens": round(step.others["tokens"]),
                         "seconds": seconds,
-                        "tokens_per_second": step["tokens"] / seconds,
-                        "flop_utilisation": step["operations"] / seconds / rate,
+                        "tokens_per_second": step.others["tokens"] / seconds,
+                        "flop_utilisation": step.others["operations"] / seconds / rate,
                         "peak_memory_gib": max(group.everyone(peak_memory(group.device))) / 2**30,
                     }
                 )
                 self.on_step(self.metrics[-1])
-                progress.update(len(batch), loss=step["loss"], bound=step["bound"])
+                progress.update(len(batch), **dict(islice(step.metrics.items(), 2)))
+                told = ", ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in islice(step.metrics.items(), 2))
                 log.info(
-                    f"step {number} of {len(steps)}: loss {step['loss']:.4f}, bound {step['bound']:.4f}, "
-                    f"gradient norm {norm:.3f}, {step['tokens'] / seconds:.0f} tokens/s, {progress.remaining()} left"
+                    f"step {number} of {len(steps)}: {told}, gradient norm {norm:.3f}, "
+                    f"{step.others['tokens'] / seconds:.0f} tokens/s, {progress.remaining()} left"
                 )
 
-    def _gradients(self, number: int, batch: list[int]) -> tuple[dict[str, float], float]:
+    def _gradients(self, number: int, batch: list[int]) -> tuple[Step, float]:
         """Forward and backward passes of one step: gradients and metrics are means over the queries of the batch.
 
         Returns:
@@ -186,28 +197,19 @@ class _Run:
         layout = self.scorer.layout(items)
         states = None if self.reference is None else self.reference[members or [0]]
         scored = self.scorer(layout, states)
-        scores = scored.mean if self.settings.normalisation == "mean" else scored.sum
-        labels = torch.tensor([item.labels for item in items], device=scores.device)
-        result = self.objective(scores, labels)
-        loss = result.loss.sum() / batch
+        outcome = evaluate(self.settings, scored, [self.examples[i] for i in members or [0]], items)
+        loss = outcome.loss.sum() / batch
         if scored.kl is not None:
             loss = loss + self.settings.kl_weight * scored.kl / response_tokens
         # Gradients are averaged over processes, whose losses are to be summed. An empty pass adds nothing.
         (loss * (self.group.size if members else 0)).backward()
+        # An empty pass names the metrics all the same, so that every process sums the same ones.
+        each = {"loss": outcome.loss, **outcome.metrics}
+        step.add({name: value.sum().item() / batch if members else 0.0 for name, value in each.items()})
         if members:
-            own = torch.nn.functional.one_hot(labels, scores.shape[1]).transpose(1, 2).to(scores)  # (Q, C, R)
-            per_query = {
-                "loss": result.loss,
-                "bound": result.bound,
-                "row_accuracy": result.row_accuracy,
-                "column_accuracy": result.column_accuracy,
-                "own_log_probability": (scored.mean * own).sum((1, 2)) / own.sum((1, 2)),
-                "other_log_probability": (scored.mean * (1 - own)).sum((1, 2)) / (1 - own).sum((1, 2)),
-            }
-            step.add(**{name: value.sum().item() / batch for name, value in per_query.items()})
-            step.add(tokens=layout.tokens, operations=self.arithmetic.of(layout))
+            step.add({}, tokens=layout.tokens, operations=self.arithmetic.of(layout))
             if scored.kl is not None:
-                step.add(kl=scored.kl.item() / response_tokens)
+                step.add({}, kl=scored.kl.item() / response_tokens)
 
     def _check(self, number: int, steps: int, loss: float, norm: float) -> None:
         for what, value, most in (("loss", loss, self.max_loss), ("gradient norm", norm, math.inf)):
@@ -223,8 +225,7 @@ class _Run:
         vocabulary = self.scorer.model.get_input_embeddings().num_embeddings
         if self.settings.normalisation == "sum":
             return 2 * math.log(vocabulary) * max(len(r) for item in self.items for r in item.responses)
-        shape = len(self.items[0].prompts), len(self.items[0].responses)
-        return 2 * loss_of_a_guess(self.settings.objective, *shape, vocabulary)
+        return 2 * guess(self.settings.objective, self.examples[0], vocabulary)
 
     def _end_if_asked(self, number: int) -> None:
         """Saves the state before this step, and ends the run, where the system has asked any process to."""

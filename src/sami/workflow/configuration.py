@@ -71,7 +71,7 @@ class Configuration:
     def policy_models(self, experiment: str) -> list[str]:
         """Names of the models that an experiment samples from as they are: the base model, and others to judge."""
         settings = self.experiments[experiment]
-        return [] if settings.imported else [settings.model, *settings.evaluation.models.values()]
+        return [] if settings.external else [settings.model, *settings.evaluation.models.values()]
 
     def models_of(self, experiment: str) -> list[str]:
         """Names of the models that an experiment runs itself."""
@@ -165,7 +165,7 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
         judges |= dict.fromkeys(getattr(configuration.judges[name], "members", []))  # how far they agree is of interest
     evaluation = settings.evaluation.model_copy(update={"judges": list(judges)})
     configuration.experiments[experiment] = settings.model_copy(update={"evaluation": evaluation})
-    if not settings.imported:
+    if not settings.external:
         _read_model(configuration, settings.model, configuration.where(experiment, "model"))
     writer = settings.constitutions.writer
     for name in local_model(configuration.writers[writer]):

@@ -62,15 +62,15 @@ def check(
         if name in configuration.unusable:
             raise configuration.unusable[name]
     experiments = {name: configuration.experiments[name] for name in experiment_names}
-    trained = {name: experiment for name, experiment in experiments.items() if not experiment.imported}
+    trained = {name: experiment for name, experiment in experiments.items() if not experiment.external}
     for key in ("results", "resources"):
         _check_folder(Path(getattr(root, key)), configuration.sources.where((key,)))
     _check_format(configuration)
     for name, experiment in experiments.items():
         _check_writer(configuration, name)
         _check_constitutions(configuration, name)
-        if experiment.imported:
-            _check_imported(configuration, name)
+        if experiment.external:
+            _check_external(configuration, name)
         if judged:
             _check_keys(configuration, name)
         _check_serving(configuration, name)
@@ -133,9 +133,9 @@ def _cluster_jobs(configuration: Configuration, name: str) -> list[JobKind]:
     runs_model: dict[JobKind, bool] = {
         "prepare": bool(configuration.models_of(name)),
         "write": bool(local_model(configuration.writers[experiment.constitutions.writer])),
-        "sample": not experiment.imported,
-        "score": not experiment.imported or any(local_model(configuration.judges[judge]) for judge in judges),
-        "train": not experiment.imported,
+        "sample": not experiment.external,
+        "score": not experiment.external or any(local_model(configuration.judges[judge]) for judge in judges),
+        "train": not experiment.external,
     }
     return [kind for kind, needed in runs_model.items() if needed]
 
@@ -216,13 +216,13 @@ def _check_constitutions(configuration: Configuration, experiment: str) -> list[
     return built
 
 
-def _check_imported(configuration: Configuration, name: str) -> None:
+def _check_external(configuration: Configuration, name: str) -> None:
     """The files of responses are there, about the same queries, and under constitutions that the principles make.
 
     Reading them takes no time, so the whole import is tried.
     """
     experiment = configuration.experiments[name]
-    released, constitutions = experiment.imported, experiment.constitutions
+    released, constitutions = experiment.external, experiment.constitutions
     kind = configuration.writers[constitutions.writer].kind
     if kind != "human":
         raise UserError(
@@ -241,10 +241,10 @@ def _check_imported(configuration: Configuration, name: str) -> None:
         )
     built = _check_constitutions(configuration, name)
     if BASE in files:
-        with within(configuration.where(name, "imported", "policies", BASE)):
+        with within(configuration.where(name, "external", "policies", BASE)):
             asked = external_responses.queries(files[BASE], experiment.task, experiment.queries.eval)
         for policy, file in files.items():
-            with within(configuration.where(name, "imported", "policies", policy)):
+            with within(configuration.where(name, "external", "policies", policy)):
                 external_responses.examples(file, asked, built, policy)
 
 

@@ -116,7 +116,7 @@ class Planner:
     def policies(self) -> dict[str, str]:
         """Policy that answers held-out queries by a model -> the model whose size it has."""
         e = self.experiment
-        if e.imported:
+        if e.external:
             return {}
         return {f"iteration-{t}": e.model for t in range(e.iterations + 1)} | e.evaluation.models
 
@@ -203,12 +203,12 @@ class Planner:
             self.sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", self.held_out())
             for policy, model in self.policies().items()
         ]
-        for t, count in enumerate(e.train_counts()[: 0 if e.imported else e.iterations], 1):
+        for t, count in enumerate(e.train_counts()[: 0 if e.external else e.iterations], 1):
             drawn.append(self.sample("sample_responses", f"iteration-{t}", e.model, e.sampling, "train", count))
             yield drawn[-1]
             yield self.train(t)
         yield from drawn[: len(self.policies())]
-        for t in range(0 if e.imported else e.iterations + 1):
+        for t in range(0 if e.external else e.iterations + 1):
             yield self.score(t)
         verdicts = [self.judge(*comparison) for comparison in e.comparisons() if judges[comparison[1]].kind != "panel"]
         yield from verdicts
@@ -372,8 +372,8 @@ class Planner:
         e, judge = self.experiment, self.configuration.judges[name]
         of = {"comparison": (policy, comparator)}
         sampling = e.evaluation.sampling
-        shown = 1 if e.imported else self.drawn(sampling)
-        if e.evaluation.judged == "positive" and not e.imported:
+        shown = 1 if e.external else self.drawn(sampling)
+        if e.evaluation.judged == "positive" and not e.external:
             shown = len(range(0, shown, e.constitutions.per_set))
         pairs = self.held_out() * shown
         response = self.response(sampling)

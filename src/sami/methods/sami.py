@@ -1,0 +1,112 @@
+"""SAMI (arXiv 2404.14313): responses under contrasted constitutions become one training example for each query.
+
+The prompts of an example are the training prompts of its C constitutions, its responses the R that were drawn under
+them, and the label of a response is the constitution that it was written for (section 3). An example is used only if a
+contrast can be learned from it; the filters are those of the authors' code.
+
+For the objective `supervised`, the control without a contrast, an example keeps the prompt that wants every principle
+and the responses written for it.
+
+Left out: nothing of the paper. Differences from the authors' code are in docs/methods.md.
+
+Ground floor: no torch.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from sami.data.prompts import example_prompts
+from sami.errors import UserError
+from sami.records import Constitution, Example, Query, TrainingExample, TrainingResponse
+from sami.settings.tasks import Filters, Prompts
+
+NO_POSITIVE = "no response under the constitution that wants every principle"
+
+
+def reason_to_drop(example: Example, constitutions: Mapping[str, Constitution], filters: Filters) -> str | None:
+    """Why an example is not used for training, or None where it is.
+
+    A response is empty; it holds a forbidden mark (an unfilled template, say); one under a constitution that negates
+    nothing does not end as demanded; or two responses written for different constitutions are equal, so that nothing
+    can be learned from the contrast.
+
+    Args:
+        example: with its responses.
+        constitutions: by id.
+        filters: of the task.
+    """
+    texts = [response.text for response in example.responses]
+    if not all(texts):
+        return "empty response"
+    if any(mark in text for mark in filters.forbidden for text in texts):
+        return "forbidden mark"
+    if filters.positive_ends_with is not None and any(
+        constitutions[example.constitution_ids[response.constitution]].positive
+        and not response.text.endswith(filters.positive_ends_with)
+        for response in example.responses
+    ):
+        return f"does not end with {filters.positive_ends_with!r}"
+    if filters.distinct and len({(r.text, r.constitution) for r in example.responses}) > len(set(texts)):
+        return "equal responses"
+    return None
+
+
+def training_examples(
+    examples: Iterable[Example],
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+    prompts: Prompts,
+    filters: Filters,
+    objective: str,
+) -> tuple[list[TrainingExample], Counter[str]]:
+    """Training examples of one iteration, and counts, by reason, of the examples that are not used.
+
+    Args:
+        examples: sampled from one policy, under sets of constitutions.
+        queries, constitutions: by id.
+        prompts: of the task.
+        filters: which examples are dropped.
+        objective: name of the objective that they are for.
+    """
+    kept, dropped = [], Counter()
+    for example in examples:
+        reason = reason_to_drop(example, constitutions, filters)
+        if reason is None and objective == "supervised" and 0 not in example.labels:
+            reason = NO_POSITIVE
+        if reason:
+            dropped[reason] += 1
+            continue
+        texts = example_prompts(example, queries[example.query_id], constitutions, prompts, prompts.training)
+        made = TrainingExample(
+            query_id=example.query_id,
+            set_id=example.set_id,
+            prompts=texts,
+            responses=training_responses(example),
+            labels=example.labels,
+        )
+        kept.append(_positive(made) if objective == "supervised" else made)
+    return kept, dropped
+
+
+def training_responses(example: Example) -> list[TrainingResponse]:
+    """The responses of a sampled example, as training reads them."""
+    return [
+        TrainingResponse(text=r.text, ended=r.ended, token_ids=r.token_ids, source=example.policy)
+        for r in example.responses
+    ]
+
+
+def check_policy(examples: Sequence[Example], policy: str, file: str) -> None:
+    """Raises UserError where responses were drawn by another policy than the one to be trained on."""
+    for example in examples:
+        if example.policy != policy:
+            raise UserError(
+                f"{file}: query '{example.query_id}': found a response of the policy '{example.policy}', expected one "
+                f"of '{policy}', whose responses this iteration is trained on. Delete the file, and sample it again."
+            )
+
+
+def _positive(example: TrainingExample) -> TrainingExample:
+    """The part of an example under its first constitution, which wants every principle."""
+    own = [response for response, label in zip(example.responses, example.labels, strict=True) if label == 0]
+    return example.model_copy(update={"prompts": example.prompts[:1], "responses": own, "labels": [0] * len(own)})

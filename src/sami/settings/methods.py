@@ -1,0 +1,80 @@
+"""Methods: how responses become training examples, as a union by name.
+
+The shared rules of the workflow ask each method a few questions and have no conditional on its name: the classes below
+answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its functions in `sami.methods.NAME`.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from sami.settings.base import Settings, named_choice
+from sami.settings.training import Training
+
+
+class Method(Settings):
+    """The questions that the shared rules ask, with the answers that fit most methods.
+
+    objectives: names of the objectives that the method's training examples are for.
+    least_responses: the fewest that it can learn from, to one query.
+    sampled_under: whether responses are drawn under all constitutions of a set, or under the one that wants every
+        principle.
+    """
+
+    objectives: ClassVar[tuple[str, ...]]
+    least_responses: ClassVar[int] = 1
+    sampled_under: ClassVar[Literal["all", "positive"]] = "all"
+
+    name: Any
+
+    def sampled_policy(self, iteration: int) -> int:
+        """Iteration of the policy that draws the responses for iteration t = 1, ..., T; 0 is the base model."""
+        return iteration - 1
+
+    def start(self, iteration: int, training: Training) -> int:
+        """Iteration of the policy whose weights training starts from."""
+        return iteration - 1 if training.start_from == "previous" else 0
+
+    def reference(self, iteration: int, training: Training) -> int:
+        """Iteration of the reference model. Raises ValueError where `training.reference` names one that is none."""
+        if training.reference == "sft":
+            return self.sft_iteration
+        return iteration - 1 if training.reference == "previous" else 0
+
+    @property
+    def sft_iteration(self) -> int:
+        """Iteration that ends with the policy of supervised fine-tuning, on which later ones build."""
+        raise ValueError(
+            f"'training.reference: sft' is the policy after supervised fine-tuning, which the method '{self.name}' "
+            "does not begin with; set it to base or previous"
+        )
+
+    @property
+    def models(self) -> list[str]:
+        """Further models of the models file that the method needs."""
+        return []
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        """(C, R) of a training example, of which the plan reckons the cost of a step.
+
+        Args:
+            objective: its name.
+            prompts: constitutions in a set.
+            responses: drawn for a query.
+        """
+        return prompts, responses
+
+
+class Sami(Method):
+    """SAMI (arXiv 2404.14313): responses under contrasted constitutions, each to be most likely under its own."""
+
+    objectives = ("sami", "sami-rows", "sami-columns", "supervised")
+
+    least_responses = 2  # one alone has no contrast
+
+    name: Literal["sami"]
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return (1, max(1, responses // prompts)) if objective == "supervised" else (prompts, responses)
+
+
+METHODS: dict[str, type[Method]] = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami,)}
+MethodChoice = Annotated[Sami, named_choice(METHODS, "method")]

@@ -1,0 +1,56 @@
+"""Makes SAMI's training examples of an iteration's sampled responses, and drops what cannot be learned from.
+
+Reads   sampled examples (Example), their queries (Query) and constitutions (Constitution)
+Writes  training examples (TrainingExample), and a JSON file that counts what was dropped and why
+
+    python -m sami.stages.build_sami_examples --help
+"""
+
+import json
+import logging
+
+from sami import records
+from sami.errors import UserError
+from sami.methods.sami import check_policy, training_examples
+from sami.settings.tasks import Filters, Prompts
+from sami.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+def check_any_left(kept: list, sampled: int, dropped: dict, policy: str) -> None:
+    """Raises UserError where no example is left to train on."""
+    if not kept:
+        raise UserError(
+            f"{policy}: none of {sampled} examples is left after clean-up and filters "
+            f"(dropped: {dropped or 'all responses are empty'}). Look at 'stop', 'filters' and the prompt "
+            "templates of the task, or raise sampling.max_new_tokens."
+        )
+
+
+def main(arguments) -> None:
+    queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
+    constitutions = {c.id: c for c in records.read(records.Constitution, arguments.constitutions)}
+    examples = records.read(records.Example, arguments.responses)
+    check_policy(examples, arguments.policy, str(arguments.responses))
+    options = arguments.prompts, arguments.filters, arguments.objective
+    kept, dropped = training_examples(examples, queries, constitutions, *options)
+    counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
+    log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counts)
+    check_any_left(kept, len(examples), dict(dropped), arguments.policy)
+    records.write(kept, arguments.output)
+    arguments.counts.write_text(json.dumps(counts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    stage = Stage(__file__, __doc__)
+    stage.input("--responses", "sampled examples, one record a line")
+    stage.input("--queries", "queries, one record a line")
+    stage.input("--constitutions", "constitutions, one record a line")
+    stage.structured("--prompts", Prompts, "the prompts of a task")
+    stage.structured("--filters", Filters, "which examples are dropped")
+    stage.setting("--objective", "name of the objective that the examples are for")
+    stage.setting("--policy", "name of the policy whose responses they are")
+    stage.output("--output", "training examples to write")
+    stage.output("--counts", "JSON counts to write")
+    stage.run(main)
