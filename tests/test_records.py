@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -106,3 +107,40 @@ def test_check_is_validated():
         records.Check(measure="words", best=1, worst=0, pattern="x")
     with pytest.raises(ValueError, match="'pattern' belongs"):
         records.Check(measure="matches", best=1, worst=0)
+
+
+def training_example(**changes):
+    response = {"ended": True, "source": "iteration-0"}
+    responses = [{"text": text, **response} for text in ("One.", "Two.", "One.")]
+    return {"query_id": "q", "prompts": ["a", "b"], "responses": responses, "labels": [0, 1, 0], **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": [0, 1]}, "'labels' has 2 entries, expected one for each of 3 responses"),
+        ({"labels": [0, 1, 2]}, "'labels' holds 2, expected the number of a prompt, from 0 to 1"),
+        ({"weights": [1.0]}, "'weights' has 1 entries, expected one for each of 3 responses"),
+        ({"weights": [1.0, math.nan, 1.0]}, r"'weights\[1\]' is .*, expected a finite number"),
+        ({"weights": [1.0, 1.0, math.inf]}, r"'weights\[2\]' is .*, expected a finite number"),
+        ({"pairs": [{"chosen": 0, "rejected": 2, "kind": "k"}]}, r"'pairs\[0\]': both responses are 'One.'"),
+        ({"pairs": [{"chosen": 0, "rejected": 3, "kind": "k"}]}, r"'pairs\[0\]': 'rejected' is 3, expected at most 2"),
+        ({"responses": []}, "responses"),
+        ({"prompts": []}, "prompts"),
+    ],
+)
+def test_wrong_training_examples_are_told_with_their_line(tmp_path, changes, told):
+    file = tmp_path / "examples.jsonl"
+    file.write_text("".join(json.dumps(e) + "\n" for e in (training_example(), training_example(**changes))))
+    with pytest.raises(UserError, match=told) as error:
+        records.read(records.TrainingExample, file)
+    assert str(error.value).startswith(f"{file}, line 2: ")
+
+
+def test_training_examples_come_back_as_they_were(tmp_path):
+    pair = {"chosen": 0, "rejected": 1, "prompt": 1, "kind": "rank", "reference": [-1.5, -2.5]}
+    chat = [[{"role": "system", "content": "Hm."}, {"role": "user", "content": "Why?"}], "plain"]
+    made = records.TrainingExample.model_validate(training_example(pairs=[pair], weights=[1, -0.5, 0], prompts=chat))
+    records.write([made], tmp_path / "examples.jsonl")
+    assert records.read(records.TrainingExample, tmp_path / "examples.jsonl") == [made]
+    assert made.pairs[0].reference == (-1.5, -2.5)

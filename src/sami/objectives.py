@@ -15,8 +15,8 @@ Left out on purpose:
 
 1. Log-probabilities themselves, their mean or sum over tokens, and the average over examples. They come in and go out
    as tensors, so that an objective can be checked by hand.
-2. Policy gradients (PPO, REINFORCE) and losses with a value network, such as the offline ones of ReST: they sample while
-   they train or train a second model, whereas every method here trains on a file of examples.
+2. Policy gradients (PPO, REINFORCE) and losses with a value network, such as the offline ones of ReST: they sample
+   while they train or train a second model, whereas every method here trains on a file of examples.
 3. Preference losses without a reference. With zeros as the reference `preference` is one already, and `sami_rows` of
    two prompts and two responses is that one, with beta 1.
 4. Hinge and other forms of the pairwise loss, until a method needs them.

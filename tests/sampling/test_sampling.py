@@ -4,20 +4,19 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import ROOT, make_tiny_llama
+from conftest import make_tiny_llama
 
 from sami.data.prompts import render
 from sami.errors import UserError
 from sami.models.folders import check_tensor_parallel
 from sami.models.pretrained import config, context_length, load, load_tokenizer, prepare
-from sami.records import Constitution, Example, Response, Statement
 from sami.sampling.completion import Completion
-from sami.sampling.responses import clean, reason_to_drop, select
+from sami.sampling.responses import clean
 from sami.sampling.sampler import Request, check_lengths, open_sampler
 from sami.sampling.transformers_sampler import InverseTransform, uniforms
 from sami.settings.models import Model
 from sami.settings.sampling import Sampling
-from sami.settings.tasks import Filters, Prompts, Task
+from sami.settings.tasks import Prompts
 
 PROMPTS = Prompts(style="chat", system="", generation="{constitution}{query}", training="{constitution}{query}")
 CONTEXT = 256
@@ -238,55 +237,8 @@ def test_too_few_or_small_gpus_are_told(folder, monkeypatch, there, asked, memor
         open_sampler("vllm", folder, load_tokenizer(folder), longest=CONTEXT, tensor_parallel=asked)
 
 
-# --- clean-up and filters ---------------------------------------------------------------------------------------------
-
-CONSTITUTIONS = [
-    Constitution(id=i, set_id="s", writer="w", statements=[Statement(principle="s", wanted=w, text=i)])
-    for i, w in (("s", True), ("-s", False))
-]
-
-
-def example(*texts):
-    responses = [Response(text=t, constitution=j % 2, tokens=1, finish="end") for j, t in enumerate(texts)]
-    return Example(query_id="q", set_id="s", constitution_ids=["s", "-s"], order=[0], responses=responses, policy="p")
-
-
-ORIGINAL = Filters(forbidden=["[insert", "[]", "]", "Response"], positive_ends_with=".", distinct=True)
-
-
-@pytest.mark.parametrize(
-    ("texts", "reason"),
-    [
-        (("One.", "Two"), None),  # only the response under the positive constitution must end in a full stop
-        (("One", "Two."), "does not end with '.'"),
-        (("One [insert name].", "Two."), "forbidden mark"),
-        (("One.", "Response: two"), "forbidden mark"),
-        (("Same.", "Same."), "equal responses"),
-        (("One.", ""), "empty response"),
-        (("One.", "Two", "One.", "Three"), None),  # equal, but for the same constitution
-        (("One.", "Two", "Two.", "One."), "equal responses"),
-    ],
-)
-def test_filters_of_the_original(texts, reason):
-    assert reason_to_drop(example(*texts), CONSTITUTIONS, ORIGINAL) == reason
-
-
-def test_drops_are_counted():
-    examples = [example("One.", "Two"), example("Same.", "Same."), example("", "x"), example("", "")]
-    kept, dropped = select(examples, {"s": CONSTITUTIONS}, ORIGINAL)
-    assert kept == examples[:1]
-    assert dropped == Counter({"empty response": 2, "equal responses": 1})
-
-
 @pytest.mark.parametrize(
     ("text", "cleaned"), [(" a ### b", "a"), ("a\n\nHuman: b ### c", "a"), ("###", ""), (" plain \n", "plain")]
 )
 def test_clean(text, cleaned):
     assert clean(text, ["###", "Human: "]) == cleaned
-
-
-def test_shipped_tasks_have_the_filters_of_the_original():
-    from sami.settings.yaml_files import load_yaml
-
-    for name in ("tldr", "hh-rlhf"):
-        assert load_yaml(ROOT / f"config/tasks/{name}.yaml", Task).filters == ORIGINAL

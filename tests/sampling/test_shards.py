@@ -21,7 +21,7 @@ from sami.provenance import digest
 from sami.sampling.shards import files, job_count, joined_file, share, together
 from sami.settings.principles import Constitutions, PrincipleFile
 from sami.settings.sampling import Sampling
-from sami.settings.tasks import Filters, Prompts
+from sami.settings.tasks import Prompts
 from sami.settings.yaml_files import load_yaml
 from sami.stages import sample_responses
 
@@ -67,7 +67,7 @@ def stage(tiny, tmp_path):
             "constitutions": [tmp_path / "constitutions.jsonl"],
             "prompts": PROMPTS,
             "stop": ["u"],
-            "filters": Filters(forbidden=["p"]),
+            "under": "all",
             "sampling": Sampling(temperature=0.8, max_new_tokens=10, batch_size=4),
             "engine": None,
             "policy": "iteration-0",
@@ -99,7 +99,8 @@ def test_shards_join_to_what_a_single_job_writes(stage, tmp_path, temperature):
     sampling = Sampling(temperature=temperature, max_new_tokens=10, batch_size=4)
     stage(tmp_path / "one", sampling=sampling)
     counts = json.loads((tmp_path / "one/sampling.json").read_text())
-    assert 0 < counts["kept"] < counts["sampled"] == 9
+    assert counts["sampled"] == 9
+    assert 0 < counts["tokens"] < 9 * 2 * 10
     for jobs in (2, 4, 9):
         in_shards(stage, tmp_path / f"in-{jobs}", jobs, sampling=sampling)
         for name in ("responses.jsonl", "sampling.json"):
@@ -107,7 +108,7 @@ def test_shards_join_to_what_a_single_job_writes(stage, tmp_path, temperature):
 
 
 def test_shards_without_any_response_are_an_error_when_joined(stage, tmp_path):
-    with pytest.raises(UserError, match="iteration-0: none of 9 examples is left after clean-up and filters"):
+    with pytest.raises(UserError, match="iteration-0: all responses of 9 examples are empty. Look at 'stop'"):
         in_shards(stage, tmp_path / "in-2", 2, stop=[chr(c) for c in range(32, 127)])
     assert (tmp_path / "in-2/responses/shard-1-of-2.jsonl").exists()
     assert not (tmp_path / "in-2/responses.jsonl").exists()

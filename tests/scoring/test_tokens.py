@@ -14,17 +14,18 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sami.data.prompts import chat_tokens, fill, plain_tokens, render
 from sami.errors import UserError
+from sami.methods.sami import training_examples
 from sami.models.pretrained import end_tokens, load, load_tokenizer, prepare
 from sami.models.random_weights import byte_tokenizer
-from sami.records import Constitution, Example, Query, Response, Statement
+from sami.records import Constitution, Example, Query, Response, Statement, TrainingExample
 from sami.sampling.completion import Completion, completion
 from sami.sampling.sampler import Request
 from sami.sampling.transformers_sampler import TransformersSampler
 from sami.scoring.scorer import Scorer
-from sami.scoring.tokens import tokenize
+from sami.scoring.tokens import tokenize, tokenize_training
 from sami.settings.models import Model
 from sami.settings.sampling import Sampling
-from sami.settings.tasks import Prompts
+from sami.settings.tasks import Filters, Prompts
 from sami.workflow.configuration import load as load_configuration
 from sami.workflow.conversations import of_model
 
@@ -135,8 +136,12 @@ def scored_mean(folder, prompts, found, end_token=False):
     example = Example(
         query_id="q", set_id="s", constitution_ids=["c"], order=[0], responses=[response], policy="iteration-0"
     )
-    queries, constitutions = {"q": QUERY}, {"c": CONSTITUTION}
-    items = tokenize([example], queries, constitutions, prompts, tokenizer, context=512, end_token=end_token)
+    texts = {"q": QUERY}, {"c": CONSTITUTION}
+    made, _ = training_examples([example], *texts, prompts, Filters(), "sami")
+    made = [TrainingExample.model_validate_json(record.model_dump_json()) for record in made]
+    items = tokenize_training(made, tokenizer, context=512, end_token=end_token)
+    if not end_token:
+        assert items == tokenize([example], *texts, prompts, tokenizer, context=512)
     scorer = Scorer(load(folder)).choose()
     with torch.inference_mode():
         return scorer(scorer.layout(items)).mean.item()

@@ -338,10 +338,11 @@ def test_tracker_that_is_not_installed(job):
 
 
 def test_examples_of_different_shapes(job):
-    file = job.folder / "responses.jsonl"
+    file = job.folder / "examples.jsonl"
     lines = file.read_text().splitlines()
     example = json.loads(lines[3])
     example["responses"].append(example["responses"][0])
+    example["labels"].append(0)
     lines[3] = json.dumps(example)
     file.write_text("\n".join(lines) + "\n")
     printed = job.run(expect=2)

@@ -1,7 +1,7 @@
 """Prompts: how a constitution and a query become the text that a policy continues, and a text its tokens."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sami.errors import UserError
@@ -114,9 +114,27 @@ def chat_tokens(messages: list[dict[str, str]], tokenizer: Any, settings: str, w
 
 
 def example_prompts(
-    example: Example, query: Query, constitutions: dict[str, Constitution], prompts: Prompts, template: str
+    example: Example,
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+    prompts: Prompts,
+    template: str,
 ) -> list[Prompt]:
-    """The C prompts of one example, one under each of its constitutions."""
+    """The C prompts of one example, one under each of its constitutions.
+
+    Args:
+        queries, constitutions: by id.
+        template: with fields for both.
+
+    Raises:
+        UserError: the example names a query or constitution that is not there.
+    """
+    if example.query_id not in queries or not set(example.constitution_ids) <= constitutions.keys():
+        raise UserError(
+            f"an example names query '{example.query_id}' and constitutions {example.constitution_ids}, which are "
+            "not all in the queries and constitutions given. Sample the responses again."
+        )
+    query = queries[example.query_id]
     texts = [
         constitution_text(constitutions[identifier], example.order, prompts) for identifier in example.constitution_ids
     ]

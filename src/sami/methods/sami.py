@@ -70,13 +70,13 @@ def training_examples(
     """
     kept, dropped = [], Counter()
     for example in examples:
+        texts = example_prompts(example, queries, constitutions, prompts, prompts.training)
         reason = reason_to_drop(example, constitutions, filters)
         if reason is None and objective == "supervised" and 0 not in example.labels:
             reason = NO_POSITIVE
         if reason:
             dropped[reason] += 1
             continue
-        texts = example_prompts(example, queries[example.query_id], constitutions, prompts, prompts.training)
         made = TrainingExample(
             query_id=example.query_id,
             set_id=example.set_id,

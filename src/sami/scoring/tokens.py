@@ -56,12 +56,7 @@ def tokenize(
     """
     items: list[Item] = []
     for example in examples:
-        if example.query_id not in queries or not set(example.constitution_ids) <= constitutions.keys():
-            raise UserError(
-                f"an example names query '{example.query_id}' and constitutions {example.constitution_ids}, which are "
-                "not all in the queries and constitutions given. Sample the responses again."
-            )
-        texts = example_prompts(example, queries[example.query_id], constitutions, prompts, prompts.training)
+        texts = example_prompts(example, queries, constitutions, prompts, prompts.training)
         items.append(_item(example.query_id, texts, example.responses, example.labels, tokenizer, context, False))
     check_shapes(items)
     return items

@@ -10,7 +10,7 @@ import json
 import logging
 
 from sami import records
-from sami.errors import UserError
+from sami.errors import UserError, within
 from sami.methods.sami import check_policy, training_examples
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
@@ -34,7 +34,8 @@ def main(arguments) -> None:
     examples = records.read(records.Example, arguments.responses)
     check_policy(examples, arguments.policy, str(arguments.responses))
     options = arguments.prompts, arguments.filters, arguments.objective
-    kept, dropped = training_examples(examples, queries, constitutions, *options)
+    with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
+        kept, dropped = training_examples(examples, queries, constitutions, *options)
     counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
     log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counts)
     check_any_left(kept, len(examples), dict(dropped), arguments.policy)

@@ -59,7 +59,7 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
     for example in examples:
         query = queries[example.query_id]
-        asked = example_prompts(example, query, constitutions, arguments.prompts, arguments.prompts.generation)
+        asked = example_prompts(example, queries, constitutions, arguments.prompts, arguments.prompts.generation)
         prompts = [prompt_tokens(prompt, tokenizer) for prompt in asked]
         longest[query.id] = max(longest[query.id], *prompts, key=len)
         for j, label in enumerate(example.labels):
