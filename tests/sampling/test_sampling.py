@@ -9,7 +9,8 @@ from conftest import ROOT, make_tiny_llama
 from sami.data.prompts import render
 from sami.errors import UserError
 from sami.models.folders import check_tensor_parallel
-from sami.models.pretrained import config, context_length, load, load_tokenizer, prepare
+from sami.models.prepare import prepare
+from sami.models.pretrained import config, context_length, load, load_tokenizer
 from sami.records import Constitution, Example, Response, Statement
 from sami.sampling.completion import Completion
 from sami.sampling.responses import clean, reason_to_drop, select

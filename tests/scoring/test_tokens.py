@@ -14,7 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sami.data.prompts import chat_tokens, fill, plain_tokens, render
 from sami.errors import UserError
-from sami.models.pretrained import end_tokens, load, load_tokenizer, prepare
+from sami.models.prepare import prepare
+from sami.models.pretrained import end_tokens, load, load_tokenizer
 from sami.models.random_weights import byte_tokenizer
 from sami.records import Constitution, Example, Query, Response, Statement
 from sami.sampling.completion import Completion, completion

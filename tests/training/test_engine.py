@@ -15,7 +15,7 @@ from safetensors import safe_open
 from training_run import ENGINE, PROMPTS, TRAINING, TrainingRun
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
-from sami.models.pretrained import prepare
+from sami.models.prepare import prepare
 from sami.settings.models import Model
 
 LONG = {"epochs": 16}  # 80 steps
