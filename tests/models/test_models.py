@@ -9,7 +9,7 @@ import torch
 from conftest import make_tiny_llama
 
 from sami.distributed.processes import Processes
-from sami.distributed.sharding import save
+from sami.distributed.saving import save
 from sami.errors import UserError
 from sami.models import pretrained
 from sami.models.prepare import prepare

@@ -138,7 +138,7 @@ def scored_mean(folder, prompts, found, end_token=False):
     )
     queries, constitutions = {"q": QUERY}, {"c": CONSTITUTION}
     items = tokenize([example], queries, constitutions, prompts, tokenizer, context=512, end_token=end_token)
-    scorer = Scorer(load(folder)).choose()
+    scorer = Scorer(load(folder)).select_layout()
     with torch.inference_mode():
         return scorer(scorer.layout(items)).mean.item()
 

@@ -12,11 +12,12 @@ from sami.errors import UserError
 from sami.models.pretrained import load
 from sami.objectives import OBJECTIVES, sami
 from sami.scoring.layout import Item
+from sami.scoring.packing import passes
 from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.loop import Diverged, train
 from sami.training.reference import ReferenceStates, compute_states, head_of
-from sami.training.schedule import passes, schedule
+from sami.training.schedule import schedule
 from sami.training.throughput import Arithmetic, matrix_rate
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -44,11 +45,11 @@ def trained(folder, data, reference=None, engine=None, **changes):
     """The model after training, and the metrics of its steps. `reference` is a folder for the reference states."""
     steps, head, states = [], None, None
     if reference:
-        other = Scorer(load(folder)).choose()
+        other = Scorer(load(folder)).select_layout()
         compute_states(other, data, 4096, ALONE, reference, "key")
         head, states = head_of(other), ReferenceStates(reference)
     engine = Engine(**{**ENGINE, **(engine or {})})
-    scorer = Scorer(load(folder), head).choose(engine.scoring)
+    scorer = Scorer(load(folder), head).select_layout(engine.scoring)
     train(scorer, data, options(**changes), engine, 1, ALONE, steps.append, reference=states)
     return scorer.model, steps
 
@@ -86,7 +87,7 @@ def test_every_objective_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_pa
     data = items(4)
     changes = {"objective": name, "normalisation": normalisation, "epochs": 6, "kl_weight": 0.01}
     _, steps = trained(tiny, data, tmp_path / "states", **changes)
-    other = Scorer(load(tiny)).choose()
+    other = Scorer(load(tiny)).select_layout()
     scored = other(other.layout(data))
     scores = scored.mean if normalisation == "mean" else scored.sum
     expected = OBJECTIVES[name](scores, torch.tensor([item.labels for item in data]))
@@ -153,7 +154,7 @@ def test_kl_is_the_mean_over_response_tokens(tiny, tmp_path):
 
 
 def test_reference_states_are_computed_once(tiny, tmp_path, caplog):
-    scorer, data = Scorer(load(tiny)).choose(), items(3)
+    scorer, data = Scorer(load(tiny)).select_layout(), items(3)
     compute_states(scorer, data, 50, ALONE, tmp_path / "states", "one")
     before = (tmp_path / "states/0.safetensors").stat().st_mtime_ns
     compute_states(scorer, data, 50, ALONE, tmp_path / "states", "one")
@@ -232,7 +233,7 @@ def test_out_of_memory_says_what_to_lower(tiny):
 
 
 def test_utilisation_counts_the_arithmetic_of_unique_tokens(tiny):
-    scorer = Scorer(load(tiny)).choose()
+    scorer = Scorer(load(tiny)).select_layout()
     layers = sum(p.numel() for p in scorer.model.model.layers.parameters())
     head = scorer.model.lm_head.weight.numel()
     layout = scorer.layout(items(2))

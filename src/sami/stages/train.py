@@ -61,8 +61,8 @@ def identity(arguments, items) -> dict:
 
 def reference_of(arguments, group):
     """The reference model's head and states for the KL term; nothing where its weight is 0."""
-    from sami.distributed.sharding import load_scorer
     from sami.models import pretrained
+    from sami.scoring.load import load_scorer
     from sami.training.reference import ReferenceStates, compute_states, head_of
 
     if arguments.training.kl_weight == 0:
@@ -79,8 +79,9 @@ def main(arguments) -> None:
     import torch
 
     from sami.distributed.processes import processes
-    from sami.distributed.sharding import load_scorer, save
+    from sami.distributed.saving import save
     from sami.models import pretrained
+    from sami.scoring.load import load_scorer
     from sami.training.adapters import Adapters, check
     from sami.training.checkpoints import Checkpoints
     from sami.training.loop import Diverged, Interrupted, train
