@@ -13,8 +13,9 @@ from sami.models.prepare import prepare
 from sami.models.pretrained import config, context_length, load, load_tokenizer
 from sami.records import Constitution, Example, Response, Statement
 from sami.sampling.completion import Completion
+from sami.sampling.factory import open_sampler
 from sami.sampling.responses import clean, reason_to_drop, select
-from sami.sampling.sampler import Request, check_lengths, open_sampler
+from sami.sampling.sampler import Request, check_lengths
 from sami.sampling.transformers_sampler import InverseTransform, uniforms
 from sami.settings.models import Model
 from sami.settings.sampling import Sampling

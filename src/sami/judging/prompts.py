@@ -29,7 +29,7 @@ _NAMED = re.compile(
 _ALONE = re.compile(rf"[\W_]*{_NOUN}{_WORDS}[\W_]*")  # ... or nothing but a letter
 
 
-def constitution_text(constitution: Constitution) -> str:
+def numbered_statements(constitution: Constitution) -> str:
     """The statements of a constitution as a judge sees them: numbered lines, or the only one as it is."""
     texts = [statement.text for statement in constitution.statements]
     return texts[0] if len(texts) == 1 else "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
@@ -38,7 +38,7 @@ def constitution_text(constitution: Constitution) -> str:
 def messages(prompt: str, system: str | None, pair: Pair, order: str) -> list[dict[str, str]]:
     """The conversation about one pair, the policy's response as A ("policy-first") or as B ("comparator-first")."""
     shown = (pair.first, pair.second) if order == "policy-first" else (pair.second, pair.first)
-    constitution, query = constitution_text(pair.constitution), pair.query.text
+    constitution, query = numbered_statements(pair.constitution), pair.query.text
     asked = fill(prompt, constitution=constitution, query=query, first=shown[0], second=shown[1])
     return chat_messages(asked, system)
 

@@ -9,7 +9,7 @@ Writes  examples (Example): for each query one under the constitution that the f
 """
 
 from sami import records
-from sami.data import external_responses
+from sami.data import authors_format, external_responses
 from sami.errors import UserError
 from sami.stage import Stage
 
@@ -18,7 +18,7 @@ def main(arguments) -> None:
     queries = records.read(records.Query, arguments.queries)
     constitutions = records.read(records.Constitution, *arguments.constitutions)
     if arguments.asked is None:
-        examples = external_responses.examples(arguments.given, queries, constitutions, arguments.policy)
+        examples = authors_format.examples(arguments.given, queries, constitutions, arguments.policy)
     else:
         asked = records.read(records.Example, arguments.asked)
         texts = (
@@ -32,7 +32,7 @@ def main(arguments) -> None:
             )
         examples = external_responses.match(
             arguments.given,
-            external_responses.given(arguments.given, arguments.texts),
+            external_responses.read(arguments.given, arguments.texts),
             asked,
             *texts,
             arguments.policy,
