@@ -16,7 +16,7 @@ from typing import Any
 from sami import records
 from sami.endpoints import refusals
 from sami.endpoints.answers import Answers
-from sami.endpoints.requests import Address, Asker, Reply, Request, cost_of, refusal_in, reply
+from sami.endpoints.requests import CompletionClient, Endpoint, Reply, Request, cost_of, refusal_in, reply
 from sami.errors import UserError
 from sami.judging.pairs import POINTS, Pair, verdict
 from sami.judging.prompts import ORDERS, REMINDERS, messages, of_policy, parse, preference, preference_of_policy
@@ -43,7 +43,7 @@ class Question:
     pair: Pair
     order: str
     replies: list[Reply] = field(default_factory=list)
-    said: str = "invalid"  # A, B, tie or invalid
+    choice: str = "invalid"  # A, B, tie or invalid
     preference: float = 0.5  # for A
     graded: bool | None = None  # whether the last answer came with log-probabilities; None where that does not matter
 
@@ -61,27 +61,27 @@ class Question:
     def take(self, answer: Reply) -> None:
         """Notes an answer. Where it lacks the log-probabilities that were asked for, its letter counts."""
         self.replies.append(answer)
-        self.said = parse(answer.text, self.judge.style)
+        self.choice = parse(answer.text, self.judge.style)
         self.graded, likely = None, None
         if self.judge.top_logprobs is not None and answer.text and not answer.refused:
             self.graded = answer.top is not None
         if self.graded:
             likely = preference(answer.top)
-            self.said = "invalid" if likely is None else "A" if likely > 0.5 else "B" if likely < 0.5 else "tie"
-        points = POINTS[of_policy(self.said, "policy-first")]  # of A
+            self.choice = "invalid" if likely is None else "A" if likely > 0.5 else "B" if likely < 0.5 else "tie"
+        points = POINTS[of_policy(self.choice, "policy-first")]  # of A
         self.preference = points if likely is None else likely
 
     @property
-    def settled(self) -> bool:
+    def done(self) -> bool:
         """Whether there is a verdict, or no try is left that would make sense."""
         return bool(self.replies) and (
-            self.said != "invalid" or self.replies[-1].futile or len(self.replies) >= self.judge.tries
+            self.choice != "invalid" or self.replies[-1].futile or len(self.replies) >= self.judge.tries
         )
 
     @property
     def fault(self) -> str | None:
         """Why the last answer holds no verdict, as in `records.Answer`."""
-        if self.said != "invalid":
+        if self.choice != "invalid":
             return None
         last = self.replies[-1]
         if last.refused:
@@ -94,7 +94,7 @@ class Question:
         costs = [answer.cost for answer in self.replies if answer.cost is not None]
         return records.Answer(
             order=self.order,
-            choice=of_policy(self.said, self.order),
+            choice=of_policy(self.choice, self.order),
             preference=preference_of_policy(self.preference, self.order),
             fault=self.fault,
             raw=self.replies[-1].raw[-LONGEST_RAW:],
@@ -132,19 +132,19 @@ def judge(
         UserError: no key, no endpoint, the endpoint refuses or stays down, or the money does not suffice.
         Resumable: the process was asked to end.
     """
-    address = Address(judge.model or "", judge.base_url, judge.api_version, judge.key_variable)
+    place = Endpoint(judge.model or "", judge.base_url, judge.api_version, judge.key_variable)
     if server is not None:
         from sami.endpoints import serving
 
         base_url, model = serving.wait(Path(server))
-        address = Address(model, base_url, None, None)
-    questions = [[Question(judge, address.model, pair, order) for order in orders(pair, judge, seed)] for pair in pairs]
+        place = Endpoint(model, base_url, None, None)
+    questions = [[Question(judge, place.model, pair, order) for order in orders(pair, judge, seed)] for pair in pairs]
     with Answers(answers) as kept:
-        purchase = Purchase([q for of_pair in questions for q in of_pair], kept, limits, account)
-        if purchase.waiting:
-            purchase.check_estimate()
-            purchase.buy(asker(address, limits, purchase.check, kept))
-        purchase.conclude()
+        paid = PaidQuestions([q for of_pair in questions for q in of_pair], kept, limits, account)
+        if paid.waiting:
+            paid.check_estimate()
+            paid.buy(open_client(place, limits, paid.check, kept))
+        paid.conclude()
     return [
         verdict(pair, name, [question.answer() for question in of_pair])
         for pair, of_pair in zip(pairs, questions, strict=True)
@@ -159,18 +159,18 @@ def orders(pair: Pair, judge: EndpointJudge, seed: int) -> Sequence[str]:
     return [drawn.choice(ORDERS)]
 
 
-def asker(address: Address, limits: Limits, check: Callable[[], None], kept: Answers) -> Asker:
-    """How the endpoint is asked."""
+def open_client(endpoint: Endpoint, limits: Limits, check: Callable[[], None], kept: Answers) -> CompletionClient:
+    """The client that the limits name: batches, or many requests at a time."""
     if limits.batch:
-        from sami.endpoints.batch_api import Batches
+        from sami.endpoints.batch_api import BatchClient
 
-        return Batches(address, limits, check, kept.together)
-    from sami.endpoints.concurrent import Online
+        return BatchClient(endpoint, limits, check, kept.together)
+    from sami.endpoints.concurrent import ConcurrentClient
 
-    return Online(address, limits, check)
+    return ConcurrentClient(endpoint, limits, check)
 
 
-class Purchase:
+class PaidQuestions:
     """The questions that still need answers, and what these cost.
 
     Questions with the same content wait for the same answer: it is bought once. Refusals are held back until another
@@ -180,22 +180,22 @@ class Purchase:
     def __init__(self, questions: Sequence[Question], kept: Answers, limits: Limits, account: str):
         self.kept, self.limits, self.account, self.questions = kept, limits, account, questions
         self.waiting: dict[str, list[Question]] = {}  # key of the request -> who waits for it
-        self.total, self.settled, self.points = len(questions), 0, 0.0
+        self.total, self.done, self.points = len(questions), 0, 0.0
         self.bought, self.cost = 0, 0.0
         self.answered = False  # whether any request was, now or in earlier runs
         self.refused: list[tuple[Request, dict[str, Any]]] = []  # since the last answer
-        self.faults: Counter[str | None] = Counter()  # of settled questions, None for those with a verdict
+        self.faults: Counter[str | None] = Counter()  # of questions that are done, None for those with a verdict
         self.graded: Counter[bool | None] = Counter()  # the same, by whether there are log-probabilities
         for question in questions:
             self._advance(question)
-        if self.settled:
-            log.info("%d of %d questions were answered in earlier runs", self.settled, self.total)
+        if self.done:
+            log.info("%d of %d questions were answered in earlier runs", self.done, self.total)
         self._check_answers()
         self._check_graded()
 
     def _advance(self, question: Question) -> Request | None:
         """Gives a question the answers that are kept; returns what must be asked next if nobody asks that already."""
-        while not question.settled:
+        while not question.done:
             request = question.request()
             found = self.kept.get(request.key)
             if found is None:
@@ -205,7 +205,7 @@ class Purchase:
             body, cost = found
             question.take(replace(reply(request, body), cost=cost))
             self.answered = self.answered or refusal_in(body) is None
-        self.settled += 1
+        self.done += 1
         self.faults[question.fault] += 1
         self.graded[question.graded] += 1
         self.points += question.answer().preference
@@ -234,19 +234,19 @@ class Purchase:
                 "'max_cost', or lower the number of queries, judges, comparators or 'max_tokens'."
             )
 
-    def buy(self, asker: Asker) -> None:
+    def buy(self, client: CompletionClient) -> None:
         """Has all open requests answered."""
-        self.asker = asker
-        with Progress(self.total, "judging", "answers", done=self.settled) as self.progress:
+        self.client = client
+        with Progress(self.total, "judging", "answers", done=self.done) as self.progress:
             try:
-                asker.run(self.requests(), self.take)
+                client.run(self.requests(), self.take)
                 self._check_refusals(last=True)
                 self._keep_refused()
             finally:
                 spent = self.kept.spent(self.account)
                 log.info(
                     "%d answers bought for $%.4f after %d failures; $%.4f spent on %s in all",
-                    self.bought, self.cost, asker.failures, spent, self.account,
+                    self.bought, self.cost, client.failures, spent, self.account,
                 )  # fmt: skip
 
     def take(self, request: Request, body: dict[str, Any]) -> list[Request]:
@@ -263,14 +263,14 @@ class Purchase:
         self.kept.add(request.key, request.body, body, cost, self.account)
         self.bought += 1
         self.cost += cost or 0.0
-        before = self.settled
+        before = self.done
         more = [self._advance(question) for question in self.waiting.pop(request.key)]
-        rate = self.points / max(1, self.settled)
-        self.progress.update(self.settled - before, win_rate=rate, cost=self.cost, errors=self.asker.failures)
+        rate = self.points / max(1, self.done)
+        self.progress.update(self.done - before, win_rate=rate, cost=self.cost, errors=self.client.failures)
         return [request for request in more if request is not None]
 
     def _keep_refused(self) -> None:
-        """Keeps refusals as answers, so that nobody asks again: their questions are settled."""
+        """Keeps refusals as answers, so that nobody asks again: their questions are done."""
         while self.refused:
             self._keep(*self.refused.pop())
 
@@ -292,13 +292,13 @@ class Purchase:
             wrong = (unclear if last else []) if few else of_all or found
         if wrong:
             raise UserError(
-                f"{self.asker.where}: {wrong[0]}. {refusals.remedy(wrong[0], self.asker.key_variable)} "
+                f"{self.client.where}: {wrong[0]}. {refusals.remedy(wrong[0], self.client.key_variable)} "
                 f"So ended the last {len(found)} request(s); answers that came before are kept."
             )
 
     def _check_answers(self, least: int = FIRST) -> None:
         """Raises UserError where most answers are cut off before a verdict: to ask further would be a waste."""
-        answers = self.settled - self.faults["refused"]
+        answers = self.done - self.faults["refused"]
         if answers >= least and 2 * self.faults["cut off"] > answers:
             raise UserError(f"{self._cut_off()} Answers that came are kept; no more are bought with this limit.")
 
@@ -310,7 +310,7 @@ class Purchase:
             else "Raise 'max_tokens' of the judge: a model that thinks may need thousands."
         )
         return (
-            f"model '{self.questions[0].model}': {self.faults['cut off']} of {self.settled} answers were cut off at "
+            f"model '{self.questions[0].model}': {self.faults['cut off']} of {self.done} answers were cut off at "
             f"the limit of max_tokens = {judge.max_tokens} (finish_reason: length) before a verdict. {mend}"
         )
 
@@ -327,7 +327,7 @@ class Purchase:
         if self.limits.max_cost is not None and (spent := self.kept.spent(self.account)) > self.limits.max_cost:
             raise UserError(
                 f"limits.max_cost: ${spent:.4f} have been spent on {self.account}, more than the "
-                f"${self.limits.max_cost:g} that may be; {self.total - self.settled} questions are left. "
+                f"${self.limits.max_cost:g} that may be; {self.total - self.done} questions are left. "
                 "All answers are kept: raise 'max_cost' and run the same command again."
             )
 
