@@ -64,9 +64,8 @@ class Transport:
         except (TimeoutError, openai.APITimeoutError):
             raise TransientError(f"there was no answer within {seconds:g} seconds") from None
         except openai.APIConnectionError as error:
-            raise TransientError(
-                f"the connection failed ({chat.cleaned(str(error.__cause__ or error), self.key)})"
-            ) from None
+            cause = chat.cleaned(str(error.__cause__ or error), self.key)
+            raise TransientError(f"the connection failed ({cause})") from None
         except openai.APIStatusError as error:
             return self._refused(chat.of_status(error, self.key), error.response.headers)
         except openai.OpenAIError as error:
