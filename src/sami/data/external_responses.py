@@ -109,6 +109,20 @@ def text_files(path: str | Path) -> list[Path]:
     return [*files, held_out] if held_out.is_file() else files
 
 
+def check_asked(
+    file: str | Path,
+    asked: Sequence[Example],
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+) -> None:
+    """Raises UserError where the examples of a file, an experiment's own, name texts that the experiment lacks."""
+    if not all(e.query_id in queries and constitutions.keys() >= set(e.constitution_ids) for e in asked):
+        raise UserError(
+            f"{file}: found queries or constitutions that are not in the files of --queries and --constitutions, "
+            "which are of another run. Name the files of one experiment."
+        )
+
+
 def match(
     path: str | Path,
     responses: Sequence[ExternalResponse],

@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 def main(arguments) -> dict[str, str]:
     digest = download(arguments.address, arguments.output)
     try:
-        released = authors_format.read(arguments.output)
+        file = authors_format.read(arguments.output)
     except UserError as error:
         raise UserError(str(error).replace(str(arguments.output), arguments.address)) from None
-    log.info("%d responses, %d bytes", len(released.response), arguments.output.stat().st_size)
+    log.info("%d responses, %d bytes", len(file.response), arguments.output.stat().st_size)
     return {"sha256": digest}
 
 
