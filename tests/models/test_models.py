@@ -1,3 +1,5 @@
+import gc
+import importlib
 import json
 import os
 import shutil
@@ -11,8 +13,10 @@ from conftest import make_tiny_llama
 from sami.distributed.processes import Processes
 from sami.distributed.saving import save
 from sami.errors import UserError
+from sami.models import prepare as preparation
 from sami.models import pretrained
 from sami.models.prepare import prepare
+from sami.models.startup import import_libraries
 from sami.settings.models import Model
 
 
@@ -172,3 +176,16 @@ def test_no_bars_in_a_file(tiny_source, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "%|" not in run.stderr
     assert "\r" not in run.stderr
+
+
+def test_only_stages_change_the_collector_of_garbage():
+    before = gc.isenabled(), gc.get_freeze_count()
+    for module in (pretrained, preparation):
+        importlib.reload(module)
+    assert (gc.isenabled(), gc.get_freeze_count()) == before
+    import_libraries()
+    try:
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before[1]
+    finally:
+        gc.unfreeze()

@@ -461,7 +461,9 @@ def test_scoring_leaves_a_model_as_it_was(attention):
         after = state(model)
         assert after[:3] == before[:3]
         assert torch.equal(after[3], before[3])
+    means = scored(scorer, "shared", mixed()).mean
     model.eval()
+    assert torch.equal(scored(scorer, "shared", mixed()).mean, means)
     assert_plain(scorer, LAYOUTS, mixed())
 
 

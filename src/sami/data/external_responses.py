@@ -37,7 +37,7 @@ class ExternalResponse:
 
 
 def _key(question: str, statements: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """What responses are found by: texts without differences in case, white space and order."""
+    """The key by which responses are found: texts without differences in case, white space and order."""
     return normalised(question).removeprefix(_POST), tuple(sorted(map(normalised, statements)))
 
 

@@ -188,7 +188,7 @@ def parse(answer: str) -> tuple[str | None, str | None]:
 
 
 def faults(principle: str | None, opposite: str | None, about: list[str], prompt: str) -> list[str]:
-    """Why a pair is no use; empty where it passes.
+    """Faults for which a pair is no use; empty where it passes.
 
     Args:
         principle, opposite: as parsed; None where missing.

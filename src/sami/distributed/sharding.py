@@ -76,7 +76,7 @@ def shard(module: nn.Module, layers: list[nn.Module], precision: str, group: Pro
 
 
 def _keep_products(context, operation, *_, **__) -> CheckpointPolicy:
-    """What selective checkpointing keeps: matrix products and attention, which take nearly all of the time."""
+    """Keeps matrix products and attention in selective checkpointing: they take nearly all of the time."""
     keep = operation in PRODUCTS
     return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
 

@@ -77,7 +77,7 @@ class ConcurrentClient:
 
 
 class Health:
-    """Whether an endpoint answers, or all requests fail.
+    """Failures and answers of an endpoint, by which an outage is told from failures of single requests.
 
     Args:
         where: the endpoint, for messages.
@@ -238,7 +238,7 @@ class _Work:
 
 
 def limiter(per_minute: int | None, largest: int) -> Any:
-    """What keeps a rate, and lets the largest amount asked of it pass; None without a rate."""
+    """A limiter that keeps a rate, and lets the largest amount asked of it pass; None without a rate."""
     from aiolimiter import AsyncLimiter
 
     if per_minute is None:

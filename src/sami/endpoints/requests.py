@@ -1,4 +1,4 @@
-"""What goes to an endpoint and what comes back, as plain values: requests with their keys, answers, tokens, dollars."""
+"""Requests to endpoints and replies, as plain values: their keys, texts, tokens and dollars."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint answered.
+    """An answer of an endpoint.
 
     text: the answer, without thoughts; empty where there is none.
     raw: what is kept of it: thoughts, answer, or why it was refused.

@@ -83,7 +83,7 @@ class Transport:
         return body
 
     def _refused(self, refusal: Refusal, headers: Any) -> dict[str, Any]:
-        """What stands in place of an answer where a refusal may be about this request alone."""
+        """The body in place of an answer where a refusal may be about this request alone; raises where it is not."""
         if refusal.about in ("passing", "busy"):
             raise TransientError(f"it {refusal}", busy=refusal.about == "busy", pause=retry_after(headers))
         if refusal.about == "endpoint":

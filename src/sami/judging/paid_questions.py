@@ -45,7 +45,7 @@ class Question:
     graded: bool | None = None  # whether the last answer came with log-probabilities; None where that does not matter
 
     def request(self) -> Request:
-        """What to ask now."""
+        """The request to make now."""
         asked = messages(self.judge.prompt, self.judge.system, self.pair, self.order)
         for answer in self.replies:
             asked.append({"role": "assistant", "content": answer.text or "(no answer)"})
@@ -77,7 +77,7 @@ class Question:
 
     @property
     def fault(self) -> str | None:
-        """Why the last answer holds no verdict, as in `records.Answer`."""
+        """Reason why the last answer holds no verdict, as in `records.Answer`."""
         if self.choice != "invalid":
             return None
         last = self.replies[-1]
@@ -148,7 +148,7 @@ class PaidQuestions:
         return [self.waiting[key][0].request() for key in sorted(self.waiting)]
 
     def check_estimate(self) -> None:
-        """Says what the open requests will cost at most. Raises UserError where that is more than is left."""
+        """Logs the most that the open requests will cost. Raises UserError where that is more than is left."""
         requests = self.requests()
         tokens_in = sum(request.input_tokens for request in requests)
         tokens_out = sum(request.output_tokens for request in requests)
@@ -264,7 +264,7 @@ class PaidQuestions:
             )
 
     def conclude(self) -> None:
-        """Says in the log how many questions got no verdict, and why.
+        """Logs how many questions got no verdict, and why.
 
         Raises:
             UserError: most answers were cut off, or none has the log-probabilities that were asked for.

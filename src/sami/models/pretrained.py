@@ -68,7 +68,7 @@ def load(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
 
 
 def read(folder: Path, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
-    """What `from_pretrained` makes of a prepared model, where none of its weights would be drawn at random.
+    """Loads a prepared model with `from_pretrained`, unless that would draw any of its weights at random.
 
     Args:
         options: further arguments of `from_pretrained`.

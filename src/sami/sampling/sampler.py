@@ -1,4 +1,4 @@
-"""What all samplers share: requests go in, completions come out in their order, whichever library draws them."""
+"""The protocol of samplers: requests go in, completions come out in their order, whichever library draws them."""
 
 from dataclasses import dataclass
 from typing import Protocol

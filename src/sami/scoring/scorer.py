@@ -34,7 +34,7 @@ LAYOUTS = {"shared": shared, "cached": cached, "padded": padded}  # what encodes
 
 @dataclass(frozen=True)
 class Scored:
-    """What a pass over a layout gives.
+    """Result of a pass over a layout.
 
     sum, mean: (Q, C, R) log-probability of each response under each constitution, in nats: its sum and its mean over
         the response's tokens.
@@ -103,7 +103,7 @@ class Scorer(nn.Module):
         )
 
     def _missing_feature(self, layout_name: str) -> str | None:
-        """What a layout needs and the model does not have."""
+        """A feature that a layout needs and the model lacks; None where there is none."""
         forward = inspect.signature(self.model.base_model.forward).parameters
         layers = set(getattr(self.model.config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
         if layout_name != "padded" and (self.model._is_stateful or layers):
@@ -117,7 +117,7 @@ class Scorer(nn.Module):
         return None
 
     def _deviation(self, layout_name: str) -> str | None:
-        """How far the scores of a layout are from those of the library's own logits, where that is too far."""
+        """Distance of a layout's scores from those of the library's own logits, in words; None where it is small."""
         draw = torch.Generator().manual_seed(0)
         vocabulary = self.model.get_input_embeddings().num_embeddings
         one, two, three, four = (torch.randint(vocabulary, (n,), generator=draw).tolist() for n in (24, 3, 5, 1))

@@ -82,6 +82,6 @@ class _Row:
 
 
 def _common(one: list[int], other: list[int], depth: int, keep: int = 0) -> int:
-    """How many tokens from `depth` on two prompts have in common; of the shorter one `keep` tokens do not count."""
+    """Number of tokens that two prompts share from `depth` on; of the shorter one `keep` tokens do not count."""
     pairs = zip(one[depth : len(one) - keep], other[depth : len(other) - keep], strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
