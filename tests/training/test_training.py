@@ -12,7 +12,6 @@ from sami.errors import UserError
 from sami.models.pretrained import load
 from sami.objectives import OBJECTIVES, sami
 from sami.scoring.layout import Item
-from sami.scoring.packing import passes
 from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.loop import Diverged, train
@@ -173,17 +172,6 @@ def test_schedule_uses_every_example_once_an_epoch():
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(7))
     assert epochs[0] != epochs[1]
     assert batches != schedule(7, 4, epochs=2, seed=6)
-
-
-def test_passes_share_the_tokens_and_keep_processes_in_step():
-    sizes = [100, 900, 300, 50, 700, 200, 20, 400]
-    plan = passes([1, 2, 3, 4, 5, 7], sizes, budget=1000, processes=3)
-    assert len({len(own) for own in plan}) == 1
-    assert sorted(i for own in plan for group in own for i in group) == [1, 2, 3, 4, 5, 7]
-    loads = [sum(sizes[i] for group in own for i in group) for own in plan]
-    assert max(loads) - min(loads) <= 300
-    assert all(sum(sizes[i] for i in group) <= 1000 for own in plan for group in own)
-    assert passes([0], sizes, 1000, 2) == [[[0]], [[]]]
 
 
 def test_warm_up(tiny):
