@@ -4,11 +4,8 @@ It needs no model and no key, and it is exact about what it measures; it knows n
 """
 
 import re
-from collections.abc import Sequence
 
-from sami.judging.pairs import POINTS, Pair, verdict
-from sami.records import Answer, Check, Constitution, Statement, Verdict
-from sami.settings.judges import ChecksJudge
+from sami.records import Check, Constitution, Statement
 
 _LIST_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
@@ -59,18 +56,3 @@ def choose(first: dict[str, float], second: dict[str, float], tie_margin: float)
     if abs(difference) <= tie_margin + 1e-9:
         return "tie"
     return "first" if difference > 0 else "second"
-
-
-def judge(pairs: Sequence[Pair], name: str, judge: ChecksJudge) -> list[Verdict]:
-    """Verdicts on pairs, one each, in their order. They cannot depend on the order of two responses.
-
-    Args:
-        name: of the judge, kept in the records.
-    """
-    verdicts = []
-    for pair in pairs:
-        first, second = (degrees(text, pair.constitution) for text in (pair.first, pair.second))
-        choice = choose(first, second, judge.tie_margin)
-        answer = Answer(order="policy-first", choice=choice, preference=POINTS[choice])
-        verdicts.append(verdict(pair, name, [answer], first_degrees=first, second_degrees=second))
-    return verdicts

@@ -14,7 +14,7 @@ import logging
 from collections import Counter
 
 from sami import records
-from sami.judging.kinds import judge
+from sami.judging.kinds import Means, judge
 from sami.judging.pairs import POINTS, read_pairs
 from sami.settings.endpoints import Limits
 from sami.settings.judges import Judge
@@ -33,8 +33,15 @@ def main(arguments) -> None:
         {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
         arguments.judged,
     )
-    options = {name: getattr(arguments, name) for name in ("model", "limits", "answers", "account", "server")}
-    verdicts = judge(pairs, arguments.judge_name, arguments.judge, arguments.seed, **options)
+    means = Means(
+        seed=arguments.seed,
+        model=arguments.model,
+        limits=arguments.limits or Limits(),
+        answers=arguments.answers,
+        account=arguments.account,
+        server=arguments.server,
+    )
+    verdicts = judge(pairs, arguments.judge_name, arguments.judge, means)
     records.write(verdicts, arguments.output)
     counts = Counter(verdict.choice for verdict in verdicts)
     rate = sum(verdict.preference for verdict in verdicts) / len(verdicts)
