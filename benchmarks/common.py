@@ -21,9 +21,9 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from sami.distributed.processes import Processes
-from sami.distributed.sharding import load_scorer
 from sami.objectives import sami
 from sami.scoring.layout import Item
+from sami.scoring.load import load_scorer
 from sami.scoring.scorer import Scorer
 from sami.settings.yaml_files import read_yaml
 
@@ -45,11 +45,11 @@ def model_folder() -> Path:
 
 
 def own_scorer(checkpointing: str = "selective") -> Scorer:
-    """This package's scorer with the model, which must have chosen the way that the benchmarks are about."""
+    """This package's scorer with the model, which must have selected the layout that the benchmarks are about."""
     alone = Processes(0, 1, torch.device("cpu"))
     scorer = load_scorer(model_folder(), alone, "float32", "auto", checkpointing)
-    if scorer.way != "shared":
-        sys.exit(f"error: the scorer chose the way '{scorer.way}', but these benchmarks measure 'shared'.")
+    if scorer.layout_name != "shared":
+        sys.exit(f"error: the scorer has selected '{scorer.layout_name}', but these benchmarks measure 'shared'.")
     return scorer
 
 

@@ -21,7 +21,8 @@ import torch
 from common import machine, our_pass, own_scorer, say, table, timed
 from tqdm import tqdm
 
-from sami.scoring.layout import Item, shared
+from sami.scoring.layout import Item
+from sami.scoring.trees import shared
 
 PROMPT, RESPONSE = 120, 24  # tokens
 PACKS = [1, 2, 4, 8]  # queries

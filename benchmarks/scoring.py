@@ -43,8 +43,9 @@ from transformers import PreTrainedModel
 from sami.models.pretrained import load, load_tokenizer
 from sami.objectives import sami
 from sami.scoring.head import chunk_size
-from sami.scoring.layout import Item, shared
+from sami.scoring.layout import Item
 from sami.scoring.scorer import Scorer
+from sami.scoring.trees import shared
 
 RELEASED = ROOT.parent / "shared" / "data" / "sami-tldr-released"
 CONSTITUTIONS = [  # file and side; all differ after at most nine tokens, so that little of them can be encoded once

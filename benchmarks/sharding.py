@@ -21,8 +21,9 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from sami.distributed.processes import processes
-from sami.distributed.sharding import decoder_layers, load_scorer
+from sami.distributed.sharding import decoder_layers
 from sami.scoring.layout import Item
+from sami.scoring.load import load_scorer
 from sami.settings.training import Engine, Training
 from sami.settings.yaml_files import read_yaml
 from sami.training import loop

@@ -53,7 +53,7 @@ def scripted():
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory) -> Path:
     """A prepared folder of SmolLM2-135M-Instruct, from its wheel."""
-    from sami.models.pretrained import prepare
+    from sami.models.prepare import prepare
     from sami.settings.models import Model
     from sami.settings.yaml_files import read_yaml
 
@@ -116,7 +116,7 @@ def tiny_source(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_source, tmp_path_factory) -> Path:
     """The tiny Llama as a prepared model folder."""
-    from sami.models.pretrained import prepare
+    from sami.models.prepare import prepare
     from sami.settings.models import Model
 
     folder = tmp_path_factory.mktemp("tiny-prepared") / "model"

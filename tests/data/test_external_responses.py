@@ -19,7 +19,7 @@ from conftest import ROOT, SHARED_DATA
 from workflow_project import Project
 
 from sami import records
-from sami.data import downloads, external_responses
+from sami.data import authors_format, downloads, external_responses
 from sami.data.constitutions import build, by_set, empty_examples
 from sami.data.principles import from_people
 from sami.data.principles import load as load_principles
@@ -65,11 +65,11 @@ def with_words(*counts: int) -> dict[str, str]:
 
 def test_texts_ids_and_order(tmp_path, constitutions):
     first, second = write(tmp_path / "a.json"), write(tmp_path / "b.json", response=with_words(1, 2, 3))
-    queries = external_responses.queries(first, "tldr", 2)
-    assert queries == external_responses.queries(second, "tldr", 2)
+    queries = authors_format.queries(first, "tldr", 2)
+    assert queries == authors_format.queries(second, "tldr", 2)
     assert [query.text for query in queries] == [RELEASED["question"][i] for i in "01"]
     assert [query.meta["index"] for query in queries] == ["0", "1"]
-    examples = external_responses.examples(first, queries, constitutions, "iteration-0")
+    examples = authors_format.examples(first, queries, constitutions, "iteration-0")
     assert [example.query_id for example in examples] == [query.id for query in queries]
     assert [example.responses[0].text for example in examples] == [RELEASED["response"][i] for i in "01"]
     assert [example.order for example in examples] == [[0, 1], [1, 0]]
@@ -86,11 +86,11 @@ def test_a_file_as_an_editor_or_a_cut_text_leaves_it(tmp_path, constitutions):
     cut = {"question": {"0": "POST: cut \ud83d"}, "response": {"0": "\ud83d"}}
     file = write(tmp_path / "a [1]*.json", **cut)
     file.write_text(file.read_text(), encoding="utf-8-sig")
-    queries = external_responses.queries(file, "tldr", 2)
-    examples = external_responses.examples(file, queries, constitutions, "iteration-0")
+    queries = authors_format.queries(file, "tldr", 2)
+    examples = authors_format.examples(file, queries, constitutions, "iteration-0")
     assert (queries[0].text, examples[0].responses[0].text) == ("POST: cut \ufffd", "\ufffd")
     asked = own(constitutions, "cut \ufffd")
-    (made,) = external_responses.match(file, external_responses.given(file), *asked, "released", "positive")
+    (made,) = external_responses.match(file, external_responses.read(file), *asked, "released", "positive")
     assert made.responses[0].text == "\ufffd"
     records.write(examples, tmp_path / "examples.jsonl")
     assert records.read(records.Example, tmp_path / "examples.jsonl") == examples
@@ -100,9 +100,9 @@ def test_another_file_order_changes_no_id(tmp_path, constitutions):
     backwards = {key: dict(reversed(value.items())) for key, value in RELEASED.items()}
     file = tmp_path / "backwards.json"
     file.write_text(json.dumps(backwards))
-    queries = external_responses.queries(write(tmp_path / "a.json"), "tldr", 2)
-    assert {query.id for query in external_responses.queries(file, "tldr", 2)} == {query.id for query in queries}
-    examples = external_responses.examples(file, queries, constitutions, "iteration-1")
+    queries = authors_format.queries(write(tmp_path / "a.json"), "tldr", 2)
+    assert {query.id for query in authors_format.queries(file, "tldr", 2)} == {query.id for query in queries}
+    examples = authors_format.examples(file, queries, constitutions, "iteration-1")
     assert [example.responses[0].text for example in examples] == ["Ill.", ""]  # the first of a question counts
 
 
@@ -127,7 +127,7 @@ def test_bad_content_is_one_error(tmp_path, constitutions, changes, where, told)
     changes = merge({"question": {"2": "another"}}, changes)
     file = write(tmp_path / "bad.json", **changes)
     with pytest.raises(UserError) as caught:
-        external_responses.examples(file, external_responses.queries(file, "tldr", 3), constitutions, "iteration-0")
+        authors_format.examples(file, authors_format.queries(file, "tldr", 3), constitutions, "iteration-0")
     assert str(caught.value).startswith(": ".join(filter(None, [str(file), where])))
     assert told in str(caught.value)
 
@@ -153,37 +153,37 @@ def test_bad_files_are_one_error(tmp_path, content, told):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(UserError, match=re.escape(told)) as caught:
-        external_responses.queries(file, "tldr", 1)
+        authors_format.queries(file, "tldr", 1)
     assert str(caught.value).startswith(str(file))
 
 
 def test_file_of_other_questions(tmp_path, constitutions):
-    queries = external_responses.queries(write(tmp_path / "a.json"), "tldr", 2)
+    queries = authors_format.queries(write(tmp_path / "a.json"), "tldr", 2)
     other = write(tmp_path / "b.json", question={"1": "Something else"})
     with pytest.raises(UserError, match="b.json: found no response to the question 'POST: Über alles 🐈'"):
-        external_responses.examples(other, queries, constitutions, "iteration-1")
+        authors_format.examples(other, queries, constitutions, "iteration-1")
 
 
 @pytest.mark.skipif(not (SHARED_DATA / "sami-tldr-released").is_dir(), reason="the released files are not here")
 def test_real_files(constitutions):
     folder = SHARED_DATA / "sami-tldr-released"
     files = {name: folder / file for name, file in EXPERIMENT["imported"]["policies"].items()}
-    asked = external_responses.queries(files["iteration-0"], "tldr", EXPERIMENT["queries"]["eval"])
+    asked = authors_format.queries(files["iteration-0"], "tldr", EXPERIMENT["queries"]["eval"])
     assert len(asked) == 250
     posts = {query.id: query.model_copy(update={"text": query.text.removeprefix("POST: ")}) for query in asked}
     known = {constitution.id: constitution for constitution in constitutions}
     ours = empty_examples(list(posts), by_set(constitutions), None, "iteration-0", 1, True)
     for policy, file in files.items():
         released = json.loads(file.read_text())
-        assert external_responses.queries(file, "tldr", 250) == asked
+        assert authors_format.queries(file, "tldr", 250) == asked
         assert [query.text for query in asked] == list(released["question"].values())
-        examples = external_responses.examples(file, asked, constitutions, policy)
+        examples = authors_format.examples(file, asked, constitutions, policy)
         assert [example.responses[0].text for example in examples] == list(released["response"].values())
         assert Counter(tuple(example.order) for example in examples) == {(0, 1): 118, (1, 0): 132}
         assert {tuple(example.constitution_ids) for example in examples} == {("concise+comprehensive",)}
         # The same responses, found from posts as the dataset has them.
         assert (
-            external_responses.match(file, external_responses.given(file), ours, posts, known, policy, "positive")
+            external_responses.match(file, external_responses.read(file), ours, posts, known, policy, "positive")
             == examples
         )
 
@@ -201,7 +201,7 @@ def own(constitutions, *texts: str, responses: int | None = None):
 def test_released_responses_to_our_posts(tmp_path, constitutions):
     file = write(tmp_path / "a.json")
     asked = own(constitutions, "über  Alles 🐈", "My {cat} is ill.")  # without "POST: ", and in another order
-    made = external_responses.match(file, external_responses.given(file), *asked, "released", "positive")
+    made = external_responses.match(file, external_responses.read(file), *asked, "released", "positive")
     assert [(e.query_id, e.set_id, e.policy) for e in made] == [(e.query_id, e.set_id, "released") for e in asked[0]]
     assert [[r.text for r in example.responses] for example in made] == [[""], ["A cat\n\n is ill. "]]
     assert [example.order for example in made] == [[1, 0], [0, 1]]  # as the file has them
@@ -220,7 +220,7 @@ def test_what_a_file_lacks_is_named(tmp_path, constitutions, posts, judged, resp
     file = write(tmp_path / "a.json", question={"2": "another"})
     asked = own(constitutions, *posts, responses=responses)
     with pytest.raises(UserError, match=f"a.json: lacks responses to 1 of what the experiment asks, .*{told}"):
-        external_responses.match(file, external_responses.given(file), *asked, "released", judged)
+        external_responses.match(file, external_responses.read(file), *asked, "released", judged)
 
 
 def write_experiment(folder: Path, constitutions, posts: dict[str, str], policy: str = "iteration-3") -> Path:
@@ -249,23 +249,23 @@ def write_experiment(folder: Path, constitutions, posts: dict[str, str], policy:
 def test_records_of_another_experiment_are_found_by_their_texts(tmp_path, constitutions):
     file = write_experiment(tmp_path / "other", constitutions, {"x": "A  dog.", "y": "A cat.", "z": "A cow."})
     asked = own(constitutions, "a cat.", "a dog.")
-    made = external_responses.match(file, external_responses.given(file), *asked, "other", "all")
+    made = external_responses.match(file, external_responses.read(file), *asked, "other", "all")
     assert [[r.text for r in example.responses] for example in made] == [["y, 0", "y, 1"], ["x, 0", "x, 1"]]
     assert [(e.constitution_ids, e.labels) for e in made] == [(e.constitution_ids, e.labels) for e in asked[0]]
     assert [example.order for example in made] == [[1, 0], [1, 0]]  # the other experiment has the statements reversed
     assert {r.tokens for example in made for r in example.responses} == {3}
-    assert external_responses.made_by(file, tmp_path) == "other"
-    assert external_responses.made_by(file, tmp_path / "results") is None
+    assert external_responses.experiment_of(file, tmp_path) == "other"
+    assert external_responses.experiment_of(file, tmp_path / "results") is None
     (tmp_path / "other/queries/eval.jsonl").unlink()
     with pytest.raises(UserError, match="responses.jsonl: found no .*other/queries/eval.jsonl, which say what the ids"):
-        external_responses.given(file)
+        external_responses.read(file)
 
 
 def test_records_of_another_run_than_their_texts(tmp_path, constitutions):
     file = write_experiment(tmp_path / "other", constitutions, {"x": "A dog."})
     records.write([constitutions[0].model_copy(update={"id": "other"})], tmp_path / "other/constitutions.jsonl")
     with pytest.raises(UserError, match="query 'x', set 's': the query or one of the constitutions c0, c1 is not in"):
-        external_responses.given(file)
+        external_responses.read(file)
 
 
 # --- in an experiment -------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sami import records
 from sami.data import principles
 from sami.errors import UserError
+from sami.sampling.local_writer import local_writer
 from sami.settings.principles import Behaviour
 from sami.settings.writers import Writer
 from sami.settings.yaml_files import load_yaml
-from sami.stages import write_principles
 
 CONFIG = Path(__file__).parents[2] / "config"
 PEOPLE = CONFIG / "constitutions/everyday.yaml"
@@ -274,7 +274,7 @@ def test_the_stage_says_what_does_not_fit(tmp_path, file, kind, parts):
 
 def test_the_embedded_model_writes(smollm2):
     writer = writer_settings("smollm2")
-    complete = write_principles.local(writer, smollm2, seed=1)
+    complete = local_writer(writer, smollm2, seed=1)
     for behaviour in principles.load(BEHAVIOURS).behaviours[:2]:
         written = principles.write(behaviour, complete, writer.prompt, writer.tries, "smollm2")
         assert principles.parse(written.raw[-1]) == (written.text, written.opposite)
@@ -287,7 +287,7 @@ def test_a_model_without_a_chat_template_continues_the_prompt(tmp_path, tiny):
     plain = shutil.copytree(tiny, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()
     options = {"kind": "local", "model": "tiny", "prompt": "{behaviour}", "max_tokens": 5, "temperature": 0.0}
-    with_template, without = (write_principles.local(Writer(**options), f, 1) for f in (tiny, plain))
+    with_template, without = (local_writer(Writer(**options), f, 1) for f in (tiny, plain))
     assert without("What is mulch?", 0) == without("What is mulch?", 1) != with_template("What is mulch?", 0)
 
 
@@ -305,7 +305,7 @@ def test_the_stage_runs_with_a_model(tmp_path, tiny):
 
 
 def test_each_behaviour_and_try_has_its_own_seed():
-    seeds = {write_principles.stable_seed(seed, p, a) for seed in (1, 2) for p in ("x", "y") for a in range(5)}
+    seeds = {principles.stable_seed(seed, p, a) for seed in (1, 2) for p in ("x", "y") for a in range(5)}
     assert len(seeds) == 20
-    assert write_principles.stable_seed(1, "x", 0) == 1040714879  # the same on every machine and in every run
+    assert principles.stable_seed(1, "x", 0) == 1040714879  # the same on every machine and in every run
     assert all(0 <= seed < 2**31 for seed in seeds)

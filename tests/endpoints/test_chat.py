@@ -15,10 +15,10 @@ from sami import records
 from sami.data import principles
 from sami.endpoints import chat
 from sami.endpoints.completions import Completion
+from sami.endpoints.writer import endpoint_writer
 from sami.errors import UserError
 from sami.settings.principles import Behaviour
 from sami.settings.writers import Writer
-from sami.stages import write_principles
 
 KEY = "sk-test-3b1f0c7a9d5e"
 CONFIG = Path(__file__).parents[2] / "config"
@@ -116,7 +116,7 @@ def test_a_model_writer_behind_a_real_server(served, tmp_path):
     writer = yaml.safe_load((CONFIG / "writers/smollm2.yaml").read_text())
     writer = Writer(**{**writer, "kind": "endpoint", "model": model, "base_url": url})
     behaviour = principles.load(CONFIG / "constitutions/everyday-behaviours.yaml").behaviours[0]
-    written = principles.write(behaviour, write_principles.endpoint(writer, seed=1), writer.prompt, 8, "served")
+    written = principles.write(behaviour, endpoint_writer(writer, seed=1), writer.prompt, 8, "served")
     records.write([written], tmp_path / "principles.jsonl")
     assert records.read(records.Principle, tmp_path / "principles.jsonl") == [written]
     assert not principles.faults(written.text, written.opposite, behaviour.about, writer.prompt)
@@ -255,7 +255,7 @@ PAIR = "Principle: Give short answers.\nOpposite: Give long answers."
 
 
 def write(writer: Writer) -> records.Principle:
-    return principles.write(BEHAVIOUR, write_principles.endpoint(writer, seed=1), writer.prompt, writer.tries, "w")
+    return principles.write(BEHAVIOUR, endpoint_writer(writer, seed=1), writer.prompt, writer.tries, "w")
 
 
 @pytest.mark.parametrize(

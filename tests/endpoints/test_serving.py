@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 from workflow_project import TINY, Project
 
 from sami.endpoints import chat, serving
+from sami.endpoints.model_server import sampling_folder
 from sami.errors import UserError
-from sami.stages.serve_model import sampling_folder
 from sami.workflow.configuration import load
 from sami.workflow.preflight import check
 

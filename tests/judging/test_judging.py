@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from sami import records
 from sami.endpoints import refusals, requests
-from sami.endpoints.concurrent import pause, retry_after
+from sami.endpoints.concurrent import pause
 from sami.endpoints.requests import Request, reply
+from sami.endpoints.transport import retry_after
 from sami.errors import UserError
 from sami.judging import panel
 from sami.judging.pairs import Pair, verdict

@@ -9,6 +9,7 @@ from sami.errors import UserError
 from sami.judging import likelihood
 from sami.judging.pairs import Pair
 from sami.models import pretrained
+from sami.models.prepare import prepare
 from sami.records import Constitution, Query, Statement
 from sami.settings.judges import LikelihoodJudge
 from sami.settings.models import Model
@@ -116,9 +117,7 @@ def test_letters_with_and_without_a_space(smollm2):
 
 def test_prompt_longer_than_the_context_names_the_query(tmp_path):
     folder = tmp_path / "model"
-    pretrained.prepare(
-        "short", Model(source="path", path=str(make_tiny_llama(tmp_path / "source", context=120))), folder
-    )
+    prepare("short", Model(source="path", path=str(make_tiny_llama(tmp_path / "source", context=120))), folder)
     with pytest.raises(UserError, match=r"query 'q\d': the judge's prompt has \d+ tokens, more than the 120") as error:
         likelihood.judge(pairs(), "j", settings(), folder)
     assert str(folder) in str(error.value)

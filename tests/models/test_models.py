@@ -1,3 +1,5 @@
+import gc
+import importlib
 import json
 import os
 import shutil
@@ -9,9 +11,12 @@ import torch
 from conftest import make_tiny_llama
 
 from sami.distributed.processes import Processes
-from sami.distributed.sharding import save
+from sami.distributed.saving import save
 from sami.errors import UserError
+from sami.models import prepare as preparation
 from sami.models import pretrained
+from sami.models.prepare import prepare
+from sami.models.startup import import_libraries
 from sami.settings.models import Model
 
 
@@ -53,7 +58,7 @@ def test_path_without_safetensors(tmp_path, content):
         for name in content:
             (folder / name).write_text("{}")
     with pytest.raises(UserError, match="is no model folder; expected config.json and"):
-        pretrained.prepare("mine", Model(source="path", path=str(folder)), tmp_path / "output")
+        prepare("mine", Model(source="path", path=str(folder)), tmp_path / "output")
 
 
 def test_hub_revision_from_the_local_cache(tiny_source, tmp_path, monkeypatch):
@@ -68,13 +73,13 @@ def test_hub_revision_from_the_local_cache(tiny_source, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     model = Model(source="hub", repository="somebody/tiny", revision=revision)
-    pretrained.prepare("tiny", model, tmp_path / "output")
+    prepare("tiny", model, tmp_path / "output")
     assert pretrained.load(tmp_path / "output").num_parameters() > 0
     assert not (tmp_path / "output/pytorch_model.bin").exists()
     assert json.loads((tmp_path / "output/sami_model.json").read_text())["origin"] == f"somebody/tiny at {revision}"
     absent = Model(source="hub", repository="somebody/absent", revision=revision)
     with pytest.raises(UserError, match="somebody/absent at revision 0123.* could not be downloaded"):
-        pretrained.prepare("absent", absent, tmp_path / "other")
+        prepare("absent", absent, tmp_path / "other")
 
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
@@ -93,7 +98,7 @@ SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "
 def test_random_weights(tmp_path, architecture):
     entry = Model(source="random", architecture=architecture, dtype="bfloat16")
     for name, folder in (("one", "a"), ("one", "b"), ("other", "c")):
-        pretrained.prepare(name, entry, tmp_path / folder)
+        prepare(name, entry, tmp_path / folder)
     one, again, other = (pretrained.load(tmp_path / folder) for folder in "abc")
     assert one.config.model_type == architecture["model_type"]
     assert one.dtype == torch.bfloat16
@@ -130,13 +135,13 @@ def test_random_weights(tmp_path, architecture):
 )
 def test_architectures_that_do_not_exist(tmp_path, architecture, told):
     with pytest.raises(UserError, match=told):
-        pretrained.prepare("m", Model(source="random", architecture=architecture), tmp_path / "output")
+        prepare("m", Model(source="random", architecture=architecture), tmp_path / "output")
 
 
 def test_tokenizer_without_end_token(tmp_path):
     source = make_tiny_llama(tmp_path / "source", end_token=False)
     with pytest.raises(UserError, match="the tokenizer has no end token"):
-        pretrained.prepare("endless", Model(source="path", path=str(source)), tmp_path / "output")
+        prepare("endless", Model(source="path", path=str(source)), tmp_path / "output")
 
 
 def test_missing_package():
@@ -155,7 +160,7 @@ def test_remote_code_only_where_the_entry_says_so(tiny_source, tmp_path):
     (source / "config.json").write_text(json.dumps(config))
     (source / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     with pytest.raises(UserError, match="code of its own, which is not run.*set trust_remote_code: true"):
-        pretrained.prepare("strange", Model(source="path", path=str(source)), tmp_path / "model")
+        prepare("strange", Model(source="path", path=str(source)), tmp_path / "model")
     assert not (tmp_path / "ran").exists()
 
 
@@ -171,3 +176,16 @@ def test_no_bars_in_a_file(tiny_source, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "%|" not in run.stderr
     assert "\r" not in run.stderr
+
+
+def test_only_stages_change_the_collector_of_garbage():
+    before = gc.isenabled(), gc.get_freeze_count()
+    for module in (pretrained, preparation):
+        importlib.reload(module)
+    assert (gc.isenabled(), gc.get_freeze_count()) == before
+    import_libraries()
+    try:
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before[1]
+    finally:
+        gc.unfreeze()

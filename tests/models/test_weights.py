@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from sami.errors import UserError
+from sami.models import prepare as preparation
 from sami.models import pretrained, weight_files
 from sami.settings.models import Model
 
@@ -36,7 +37,7 @@ def source(tiny_source, tmp_path) -> Path:
 
 def prepare(source: Path, output: Path | None = None, **entry) -> Path:
     output = output or source.parent / "prepared"
-    pretrained.prepare("m", Model(source="path", path=str(source), **entry), output)
+    preparation.prepare("m", Model(source="path", path=str(source), **entry), output)
     return output
 
 

@@ -80,7 +80,7 @@ def test_a_learned_principle_cannot_be_held_out(tmp_path, held_out, told):
     for name, of in (("learned", LEARNED), ("held-out", [*HELD_OUT, held_out])):
         records.write(of, tmp_path / f"{name}.jsonl")
     arguments = argparse.Namespace(
-        principles=tmp_path / "held-out.jsonl", learned=tmp_path / "learned.jsonl", settings=PAIRS, seed=1,
+        principles=tmp_path / "held-out.jsonl", training=tmp_path / "learned.jsonl", settings=PAIRS, seed=1,
         output=tmp_path / "out.jsonl",
     )  # fmt: skip
     with pytest.raises(UserError, match=rf"held-out.jsonl \(held out\), .*learned.jsonl: found the held-out .*{told}"):

@@ -9,10 +9,12 @@ from conftest import make_tiny_llama
 from sami.data.prompts import render
 from sami.errors import UserError
 from sami.models.folders import check_tensor_parallel
-from sami.models.pretrained import config, context_length, load, load_tokenizer, prepare
+from sami.models.prepare import prepare
+from sami.models.pretrained import config, context_length, load, load_tokenizer
 from sami.sampling.completion import Completion
+from sami.sampling.factory import open_sampler
 from sami.sampling.responses import clean
-from sami.sampling.sampler import Request, check_lengths, open_sampler
+from sami.sampling.sampler import Request, check_lengths
 from sami.sampling.transformers_sampler import InverseTransform, uniforms
 from sami.settings.models import Model
 from sami.settings.sampling import Sampling

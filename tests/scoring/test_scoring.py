@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.models.llama import modeling_llama
 
+from sami.distributed.sharding import checkpoint_layers, decoder_layers
 from sami.errors import UserError
 from sami.models.pretrained import load, load_tokenizer
 from sami.objectives import sami
 from sami.scoring import head, tree_attention
-from sami.scoring.layout import LAYOUTS, Item, cached, padded, shared
+from sami.scoring.layout import Item
 from sami.scoring.packing import divide, pack
-from sami.scoring.scorer import Scorer
+from sami.scoring.scorer import LAYOUTS, Scorer
+from sami.scoring.sequences import cached, padded
+from sami.scoring.trees import shared
 
 V = 300  # tokens in the vocabulary of the tiny models
 SMALL = {
@@ -103,7 +106,6 @@ def capped_scorer():
 
 def plainly(scorer, item):
     """Sum and mean log-probability of every pair, one sequence at a time, from the library's own logits."""
-    scorer._set("padded")  # only to give the model its usual attention back
     sums = torch.zeros(len(item.prompts), len(item.responses))
     with torch.no_grad():
         for i, prompt in enumerate(item.prompts):
@@ -115,13 +117,13 @@ def plainly(scorer, item):
 
 
 def scored(scorer, way, items):
-    scorer._set(way)
+    scorer.layout_name = way
     with torch.no_grad():
         return scorer(scorer.layout(items))
 
 
 def supported(scorer):
-    return [way for way in LAYOUTS if scorer._lacks(way) is None]
+    return [way for way in LAYOUTS if scorer._missing_feature(way) is None]
 
 
 def assert_plain(scorer, ways, items, rtol=1e-4):
@@ -136,7 +138,7 @@ def assert_plain(scorer, ways, items, rtol=1e-4):
 
 def gradients(scorer, way, items):
     """The loss, and its gradient by every parameter that has one; the matrices, too, since they are there."""
-    scorer._set(way)
+    scorer.layout_name = way
     scorer.model.zero_grad()
     means = scorer(scorer.layout(items)).mean
     loss = sami(means, torch.tensor([item.labels for item in items])).loss.mean()
@@ -275,8 +277,8 @@ def test_packed_queries_do_not_see_each_other(scorer, way):
 
 def test_half_precision(scorer):
     expected = scored(scorer, "padded", mixed()).sum
-    half = Scorer(build("llama-tied").to(torch.bfloat16)).choose("auto")
-    assert half.way == "shared"
+    half = Scorer(build("llama-tied").to(torch.bfloat16)).select_layout("auto")
+    assert half.layout_name == "shared"
     for way in LAYOUTS:
         found = scored(half, way, mixed()).sum
         assert found.dtype == torch.float32  # log-probabilities are not rounded to the precision of the weights
@@ -323,8 +325,8 @@ SHORT_POSTS = ["74", "138"]
 
 def test_real_matrices(smollm2):
     (item,) = items = released(SHORT_POSTS[:1], load_tokenizer(smollm2))
-    scorer = Scorer(load(smollm2).to("cpu")).choose("auto")
-    assert scorer.way == "shared"
+    scorer = Scorer(load(smollm2).to("cpu")).select_layout("auto")
+    assert scorer.layout_name == "shared"
     assert shared(items).tokens < 0.65 * padded(items).tokens
     plain = plainly(scorer, item)[1]
     assert all(-8 < entry < 0 for entry in plain.flatten().tolist())
@@ -366,17 +368,17 @@ def test_real_gradients_differ_by_rounding_only(smollm2, monkeypatch):
 def test_architectures(name, caplog):
     scorer, items = Scorer(build(name)), mixed()
     with caplog.at_level("INFO", logger="sami.scoring.scorer"):
-        assert scorer.choose("auto").way == ARCHITECTURES[name][3]
-    assert caplog.messages[-1].startswith(f"scoring: {scorer.way}")
+        assert scorer.select_layout("auto").layout_name == ARCHITECTURES[name][3]
+    assert caplog.messages[-1].startswith(f"scoring: {scorer.layout_name}")
     ways = supported(scorer)
     if name == "gpt-oss":
         assert "not shared, because its attention has a feature of its own: s_aux" in caplog.messages[-1]
         ways.remove("shared")
-    if scorer.way == "padded":
+    if scorer.layout_name == "padded":
         assert "not shared, because not all of its layers are attention" in caplog.messages[-1]
         assert "not cached, because not all of its layers are attention" in caplog.messages[-1]
     assert list(LAYOUTS)[-len(ways) :] == ways  # what `auto` found, and whatever asks for less
-    assert ways[0] == scorer.way
+    assert ways[0] == scorer.layout_name
     assert_plain(scorer, ways, items)
     loss, expected, _ = gradients(scorer, "padded", items)
     for way in ways[:-1]:
@@ -386,8 +388,8 @@ def test_architectures(name, caplog):
 
 
 @pytest.mark.parametrize("way", LAYOUTS)
-def test_a_way_can_be_demanded(way):
-    assert Scorer(build("llama-tied")).choose(way).way == way
+def test_a_layout_can_be_demanded(way):
+    assert Scorer(build("llama-tied")).select_layout(way).layout_name == way
 
 
 @pytest.mark.parametrize(
@@ -398,9 +400,9 @@ def test_a_way_can_be_demanded(way):
         ("bloom", "shared", "its attention cannot be replaced"),
     ],
 )
-def test_a_way_that_does_not_fit_is_refused(name, way, lacking):
+def test_a_layout_that_does_not_fit_is_refused(name, way, lacking):
     with pytest.raises(UserError) as error:
-        Scorer(build(name)).choose(way)
+        Scorer(build(name)).select_layout(way)
     for part in (f"not {way}, because {lacking}", "another engine.scoring, or 'auto'"):
         assert part in str(error.value)
 
@@ -409,18 +411,18 @@ def test_layers_that_run_again_and_a_cache_exclude_each_other():
     scorer = Scorer(build("llama-tied"))
     scorer.recomputes = True
     with pytest.raises(UserError, match="would fill the cache twice"):
-        scorer.choose("cached")
+        scorer.select_layout("cached")
 
 
 def test_windows_that_only_the_mask_knows_are_not_missed():
-    """The window is longer than the example that `choose` tries, so its values would not tell."""
+    """The window is longer than the example that `select_layout` tries, so its values would not tell."""
     options = {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 2}
     options |= {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
     torch.manual_seed(0)
     model = transformers.Qwen2MoeForCausalLM(transformers.Qwen2MoeConfig(**SMALL, **options)).eval()
-    scorer, source = Scorer(model).choose("auto"), random.Random(0)
+    scorer, source = Scorer(model).select_layout("auto"), random.Random(0)
     item = Item("long", [draw_tokens(source, 80), draw_tokens(source, 70)], [[5, 6, 7], [8, 9]], [0, 1])
-    assert scorer.way == "cached"
+    assert scorer.layout_name == "cached"
     assert_plain(scorer, ["cached"], [item])
 
 
@@ -428,18 +430,75 @@ def test_what_a_model_cannot_do_is_a_reason_and_no_crash():
     """Nemotron drops the tree on its way; short convolutions make sequences in one row see each other."""
     torch.manual_seed(0)
     nemotron = transformers.NemotronForCausalLM(transformers.NemotronConfig(**SMALL)).eval()
-    assert Scorer(nemotron).choose("auto").way == "cached"
+    assert Scorer(nemotron).select_layout("auto").layout_name == "cached"
     layers = ["conv", "full_attention", "full_attention"]
     lfm2 = transformers.Lfm2ForCausalLM(
         transformers.Lfm2Config(**SMALL, layer_types=layers, block_multiple_of=8)
     ).eval()
-    assert Scorer(lfm2.to(torch.bfloat16)).choose("auto").way == "padded"
+    assert Scorer(lfm2.to(torch.bfloat16)).select_layout("auto").layout_name == "padded"
 
 
-def test_a_model_can_be_taken_by_a_second_scorer_and_used_otherwise():
+def state(model):
+    """What a model is set to, and what it computes, dropout included."""
+    torch.manual_seed(0)
+    logits = model(torch.tensor([[5, 6, 7, 8]])).logits.detach()
+    return model.config.to_dict(), model.config._attn_implementation, [m.training for m in model.modules()], logits
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_scoring_leaves_a_model_as_it_was(attention):
+    """Also one that is being trained with dropout; its scores are those without."""
+    config = transformers.LlamaConfig(**SMALL, attention_dropout=0.5)
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).train()
+    model.model.layers[0].eval()
+    model.set_attn_implementation(attention)
+    before = state(model)
+    scorer = Scorer(model).select_layout()
+    assert scorer.layout_name == "shared"
+    for layout_name in LAYOUTS:
+        gradients(scorer, layout_name, mixed())
+        after = state(model)
+        assert after[:3] == before[:3]
+        assert torch.equal(after[3], before[3])
+    means = scored(scorer, "shared", mixed()).mean
+    model.eval()
+    assert torch.equal(scored(scorer, "shared", mixed()).mean, means)
+    assert_plain(scorer, LAYOUTS, mixed())
+
+
+def test_a_pass_that_fails_leaves_a_model_as_it_was():
+    model = build("gpt-oss").train()
+    before = state(model)
+    with pytest.raises(NotImplementedError, match="a feature of its own: s_aux"):
+        scored(Scorer(model), "shared", mixed())
+    after = state(model)
+    assert after[:3] == before[:3]
+    assert torch.equal(after[3], before[3])
+
+
+def test_layers_that_run_again_keep_the_attention_of_the_pass():
+    """Their gradients are those of layers that do not; the next pass takes the attention back."""
+    scorer = Scorer(build("llama-tied"))
+    loss, expected, _ = gradients(scorer, "shared", mixed())
+    again = Scorer(build("llama-tied"), recomputes=True)
+    checkpoint_layers(decoder_layers(again.model), "full")
+    other_loss, found, _ = gradients(again, "shared", mixed())
+    assert other_loss == loss
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert again.model.config._attn_implementation == tree_attention.NAME
+    assert torch.equal(scored(again, "padded", mixed()).mean, scored(scorer, "padded", mixed()).mean)
+    assert again.model.config._attn_implementation == "sdpa"
+
+
+def test_two_scorers_of_a_model():
     model = build("llama-tied")
-    Scorer(model).choose("auto")
-    assert Scorer(model).choose("auto").way == "shared"
+    assert Scorer(model).select_layout().layout_name == Scorer(model).select_layout().layout_name == "shared"
+
+
+def test_the_attention_of_trees_needs_a_tree():
+    model = build("llama-tied")
+    model.set_attn_implementation(tree_attention.NAME)
     with pytest.raises(NotImplementedError, match="model.set_attn_implementation"):
         model(torch.tensor([[5, 6]]))
     model.set_attn_implementation("sdpa")
@@ -452,7 +511,7 @@ def test_an_unknown_head_is_refused():
     config = transformers.GraniteConfig(**SMALL, logits_scaling=8.0)
     scorer = Scorer(transformers.GraniteForCausalLM(config).eval())
     with pytest.raises(UserError) as error:
-        scorer.choose("auto")
+        scorer.select_layout("auto")
     assert "GraniteForCausalLM cannot be scored" in str(error.value)
     assert all(f"not {way}, because on a small example it differs" in str(error.value) for way in LAYOUTS)
 
@@ -632,9 +691,9 @@ def test_a_pass_holds_few_logits(scorer, monkeypatch, widest):
     reference = Scorer(build("llama-tied", seed=1))
     layout = shared(mixed())
     with torch.no_grad():
-        reference._set("shared")
+        reference.layout_name = "shared"
         states = reference(layout, only_states=True)[layout.own]
-    scorer._set("shared")
+    scorer.layout_name = "shared"
     scorer.reference_head = reference.model.lm_head
 
     def run():
@@ -681,8 +740,8 @@ def test_kl(name):
     slopes = {name: p.grad.clone() for name, p in policy.named_parameters()}
     assert expected > 1
     for way in LAYOUTS:
-        scorer._set(way)
-        other._set(way)
+        scorer.layout_name = way
+        other.layout_name = way
         layout = scorer.layout(items)
         policy.zero_grad()
         found = scorer(layout, other(layout, only_states=True)[layout.own])
@@ -696,8 +755,8 @@ def test_kl_of_a_model_from_itself_is_zero():
     policy, reference = build("llama-untied"), build("llama-untied")
     scorer, other = Scorer(policy, reference.lm_head), Scorer(reference)
     for way in LAYOUTS:
-        scorer._set(way)
-        other._set(way)
+        scorer.layout_name = way
+        other.layout_name = way
         layout = scorer.layout(mixed())
         kl = scorer(layout, other(layout, only_states=True)[layout.own]).kl
         assert abs(kl.item()) < 1e-6, way

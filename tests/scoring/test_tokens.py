@@ -15,7 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from sami.data.prompts import chat_tokens, fill, plain_tokens, render
 from sami.errors import UserError
 from sami.methods.sami import training_examples
-from sami.models.pretrained import end_tokens, load, load_tokenizer, prepare
+from sami.models.prepare import prepare
+from sami.models.pretrained import end_tokens, load, load_tokenizer
 from sami.models.random_weights import byte_tokenizer
 from sami.records import Constitution, Example, Query, Response, Statement, TrainingExample
 from sami.sampling.completion import Completion, completion
@@ -142,7 +143,7 @@ def scored_mean(folder, prompts, found, end_token=False):
     items = tokenize_training(made, tokenizer, context=512, end_token=end_token)
     if not end_token:
         assert items == tokenize([example], *texts, prompts, tokenizer, context=512)
-    scorer = Scorer(load(folder)).choose()
+    scorer = Scorer(load(folder)).select_layout()
     with torch.inference_mode():
         return scorer(scorer.layout(items)).mean.item()
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from training_run import ENGINE, PROMPTS, TRAINING, TrainingRun
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
-from sami.models.pretrained import prepare
+from sami.models.prepare import prepare
 from sami.settings.models import Model
 
 LONG = {"epochs": 16}  # 80 steps
@@ -112,7 +112,7 @@ import json, sys, torch
 from pathlib import Path
 from torch.distributed.tensor import DTensor
 from sami.distributed.processes import processes
-from sami.distributed.sharding import load_scorer
+from sami.scoring.load import load_scorer
 from sami.training.loop import make_optimizer
 from sami.settings.training import Training
 
@@ -195,12 +195,12 @@ def test_saved_policy_has_the_names_and_files_of_its_source(tiny_source, tmp_pat
 
 
 def test_large_models_are_saved_in_several_files(tiny, tmp_path, monkeypatch):
-    from sami.distributed import sharding
+    from sami.distributed import saving
     from sami.distributed.processes import Processes
 
-    monkeypatch.setattr(sharding, "FILE_BYTES", 60_000)
+    monkeypatch.setattr(saving, "FILE_BYTES", 60_000)
     model = AutoModelForCausalLM.from_pretrained(tiny)
-    sharding.save(model, tiny, tmp_path / "saved", Processes(0, 1, torch.device("cpu")))
+    saving.save(model, tiny, tmp_path / "saved", Processes(0, 1, torch.device("cpu")))
     files = sorted(file.name for file in (tmp_path / "saved").glob("*.safetensors"))
     assert len(files) == 3
     assert files[0] == "model-00001-of-00003.safetensors"

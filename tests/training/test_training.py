@@ -18,7 +18,7 @@ from sami.settings.training import Engine, Training
 from sami.training.loop import Diverged, train
 from sami.training.losses import CONTRASTS, check
 from sami.training.reference import ReferenceStates, compute_states, head_of
-from sami.training.schedule import passes, schedule
+from sami.training.schedule import schedule
 from sami.training.throughput import Arithmetic, matrix_rate
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -67,11 +67,11 @@ def trained(folder, data, reference=None, engine=None, **changes):
     """The model after training, and the metrics of its steps. `reference` is a folder for the reference states."""
     steps, head, states = [], None, None
     if reference:
-        other = Scorer(load(folder)).choose()
+        other = Scorer(load(folder)).select_layout()
         compute_states(other, data, 4096, ALONE, reference, "key")
         head, states = head_of(other), ReferenceStates(reference)
     engine = Engine(**{**ENGINE, **(engine or {})})
-    scorer = Scorer(load(folder), head).choose(engine.scoring)
+    scorer = Scorer(load(folder), head).select_layout(engine.scoring)
     train(scorer, data, examples(data), options(**changes), engine, 1, ALONE, steps.append, reference=states)
     return scorer.model, steps
 
@@ -109,7 +109,7 @@ def test_every_contrast_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_pat
     data = items(4)
     changes = {"objective": name, "normalisation": normalisation, "epochs": 6, "kl_weight": 0.01}
     _, steps = trained(tiny, data, tmp_path / "states", **changes)
-    other = Scorer(load(tiny)).choose()
+    other = Scorer(load(tiny)).select_layout()
     scored = other(other.layout(data))
     scores = scored.mean if normalisation == "mean" else scored.sum
     expected = CONTRASTS[name][0](scores, torch.tensor([item.labels for item in data]))
@@ -125,7 +125,7 @@ def test_supervised_raises_the_likelihood_of_responses_and_scores_no_other_promp
     data = positive(items(4))
     changes = {"objective": "supervised", "normalisation": normalisation, "epochs": 6, "kl_weight": 0.01}
     _, steps = trained(tiny, data, tmp_path / "states", **changes)
-    other = Scorer(load(tiny)).choose()
+    other = Scorer(load(tiny)).select_layout()
     scored = other(other.layout(data))
     own = (scored.mean if normalisation == "mean" else scored.sum)[:, 0, 0]
     assert steps[0]["loss"] == pytest.approx(-own.mean().item(), rel=1e-4)
@@ -140,14 +140,14 @@ def test_weights_weigh_responses(tiny):
     data = [Item(i.name, i.prompts[:1], i.responses, [0, 0]) for i in items(3)]
 
     def losses(*weights):
-        scorer, steps = Scorer(load(tiny)).choose(), []
+        scorer, steps = Scorer(load(tiny)).select_layout(), []
         weighted = [e.model_copy(update={"weights": list(weights)}) for e in examples(data)]
         changes = options(objective="supervised", max_loss=1e6, epochs=3)
         train(scorer, data, weighted, changes, Engine(**ENGINE), 1, ALONE, steps.append)
         with torch.no_grad():
             return steps[0]["loss"], scorer(scorer.layout(data)).mean[:, 0].mean(0)
 
-    other = Scorer(load(tiny)).choose()
+    other = Scorer(load(tiny)).select_layout()
     before = other(other.layout(data)).mean[:, 0].mean(0).detach()
     loss, after = losses(1.0, 0.0)
     assert loss == pytest.approx(-before[0].item(), rel=1e-4)
@@ -159,14 +159,14 @@ def test_weights_weigh_responses(tiny):
 @pytest.mark.parametrize("normalisation", ["mean", "sum"])
 def test_preferences_begin_at_log_2_and_are_learned(tiny, normalisation):
     data = [Item(i.name, i.prompts[:1], i.responses, [0, 0]) for i in items(4)]
-    other = Scorer(load(tiny)).choose()
+    other = Scorer(load(tiny)).select_layout()
     with torch.no_grad():
         sums = other(other.layout(data)).sum[:, 0].tolist()
     pairs = [
         e.model_copy(update={"pairs": [Preference(chosen=1, rejected=0, kind="rank", reference=(score[1], score[0]))]})
         for e, score in zip(examples(data), sums, strict=True)
     ]
-    scorer, steps = Scorer(load(tiny)).choose(), []
+    scorer, steps = Scorer(load(tiny)).select_layout(), []
     changes = options(objective={"name": "preference", "beta": 0.5}, normalisation=normalisation, epochs=6)
     check(changes, pairs, "examples.jsonl")
     train(scorer, data, pairs, changes, Engine(**ENGINE), 1, ALONE, steps.append)
@@ -234,7 +234,7 @@ def test_kl_is_the_mean_over_response_tokens(tiny, tmp_path):
 
 
 def test_reference_states_are_computed_once(tiny, tmp_path, caplog):
-    scorer, data = Scorer(load(tiny)).choose(), items(3)
+    scorer, data = Scorer(load(tiny)).select_layout(), items(3)
     compute_states(scorer, data, 50, ALONE, tmp_path / "states", "one")
     before = (tmp_path / "states/0.safetensors").stat().st_mtime_ns
     compute_states(scorer, data, 50, ALONE, tmp_path / "states", "one")
@@ -253,17 +253,6 @@ def test_schedule_uses_every_example_once_an_epoch():
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(7))
     assert epochs[0] != epochs[1]
     assert batches != schedule(7, 4, epochs=2, seed=6)
-
-
-def test_passes_share_the_tokens_and_keep_processes_in_step():
-    sizes = [100, 900, 300, 50, 700, 200, 20, 400]
-    plan = passes([1, 2, 3, 4, 5, 7], sizes, budget=1000, processes=3)
-    assert len({len(own) for own in plan}) == 1
-    assert sorted(i for own in plan for group in own for i in group) == [1, 2, 3, 4, 5, 7]
-    loads = [sum(sizes[i] for group in own for i in group) for own in plan]
-    assert max(loads) - min(loads) <= 300
-    assert all(sum(sizes[i] for i in group) <= 1000 for own in plan for group in own)
-    assert passes([0], sizes, 1000, 2) == [[[0]], [[]]]
 
 
 def test_warm_up(tiny):
@@ -313,7 +302,7 @@ def test_out_of_memory_says_what_to_lower(tiny):
 
 
 def test_utilisation_counts_the_arithmetic_of_unique_tokens(tiny):
-    scorer = Scorer(load(tiny)).choose()
+    scorer = Scorer(load(tiny)).select_layout()
     layers = sum(p.numel() for p in scorer.model.model.layers.parameters())
     head = scorer.model.lm_head.weight.numel()
     layout = scorer.layout(items(2))

@@ -384,7 +384,7 @@ def test_shapes_in_the_models_file_give_the_number_of_weights():
 def test_constants_are_those_of_the_engine():
     from sami.distributed.sharding import PRECISIONS
     from sami.scoring.head import LOGIT_BYTES
-    from sami.scoring.layout import LEAST_SAVING
+    from sami.scoring.trees import LEAST_SAVING
     from sami.workflow.plan.jobs import LEAST_SHARED
 
     assert {name: tuple(str(d).removeprefix("torch.") for d in dtypes) for name, dtypes in PRECISIONS.items()} == (
@@ -398,8 +398,8 @@ def test_activations_are_what_the_backward_pass_keeps(tiny):
     import torch
 
     from sami.distributed.processes import Processes
-    from sami.distributed.sharding import load_scorer
     from sami.scoring.layout import Item
+    from sami.scoring.load import load_scorer
 
     scorer = load_scorer(tiny, Processes(0, 1, torch.device("cpu")), "float32", "shared")
     weights = {p.untyped_storage().data_ptr() for p in scorer.model.parameters()}

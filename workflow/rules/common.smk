@@ -336,10 +336,10 @@ def texts_of_records(wildcards):
     path = response_file(settings_of(wildcards), wildcards.policy)
     if not path.endswith(".jsonl"):
         return []
-    maker = external_responses.made_by(path, RESULTS)
+    maker = external_responses.experiment_of(path, RESULTS)
     if maker in SETTINGS.experiments:  # it may still have to be made
         return [f"{RESULTS}/{maker}/queries/eval.jsonl", *constitutions_of(maker)]
-    return external_responses.texts_beside(path)
+    return external_responses.text_files(path)
 
 
 def writer_of(wildcards):

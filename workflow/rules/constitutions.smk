@@ -64,17 +64,17 @@ rule build_constitutions:
     params:
         code=code_digest("build_constitutions"),
         settings=lambda wildcards: settings_of(wildcards).constitutions.model_dump_json(exclude={"held_out"}),
-        learned=lambda wildcards, input: flag("learned", input.get("learned")),
+        training=lambda wildcards, input: flag("training", input.get("training")),
         seed=seed_of,
     shell:
-        stage("build_constitutions") + "--principles {input.principles:q} {params.learned} "
+        stage("build_constitutions") + "--principles {input.principles:q} {params.training} "
         "--settings {params.settings:q} --seed {params.seed} --output {output:q}"
 
 
 use rule build_constitutions as build_held_out_constitutions with:
     input:
         principles=in_experiment("held-out/principles.jsonl"),
-        learned=in_experiment("principles.jsonl"),
+        training=in_experiment("principles.jsonl"),
     output:
         in_experiment("held-out/constitutions.jsonl"),
     log:

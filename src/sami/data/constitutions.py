@@ -70,11 +70,11 @@ def by_set(constitutions: list[Constitution]) -> dict[str, list[Constitution]]:
 
 
 def draw_sets(query_ids: list[str], sets: dict[str, list[Constitution]], seed: int) -> list[tuple[str, str]]:
-    """(query id, set id) of every example: a query has one learned set and, where there are any, one held-out set."""
-    learned = [set_id for set_id, members in sets.items() if not members[0].held_out]
-    held_out = [set_id for set_id in sets if set_id not in learned]
-    # Draws of their own, so that a learned set does not always meet the same held-out one.
-    kinds = [assign(query_ids, ids, of) for ids, of in ((learned, seed), (held_out, f"held-out-{seed}")) if ids]
+    """(query id, set id) of every example: a query has one set of training and, where there are any, a held-out one."""
+    training = [set_id for set_id, members in sets.items() if not members[0].held_out]
+    held_out = [set_id for set_id in sets if set_id not in training]
+    # Draws of their own, so that a set of training does not always meet the same held-out one.
+    kinds = [assign(query_ids, ids, of) for ids, of in ((training, seed), (held_out, f"held-out-{seed}")) if ids]
     return [(query_id, set_of[query_id]) for query_id in query_ids for set_of in kinds]
 
 
@@ -120,23 +120,23 @@ def empty_examples(
 
 
 def build_held_out(
-    principles: list[Principle], learned: list[Principle], settings: Constitutions, seed: int
+    principles: list[Principle], training: list[Principle], settings: Constitutions, seed: int
 ) -> list[Constitution]:
-    """As `build`, of principles on which no policy is trained. Raises UserError where one is among the learned ones."""
-    check_held_out(*({p.id: [p.text, p.opposite] for p in side} for side in (learned, principles)))
+    """As `build`, of principles on which no policy is trained. Raises UserError where one is of training, too."""
+    check_held_out(*({p.id: [p.text, p.opposite] for p in side} for side in (training, principles)))
     return [constitution.model_copy(update={"held_out": True}) for constitution in build(principles, settings, seed)]
 
 
-def check_held_out(learned: dict[str, list[str]], held_out: dict[str, list[str]]) -> None:
-    """Raises UserError where a held-out principle is learned, too: by its id or, but for case and white space, a text.
+def check_held_out(training: dict[str, list[str]], held_out: dict[str, list[str]]) -> None:
+    """Raises UserError where a held-out principle is of training, too: by id or, but for case and white space, a text.
 
     Args:
-        learned, held_out: id -> texts of a principle: itself and its opposite, or what a model is to write it about.
+        training, held_out: id -> texts of a principle: itself and its opposite, or what a model is to write it about.
     """
-    by_text = {normalised(text): identifier for identifier, texts in learned.items() for text in texts}
+    by_text = {normalised(text): identifier for identifier, texts in training.items() for text in texts}
     for identifier, texts in held_out.items():
         shared = next((text for text in texts if normalised(text) in by_text), None)
-        if identifier in learned or shared is not None:
+        if identifier in training or shared is not None:
             same = f"has its text {shared!r}" if shared is not None else "has the same id"
             other = by_text[normalised(shared)] if shared is not None else identifier
             raise UserError(

@@ -10,12 +10,15 @@ Ground floor: no torch, no HTTP.
 import logging
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
-from sami.endpoints.completions import split_thoughts
+from sami.data.thoughts import split_thoughts
 from sami.errors import UserError
+from sami.progress import Progress
 from sami.records import Principle
 from sami.settings.principles import Behaviour, PrincipleFile
+from sami.settings.writers import Writer
 from sami.settings.yaml_files import load_yaml
 
 MOST_WORDS = 30  # a longer principle is a text of its own
@@ -28,8 +31,20 @@ _TEMPLATE_MARK = re.compile(r"[][{}<>]|__")
 log = logging.getLogger(__name__)
 
 
+Complete = Callable[[str, int], str]  # (prompt, number of the try from 0) -> answer, with thoughts if there are any
+
+
 class CutOff(Exception):
     """The limit of tokens ended an answer while the model was still thinking. Its text is the thoughts."""
+
+
+class Refused(UserError):
+    """The writer's endpoint refuses a request for its texts."""
+
+
+def stable_seed(seed: int, prompt: str, attempt: int) -> int:
+    """A seed of its own (31 bits) for each behaviour, through its prompt, and each try."""
+    return int.from_bytes(sha256(f"{seed}\n{attempt}\n{prompt}".encode()).digest()[:4]) >> 1
 
 
 def load(path: str | Path) -> PrincipleFile:
@@ -56,14 +71,54 @@ def from_people(file: PrincipleFile, writer_name: str) -> list[Principle]:
     ]
 
 
-def write(
-    behaviour: Behaviour, complete: Callable[[str, int], str], prompt: str, tries: int, writer_name: str
-) -> Principle:
+def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str | Path) -> None:
+    """Raises UserError where the file holds pairs but a model is to write, or the other way round."""
+    if writer.kind == "human" and file.behaviours:
+        raise UserError(
+            f"{path}: found 'behaviours', which a model writes principles about, but the writer '{name}' is of kind "
+            "'human'; expected 'pairs'. Change 'constitutions.writer' to a model writer of config/writers, or "
+            "'constitutions.principles' to a file with pairs."
+        )
+    if writer.kind != "human" and file.pairs:
+        raise UserError(
+            f"{path}: found 'pairs', which a person has written, but the writer '{name}' is a model (kind "
+            f"'{writer.kind}'); expected 'behaviours'. Change 'constitutions.writer' to 'human', or "
+            "'constitutions.principles' to a file with behaviours."
+        )
+
+
+def write_all(file: PrincipleFile, complete: Complete, writer: Writer, name: str, path: str | Path) -> list[Principle]:
+    """Has a model write principles about all behaviours of a file.
+
+    Args:
+        complete: see `write`.
+        writer: its prompt and tries.
+        name: of the writer, kept in the records.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: see `write`; or the writer's endpoint refuses to write about a behaviour.
+    """
+    written = []
+    with Progress(len(file.behaviours), "writing principles", "principles") as progress:
+        for behaviour in file.behaviours:
+            try:
+                written.append(write(behaviour, complete, writer.prompt, writer.tries, name))
+            except Refused as error:  # no experiment goes without one of its principles
+                raise UserError(
+                    f"{path}: behaviour '{behaviour.id}': {error} Describe it in other words, or delete it from the "
+                    "file."
+                ) from None
+            progress.update()
+    return written
+
+
+def write(behaviour: Behaviour, complete: Complete, prompt: str, tries: int, writer_name: str) -> Principle:
     """Has a model write a principle and its opposite about a behaviour.
 
     Args:
         behaviour: what the principle is to be about.
-        complete: (prompt, number of the try from 0) -> answer, with thoughts if there are any; it may raise `CutOff`.
+        complete: has the model answer; it may raise `CutOff`.
         prompt: template with the field {behaviour}, which the behaviour's description fills.
         tries: most answers to ask for.
         writer_name: kept in the record.
@@ -133,7 +188,7 @@ def parse(answer: str) -> tuple[str | None, str | None]:
 
 
 def faults(principle: str | None, opposite: str | None, about: list[str], prompt: str) -> list[str]:
-    """Why a pair is no use; empty where it passes.
+    """Faults for which a pair is no use; empty where it passes.
 
     Args:
         principle, opposite: as parsed; None where missing.

@@ -11,7 +11,7 @@ from sami.settings.tasks import Prompts
 
 
 class Conversation(Settings):
-    """What a model will be asked, in the chat template of its tokenizer.
+    """Messages that a model will be asked, in the chat template of its tokenizer.
 
     settings: which keys of which file the messages follow from.
     messages: mappings with `role` and `content`; of the contents, templates where they stand for texts.

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sami.endpoints import chat, refusals
-from sami.endpoints.requests import Address, Request, refusal_in, refused, reply
+from sami.endpoints.requests import Endpoint, Request, refusal_in, refused, reply
 from sami.errors import UserError
 from sami.settings.endpoints import Limits
 
@@ -30,11 +30,11 @@ IN_VAIN = {"failed", "cancelled", "cancelling"}
 LABEL = "sami-requests"  # key of the digest in a batch's metadata
 
 
-class Batches:
-    """An `Asker` that submits batches; see the module's description.
+class BatchClient:
+    """A `CompletionClient` that submits batches; see the module's description.
 
     Args:
-        address: of the endpoint.
+        endpoint: to ask.
         limits: `timeout_seconds` counts for single calls, `poll_seconds` lie between two looks at a batch, and
             requests that failed within a batch are submitted at most `retries` times again.
         check: called after every batch; may raise UserError to stop.
@@ -43,25 +43,25 @@ class Batches:
 
     def __init__(
         self,
-        address: Address,
+        endpoint: Endpoint,
         limits: Limits,
         check: Callable[[], None],
         together: Callable[[], AbstractContextManager],
     ):
-        self.limits, self.check, self.together, self.key_variable = limits, check, together, address.key_variable
+        self.limits, self.check, self.together, self.key_variable = limits, check, together, endpoint.key_variable
         self.collected: set[str] = set()  # ids of batches
         self.submitted: set[str] = set()  # by this run
         self.error: UserError | None = None
-        self.key = chat.read_key(address.key_variable, address.base_url)
+        self.key = chat.read_key(endpoint.key_variable, endpoint.base_url)
         # Single calls are few: here the client's own repeats will do.
         self.client = chat.connect(
-            address.base_url, address.api_version, self.key, seconds=limits.timeout_seconds, retries=4
+            endpoint.base_url, endpoint.api_version, self.key, seconds=limits.timeout_seconds, retries=4
         )
-        self.where = f"model '{address.model}' at {chat.without_password(self.client.base_url)}"
+        self.where = f"model '{endpoint.model}' at {chat.without_password(self.client.base_url)}"
         self.failures = 0
 
     def run(self, requests: list[Request], on_answer: Callable[[Request, dict], list[Request]]) -> None:
-        """See `Asker`."""
+        """See `CompletionClient`."""
         import openai
 
         in_vain = 0

@@ -168,7 +168,7 @@ def without_password(url: Any) -> str:
 
 
 def of_status(error: Any, key: str) -> Refusal:
-    """What an HTTP status other than 200 means, from the client's exception."""
+    """The refusal that an HTTP status other than 200 means, from the client's exception."""
     try:
         body = error.response.json()
     except ValueError:

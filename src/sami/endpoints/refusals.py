@@ -1,4 +1,4 @@
-"""What an endpoint says in place of an answer, and what is to be done: wait, mend the settings, do without this answer.
+"""Refusals of endpoints, in place of answers, and what is to be done: wait, mend the settings, do without this answer.
 
     refusal = read(400, {"error": {"message": "Unsupported parameter: 'max_tokens' ...", "param": "max_tokens"}}, key)
     refusal.about, refusal.setting            # "settings", "max_tokens"
@@ -107,7 +107,7 @@ def within(body: Any, key: str = "none") -> Refusal | None:
 
 
 def remedy(refusal: Refusal, key_variable: str | None) -> str:
-    """What to mend."""
+    """Advice on what to mend."""
     if refusal.setting is not None:
         return SETTINGS[refusal.setting]
     status = refusal.status

@@ -1,4 +1,4 @@
-"""What goes to an endpoint and what comes back, as plain values: requests with their keys, answers, tokens, dollars."""
+"""Requests to endpoints and replies, as plain values: their keys, texts, tokens and dollars."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint answered.
+    """An answer of an endpoint.
 
     text: the answer, without thoughts; empty where there is none.
     raw: what is kept of it: thoughts, answer, or why it was refused.
@@ -63,16 +63,22 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where a model is: its name at the endpoint, the endpoint (None: the OpenAI service), Azure's version of it."""
+class Endpoint:
+    """An endpoint and a model there.
+
+    model: its name at the endpoint.
+    base_url: None for the OpenAI service.
+    api_version: of Azure.
+    key_variable: environment variable of the key; None for a server of our own, which no key is sent to.
+    """
 
     model: str
     base_url: str | None
     api_version: str | None
-    key_variable: str | None  # None for a server of our own, which no key is sent to
+    key_variable: str | None
 
 
-class Asker(Protocol):
+class CompletionClient(Protocol):
     """A way to have requests answered (`endpoints.concurrent`, `endpoints.batch_api`); it counts its failures.
 
     where: the model and the endpoint, for messages.

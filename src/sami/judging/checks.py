@@ -12,7 +12,7 @@ _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
 
 
 def value(check: Check, text: str) -> int:
-    """What the check counts in a text: words, sentences, list items, or (case-insensitive) matches of its pattern."""
+    """Count of a check in a text: words, sentences, list items, or (case-insensitive) matches of its pattern."""
     match check.measure:
         case "words":
             return len(text.split())
@@ -25,7 +25,7 @@ def value(check: Check, text: str) -> int:
 
 
 def degree(check: Check, text: str) -> float:
-    """How far a text follows a statement: 0 at the check's `worst` value, 1 at its `best`, linear between.
+    """Degree to which a text follows a statement: 0 at the check's `worst` value, 1 at its `best`, linear between.
 
     An empty text follows nothing.
     """

@@ -1,4 +1,4 @@
-"""Pairs of responses, a policy's and a comparator's, and what judges' answers about them add up to.
+"""Pairs of responses, a policy's and a comparator's, and the verdict that judges' answers about one add up to.
 
 Ground floor: no torch, no HTTP.
 """
@@ -51,30 +51,16 @@ def read_pairs(
             numbers of responses.
     """
     for file, examples in ((policy_file, policy), (comparator_file, comparator)):
-        if not examples:
-            raise UserError(f"{file}: there are no responses in it, expected one example a line. Sample them again.")
-        for key, count in Counter(example.key for example in examples).items():
-            if count > 1:
-                raise UserError(
-                    f"{file}: found {count} examples of query '{key[0]}' and set '{key[1]}', expected one; ids must be "
-                    "unique. Delete the others, or sample the responses again."
-                )
+        _require_unique(file, examples)
     others = {example.key: example for example in comparator}
-    apart = sorted({example.key for example in policy} ^ others.keys())
-    if apart:
-        raise UserError(
-            f"{policy_file} and {comparator_file} hold responses to different queries or sets of constitutions: "
-            f"{len(apart)} are in one of them only, the first of which is query '{apart[0][0]}', set '{apart[0][1]}'; "
-            "expected the same in both. Sample both with the same queries and constitutions."
-        )
-    pairs = []
+    _require_same_keys(policy_file, comparator_file, policy, others)
     for example in policy:
-        other, where = others[example.key], f"{policy_file}, query '{example.query_id}', set '{example.set_id}'"
-        ours, theirs = (judged_responses(side, constitutions, judged) for side in (example, other))
+        where = f"{policy_file}, query '{example.query_id}', set '{example.set_id}'"
+        ours, theirs = (judged_responses(side, constitutions, judged) for side in (example, others[example.key]))
         if ours.keys() != theirs.keys():
             raise UserError(
-                f"{where}: found responses under the constitutions {_asked(ours)}, but in {comparator_file} under "
-                f"{_asked(theirs)}; expected the same. Sample both again, or judge only what both have "
+                f"{where}: found responses under the constitutions {_names(ours)}, but in {comparator_file} under "
+                f"{_names(theirs)}; expected the same. Sample both again, or judge only what both have "
                 "('evaluation.judged')."
             )
         if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
@@ -82,25 +68,67 @@ def read_pairs(
                 f"{where}: the query or one of the constitutions {', '.join(example.constitution_ids)} is not in the "
                 "files of --queries and --constitutions, which are of another run. Make the responses again."
             )
-        pairs += [
-            Pair(
-                queries[example.query_id],
-                example.set_id,
-                constitutions[identifier],
-                number,
-                example.policy,
-                other.policy,
-                first.text,
-                theirs[identifier, number].text,
-            )
-            for (identifier, number), first in ours.items()
-        ]
+    pairs = [
+        pair for example in policy for pair in _pairs_of(example, others[example.key], queries, constitutions, judged)
+    ]
     if not pairs:
         raise UserError(
             f"{policy_file}: none of the responses is for a constitution that wants every principle, which alone are "
             "judged. Set 'evaluation.judged' to all."
         )
     return pairs
+
+
+def _require_unique(file: str | Path, examples: Sequence[Example]) -> None:
+    """Raises UserError where a file holds no examples, or two of the same query and set."""
+    if not examples:
+        raise UserError(f"{file}: there are no responses in it, expected one example a line. Sample them again.")
+    for key, count in Counter(example.key for example in examples).items():
+        if count > 1:
+            raise UserError(
+                f"{file}: found {count} examples of query '{key[0]}' and set '{key[1]}', expected one; ids must be "
+                "unique. Delete the others, or sample the responses again."
+            )
+
+
+def _require_same_keys(
+    policy_file: str | Path,
+    comparator_file: str | Path,
+    policy: Sequence[Example],
+    others: Mapping[tuple[str, str], Example],
+) -> None:
+    """Raises UserError where two files are not about the same queries and sets."""
+    apart = sorted({example.key for example in policy} ^ others.keys())
+    if apart:
+        raise UserError(
+            f"{policy_file} and {comparator_file} hold responses to different queries or sets of constitutions: "
+            f"{len(apart)} are in one of them only, the first of which is query '{apart[0][0]}', set '{apart[0][1]}'; "
+            "expected the same in both. Sample both with the same queries and constitutions."
+        )
+
+
+def _pairs_of(
+    example: Example,
+    other: Example,
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+    judged: str,
+) -> list[Pair]:
+    """The pairs of an example of the policy and the comparator's."""
+    ours, theirs = (judged_responses(side, constitutions, judged) for side in (example, other))
+    return [
+        Pair(
+            queries[example.query_id],
+            example.set_id,
+            constitutions[identifier],
+            number,
+            example.policy,
+            other.policy,
+            first.text,
+            theirs[identifier, number].text,
+        )
+        for (identifier, number), first in ours.items()
+    ]
 
 
 def judged_responses(
@@ -120,12 +148,12 @@ def judged_responses(
     }
 
 
-def _asked(responses: Mapping[tuple[str, int], Response]) -> str:
+def _names(responses: Mapping[tuple[str, int], Response]) -> str:
     return ", ".join(identifier for identifier, _ in responses) or "none"
 
 
 def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details) -> Verdict:
-    """What a judge's answers about one pair add up to: the mean preference, and on which side of one half it lies.
+    """The verdict that a judge's answers about one pair make: the mean preference, and on which side of one half it is.
 
     Args:
         margin: a preference that is no further from one half is a tie.

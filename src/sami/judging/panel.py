@@ -34,7 +34,7 @@ def majority(votes: Sequence[Sequence[Verdict]], files: Sequence[str | Path], na
     for key, pattern in tables[0].items():
         members = [table[key] for table in tables]
         difference = sum((vote.choice == "first") - (vote.choice == "second") for vote in members)
-        said = choice([vote.choice for vote in members], 0.5 + difference)
+        winner = choice([vote.choice for vote in members], 0.5 + difference)
         answers = [
             Answer(
                 order="policy-first",
@@ -47,7 +47,7 @@ def majority(votes: Sequence[Sequence[Verdict]], files: Sequence[str | Path], na
             )
             for vote in members
         ]
-        changes = {"judge": name, "choice": said, "preference": POINTS[said], "answers": answers}
+        changes = {"judge": name, "choice": winner, "preference": POINTS[winner], "answers": answers}
         combined.append(pattern.model_copy(update=changes))
     return combined
 

@@ -1,4 +1,4 @@
-"""What a judge that is a model is asked, and what its answer says.
+"""Questions to judges that are models, and the verdicts in their answers.
 
 The responses are shown as A and B. Texts of models and datasets are put into the template as they are, in one pass, so
 that braces in them mean nothing.
@@ -29,7 +29,7 @@ _NAMED = re.compile(
 _ALONE = re.compile(rf"[\W_]*{_NOUN}{_WORDS}[\W_]*")  # ... or nothing but a letter
 
 
-def constitution_text(constitution: Constitution) -> str:
+def numbered_statements(constitution: Constitution) -> str:
     """The statements of a constitution as a judge sees them: numbered lines, or the only one as it is."""
     texts = [statement.text for statement in constitution.statements]
     return texts[0] if len(texts) == 1 else "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
@@ -38,7 +38,7 @@ def constitution_text(constitution: Constitution) -> str:
 def messages(prompt: str, system: str | None, pair: Pair, order: str) -> list[dict[str, str]]:
     """The conversation about one pair, the policy's response as A ("policy-first") or as B ("comparator-first")."""
     shown = (pair.first, pair.second) if order == "policy-first" else (pair.second, pair.first)
-    constitution, query = constitution_text(pair.constitution), pair.query.text
+    constitution, query = numbered_statements(pair.constitution), pair.query.text
     asked = fill(prompt, constitution=constitution, query=query, first=shown[0], second=shown[1])
     return chat_messages(asked, system)
 
@@ -55,8 +55,8 @@ def parse(text: str, style: str) -> str:
     else:
         found = [match[1] for match in map(_NAMED.fullmatch, lines) if match]
         found = found or [match[1] for match in map(_ALONE.fullmatch, lines[-1:]) if match]
-    said = {word.upper() if word.upper() in "AB" else "tie" for word in found}
-    return said.pop() if len(said) == 1 else "invalid"
+    choices = {word.upper() if word.upper() in "AB" else "tie" for word in found}
+    return choices.pop() if len(choices) == 1 else "invalid"
 
 
 def preference(top: Mapping[str, float]) -> float | None:
@@ -74,8 +74,8 @@ def preference_of_policy(preference: float, order: str) -> float:
     return preference if order == "policy-first" else 1 - preference
 
 
-def of_policy(said: str, order: str) -> str:
+def of_policy(choice: str, order: str) -> str:
     """A verdict about A and B as one about the policy's response ("first") and the comparator's ("second")."""
-    if said not in ("A", "B"):
-        return said
-    return "first" if (said == "A") == (order == "policy-first") else "second"
+    if choice not in ("A", "B"):
+        return choice
+    return "first" if (choice == "A") == (order == "policy-first") else "second"

@@ -1,6 +1,6 @@
 """Prepared model folders: what can be told of one without reading its weights into memory.
 
-Ground floor: no torch. `sami.models.pretrained` makes and loads them.
+Ground floor: no torch. `sami.models.prepare` makes them, `sami.models.pretrained` loads them.
 """
 
 import datetime

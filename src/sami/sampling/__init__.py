@@ -1,4 +1,5 @@
 """Sampling: responses of a policy under constitutions.
 
-`transformers_sampler` turns prompts into texts; `responses` cleans and filters texts and needs no torch.
+Samplers turn prompts into texts, behind one protocol (`sampler`), and `factory` opens the one that the settings name;
+`responses` cleans texts and needs no torch. `local_writer` draws principles.
 """

@@ -1,4 +1,4 @@
-"""What tokens that a model has drawn are: why they ended, which of them count, and the text that people see."""
+"""Completions made of drawn tokens: why they ended, which of them count, and the text that people see."""
 
 import functools
 from collections.abc import Collection

@@ -1,9 +1,7 @@
-"""What all samplers share: requests go in, completions come out in their order, whichever library draws them."""
+"""The protocol of samplers: requests go in, completions come out in their order, whichever library draws them."""
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from sami.errors import UserError
 from sami.sampling.completion import Completion
@@ -28,30 +26,6 @@ class Sampler(Protocol):
         on the other requests. Prompt and `sampling.max_new_tokens` must fit together into the model's context.
         """
         ...
-
-
-def open_sampler(name: str, folder: Path, tokenizer: Any, longest: int, tensor_parallel: int = 1) -> Sampler:
-    """Loads a prepared model.
-
-    Args:
-        name: `sampling.sampler` of the settings.
-        longest: most tokens that a prompt and its response will have together.
-        tensor_parallel: number of GPUs that share the model (vLLM only).
-
-    Raises:
-        UserError: the library or the GPUs are missing, or the model does not fit.
-    """
-    if name == "transformers":
-        from sami.sampling.transformers_sampler import TransformersSampler
-
-        return TransformersSampler(folder, tokenizer)
-    if not importlib.util.find_spec("vllm"):
-        raise UserError(
-            "sampling.sampler: the package vllm is not installed. pip install vllm, or set it to transformers."
-        )
-    from sami.sampling.vllm_sampler import VllmSampler
-
-    return VllmSampler(folder, tokenizer, longest, tensor_parallel)
 
 
 def check_lengths(prompts: dict[str, list[int]], new_tokens: int, limit: int) -> None:

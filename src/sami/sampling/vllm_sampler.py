@@ -1,14 +1,16 @@
 """Sampling with vLLM: batches that never wait for their longest response, and shared beginnings computed once.
 
+`sami.sampling.factory` sets what vLLM reads from the environment when it is imported, before it imports this.
 What is called here was checked against the source of vLLM 0.33.0; docs/environments.md says with what it was run.
 """
 
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from vllm import LLM, SamplingParams
+from vllm.platforms import current_platform
 
 from sami.errors import UserError
 from sami.models import pretrained, weight_files
@@ -18,21 +20,13 @@ from sami.sampling.completion import Completion, completion
 from sami.sampling.sampler import Request
 from sami.settings.sampling import Sampling
 
-# Read when vLLM is imported. With the scheduler in this process, what shares a batch does not depend on the machine's
-# moods, so a rerun rounds alike; and its errors come to us.
-os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # otherwise it tells its makers what it runs on
-
-from vllm import LLM, SamplingParams
-from vllm.platforms import current_platform
-
 # For weights, activations and cache: of each GPU; of the main memory, which others use too, where vLLM was built for
 # processors.
 MEMORY_SHARE = 0.3 if current_platform.is_cpu() else 0.9
 
 
 class VllmSampler:
-    """A prepared model on one GPU or several. See `open_sampler`."""
+    """A prepared model on one GPU or several. See `sami.sampling.factory`."""
 
     def __init__(self, folder: Path, tokenizer: Any, longest: int, tensor_parallel: int):
         self.tokenizer, self.ends = tokenizer, pretrained.end_tokens(folder, tokenizer)

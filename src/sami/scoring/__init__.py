@@ -1,4 +1,5 @@
-"""Scoring: the log-probabilities of every response under every constitution of its example.
+"""Scoring: the log-probabilities of every response under every prompt of its example.
 
-`layouts` lays examples out as rows of tokens, in one of two ways with equal results; `score` runs a model over them.
+`trees` and `sequences` lay examples out as rows of tokens (`layout`), in three ways with equal results; `scorer` runs a
+model over them; `passes` covers many examples within a budget of tokens.
 """

@@ -1,4 +1,7 @@
-"""From hidden states to log-probabilities of tokens, never holding more than a stated memory of logits."""
+"""From hidden states to log-probabilities of tokens, never holding more than a stated memory of logits.
+
+Dimensions: N predicted tokens, H hidden size, V vocabulary, K tokens of a chunk.
+"""
 
 import importlib.util
 
@@ -62,15 +65,18 @@ def _wide(values: torch.Tensor) -> torch.Tensor:
 
 
 class _Chosen(torch.autograd.Function):
-    """log softmax(states @ weight.T + bias)[target], with one chunk of logits in memory."""
+    """log softmax(states @ weight.T + bias)[target] of states (N, H) and weight (V, H), a chunk of logits at a time.
+
+    Of a token with logits z and target y: value z_y - log sum exp(z); derivative by z: one-hot(y) - softmax(z).
+    """
 
     @staticmethod
     def forward(ctx, states, weight, bias, target, cap):
         chosen, normaliser = [], []
         ctx.kept = None
         for part, ids in zip(*(t.split(chunk_size(weight)) for t in (states, target)), strict=True):
-            values, _ = _capped(part, weight, bias, cap)
-            normaliser.append(values.logsumexp(1))
+            values, _ = _capped(part, weight, bias, cap)  # (K, V)
+            normaliser.append(values.logsumexp(1))  # (K,)
             chosen.append(values.gather(1, ids[:, None]).squeeze(1) - normaliser[-1])
             if len(part) == len(states) and cap is None:
                 ctx.kept = values  # the only chunk, so the backward pass need not compute it again
@@ -90,13 +96,14 @@ class _Chosen(torch.autograd.Function):
                 values, slope = _capped(states[chunk], weight, bias, ctx.cap)
             else:  # for once, since its memory is used below
                 values, slope, ctx.kept = ctx.kept, None, None
-            # The gradient by the logits: (one-hot(target) - softmax) x gradient, in the memory of the logits.
+            # The gradient by the logits (K, V), in their own memory: exp(z - log sum exp(z)) is the softmax; with 1 off
+            # at the target it is the derivative's negative, hence the sign of `gradient`.
             values.sub_(normaliser[chunk, None]).exp_()
             values.scatter_add_(1, target[chunk, None], values.new_full((len(values), 1), -1.0))
             values.mul_(-gradient[chunk, None])
             if slope is not None:
-                values.mul_(slope)
-            narrow = values.to(states.dtype)
+                values.mul_(slope)  # chain rule through the cap
+            narrow = values.to(states.dtype)  # as a backward pass through a linear layer has it
             torch.mm(narrow, weight, out=by_states[chunk])
             if by_weight is not None:
                 by_weight.addmm_(narrow.t(), states[chunk])

@@ -1,5 +1,7 @@
 """Packing: which examples are scored together, and by which process."""
 
+from collections.abc import Sequence
+
 
 def pack(sizes: list[int], budget: int) -> list[list[int]]:
     """Groups examples so that each group stays within a budget of tokens, in as few groups as first-fit finds.
@@ -37,3 +39,21 @@ def divide(sizes: list[int], parts: int) -> list[list[int]]:
         shares[least].append(index)
         load[least] += sizes[index]
     return [sorted(share) for share in shares]
+
+
+def passes(batch: Sequence[int], sizes: Sequence[int], budget: int, processes: int) -> list[list[list[int]]]:
+    """The passes of each process for one step: groups of examples that are scored together.
+
+    Every process makes the same number of passes, because sharded parameters are gathered by all at once; a process
+    with nothing left to score gets an empty pass.
+
+    Args:
+        batch: indices of the step's examples.
+        sizes: tokens of every example of the run.
+        budget: most tokens of a pass.
+        processes: how many there are.
+    """
+    own = [[batch[i] for i in share] for share in divide([sizes[i] for i in batch], processes)]
+    groups = [[[share[i] for i in group] for group in pack([sizes[i] for i in share], budget)] for share in own]
+    most = max(map(len, groups))
+    return [group + [[]] * (most - len(group)) for group in groups]

@@ -6,12 +6,16 @@ merged by their log-sum-exps, exactly as flash attention merges its own tiles (a
 backward pass of a block with the merged output and log-sum-exp gives that block's share of the gradient.
 
 On CUDA, FlexAttention does the same with a block mask. What neither supports is computed densely, tree by tree.
+
+Dimensions: one row of L tokens, heads (of queries; keys and values may have fewer, which are shared), D size of a head.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from sami.scoring.layout import Tree
 
@@ -28,7 +32,7 @@ def attention(module, query, key, value, attention_mask, scaling=None, tree: Tre
     Args:
         query: (1, heads, L, D). key, value: (1, key-value heads, L, D).
         attention_mask: the range that the library's own mask would have (see `_mask`).
-        tree: who sees whom.
+        tree: which tokens see each other.
         features: what else the layer asks for: `sliding_window` (tokens) and `softcap` are supported. Dropout is left
             out, since policies are trained without.
 
@@ -70,6 +74,24 @@ AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, _mask)
 
 
+@contextmanager
+def instead_of_own(model: PreTrainedModel) -> Iterator[None]:
+    """Gives a model this attention for a while, and then each of its parts the one that it had."""
+    configs = {id(part.config): part.config for part in model.modules() if isinstance(part, PreTrainedModel)}
+    for config in list(configs.values()):
+        for key in config.sub_configs:
+            if (of_part := getattr(config, key)) is not None:
+                configs[id(of_part)] = of_part
+    # Setting it on a configuration sets it on those of its parts, so these come later.
+    before = [(config, config._attn_implementation) for config in configs.values()]
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation = implementation
+
+
 class _Blocks(torch.autograd.Function):
     """Exact attention from blocks (start, stop, end): tokens [start, stop) causally, and [stop, end) to all of them."""
 
@@ -77,7 +99,8 @@ class _Blocks(torch.autograd.Function):
     def forward(ctx, query, key, value, blocks, scale):
         ctx.heads = key.shape[1]
         key, value = _for_each_head(key, query), _for_each_head(value, query)
-        output = torch.empty_like(query)
+        output = torch.empty_like(query)  # (1, heads, L, D)
+        # (1, heads, L): log of the sum of exp(score) over what a token has seen so far.
         lse = query.new_empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float32))
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         for start, stop, _ in blocks:
@@ -89,6 +112,7 @@ class _Blocks(torch.autograd.Function):
             if stop < end:
                 own, below = slice(start, stop), slice(stop, end)
                 part, part_lse = run(query[:, :, below], key[:, :, own], value[:, :, own], 0.0, False, scale=scale)
+                # The softmax over both sets of keys: each part weighs exp(its lse - lse of both).
                 merged = torch.logaddexp(lse[:, :, below], part_lse)
                 output[:, :, below] *= (lse[:, :, below] - merged).exp_().unsqueeze(-1)
                 output[:, :, below] += part * (part_lse - merged).exp_().unsqueeze(-1)
@@ -104,6 +128,8 @@ class _Blocks(torch.autograd.Function):
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
         def share(seeing: slice, seen: slice, causal: bool):
+            # The library's backward pass recovers a block's weights as exp(score - lse). With the lse of the whole row
+            # these are the weights of the whole softmax, so that the block's share of the gradient comes out.
             parts = (tensor[:, :, seeing] for tensor in (output, lse))
             inputs = query[:, :, seeing], key[:, :, seen], value[:, :, seen]
             return run(gradient[:, :, seeing], *inputs, *parts, 0.0, causal, scale=ctx.scale)
@@ -136,7 +162,7 @@ def flex(query, key, value, scaling, tree: Tree, window: int | None, softcap: fl
     """FlexAttention (torch.nn.attention.flex_attention) with the tree as its block mask."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    def visible(batch, head, i, j):
+    def visible(batch, head, i, j):  # the law of `Tree`; a window counts positions, not places in the row
         seen = (j <= i) & (i < extent[j])
         return seen if window is None else seen & (positions[i] - positions[j] < window)
 
@@ -170,13 +196,13 @@ def dense(query, key, value, scaling, tree: Tree, window: int | None, softcap: f
     key, value = _for_each_head(key, query), _for_each_head(value, query)
     outputs = []
     for root in tree.roots:
-        part = slice(root.start, root.end)
+        part = slice(root.start, root.end)  # of T tokens
         index = torch.arange(root.start, root.end)
-        i, j = index[:, None], index[None, :]
+        i, j = index[:, None], index[None, :]  # (T, 1), (1, T)
         visible = (j <= i) & (i < tree.extent[j])
         if window is not None:
             visible &= tree.positions[i] - tree.positions[j] < window
-        scores = query[:, :, part] @ key[:, :, part].transpose(2, 3) * scaling
+        scores = query[:, :, part] @ key[:, :, part].transpose(2, 3) * scaling  # (1, heads, T, T)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         scores = scores.masked_fill(~visible.to(scores.device), -torch.inf)

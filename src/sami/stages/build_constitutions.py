@@ -16,17 +16,17 @@ from sami.stage import Stage
 def main(arguments) -> None:
     principles = records.read(records.Principle, arguments.principles)
     how = arguments.settings, arguments.seed
-    if arguments.learned is None:
+    if arguments.training is None:
         return records.write(build(principles, *how), arguments.output)
-    with within(f"{arguments.principles} (held out), {arguments.learned}"):
-        built = build_held_out(principles, records.read(records.Principle, arguments.learned), *how)
+    with within(f"{arguments.principles} (held out), {arguments.training}"):
+        built = build_held_out(principles, records.read(records.Principle, arguments.training), *how)
     records.write(built, arguments.output)
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--principles", "principles, one record a line")
-    stage.input("--learned", "principles of training, where the others are held out from it", required=False)
+    stage.input("--training", "principles of training, where the others are held out from it", required=False)
     stage.structured("--settings", Constitutions, "how to build them")
     stage.setting("--seed", "seed of the draws", type=int)
     stage.output("--output", "constitutions to write")

@@ -8,7 +8,7 @@ Writes  the file as it is there; its SHA-256 stands in the provenance record
 
 import logging
 
-from sami.data import external_responses
+from sami.data import authors_format
 from sami.data.downloads import download
 from sami.errors import UserError
 from sami.stage import Stage
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 def main(arguments) -> dict[str, str]:
     digest = download(arguments.address, arguments.output)
     try:
-        released = external_responses.read(arguments.output)
+        file = authors_format.read(arguments.output)
     except UserError as error:
         raise UserError(str(error).replace(str(arguments.output), arguments.address)) from None
-    log.info("%d responses, %d bytes", len(released.response), arguments.output.stat().st_size)
+    log.info("%d responses, %d bytes", len(file.response), arguments.output.stat().st_size)
     return {"sha256": digest}
 
 

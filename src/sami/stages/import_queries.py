@@ -7,12 +7,12 @@ Writes  queries (Query): the first distinct ones of the file, in its order
 """
 
 from sami import records
-from sami.data import external_responses
+from sami.data import authors_format
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    records.write(external_responses.queries(arguments.released, arguments.task, arguments.count), arguments.output)
+    records.write(authors_format.queries(arguments.released, arguments.task, arguments.count), arguments.output)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ Writes  examples (Example): for each query one under the constitution that the f
 """
 
 from sami import records
-from sami.data import external_responses
-from sami.errors import UserError
+from sami.data import authors_format, external_responses
 from sami.stage import Stage
 
 
@@ -18,26 +17,17 @@ def main(arguments) -> None:
     queries = records.read(records.Query, arguments.queries)
     constitutions = records.read(records.Constitution, *arguments.constitutions)
     if arguments.asked is None:
-        examples = external_responses.examples(arguments.given, queries, constitutions, arguments.policy)
+        examples = authors_format.examples(arguments.given, queries, constitutions, arguments.policy)
     else:
         asked = records.read(records.Example, arguments.asked)
-        texts = (
+        by_id = (
             {query.id: query for query in queries},
             {constitution.id: constitution for constitution in constitutions},
         )
-        if not all(e.query_id in texts[0] and texts[1].keys() >= set(e.constitution_ids) for e in asked):
-            raise UserError(
-                f"{arguments.asked}: found queries or constitutions that are not in the files of --queries and "
-                "--constitutions, which are of another run. Name the files of one experiment."
-            )
-        examples = external_responses.match(
-            arguments.given,
-            external_responses.given(arguments.given, arguments.texts),
-            asked,
-            *texts,
-            arguments.policy,
-            arguments.judged,
-        )
+        external_responses.check_asked(arguments.asked, asked, *by_id)
+        found = external_responses.read(arguments.given, arguments.texts)
+        how = arguments.policy, arguments.judged
+        examples = external_responses.match(arguments.given, found, asked, *by_id, *how)
     records.write(examples, arguments.output)
 
 

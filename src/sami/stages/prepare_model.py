@@ -8,14 +8,16 @@ Writes  a model folder: safetensors, tokenizer, configuration
 """
 
 from sami.data.prompts import Conversation
+from sami.models.startup import import_libraries
 from sami.settings.models import Model
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    from sami.models import pretrained
+    import_libraries()
+    from sami.models.prepare import prepare
 
-    pretrained.prepare(arguments.name, arguments.model, arguments.output, arguments.conversations or ())
+    prepare(arguments.name, arguments.model, arguments.output, arguments.conversations or ())
 
 
 if __name__ == "__main__":

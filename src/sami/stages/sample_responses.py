@@ -53,7 +53,8 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     """Draws all responses. The length of every prompt is checked before the first one is drawn."""
     from sami.data.prompts import example_prompts, prompt_tokens
     from sami.models import pretrained
-    from sami.sampling.sampler import Request, check_lengths, open_sampler
+    from sami.sampling.factory import open_sampler
+    from sami.sampling.sampler import Request, check_lengths
 
     tokenizer = pretrained.load_tokenizer(arguments.model)
     requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)

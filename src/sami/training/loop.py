@@ -20,12 +20,13 @@ from sami.errors import UserError
 from sami.progress import Progress
 from sami.records import TrainingExample
 from sami.scoring.layout import Item
+from sami.scoring.packing import passes
 from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.checkpoints import Checkpoints
 from sami.training.losses import evaluate, guess
 from sami.training.reference import ReferenceStates
-from sami.training.schedule import passes, schedule
+from sami.training.schedule import schedule
 from sami.training.throughput import Arithmetic, matrix_rate, peak_memory
 
 log = logging.getLogger(__name__)

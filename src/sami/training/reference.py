@@ -19,9 +19,9 @@ from torch.distributed.tensor import DTensor
 from sami.distributed.processes import Processes
 from sami.progress import Progress
 from sami.scoring.layout import Item
+from sami.scoring.passes import own_passes, token_counts
 from sami.scoring.scorer import Scorer
 from sami.stage import remove
-from sami.training.schedule import passes
 
 log = logging.getLogger(__name__)
 
@@ -67,17 +67,16 @@ def compute_states(scorer: Scorer, items: list[Item], budget: int, group: Proces
         remove(partial)
         partial.mkdir(parents=True)
     group.wait()
-    sizes = [scorer.layout([item]).tokens for item in items]
+    sizes = token_counts(scorer, items)
     own: dict[str, torch.Tensor] = {}
     with torch.no_grad(), Progress(len(items), "scoring by the reference model", "queries") as progress:
-        for members in passes(range(len(items)), sizes, budget, group.size)[group.rank]:
-            chosen = members or [0]  # an empty pass keeps the others company
-            layout = scorer.layout([items[i] for i in chosen])
+        for members, counts in own_passes(range(len(items)), sizes, budget, group):
+            layout = scorer.layout([items[i] for i in members])
             states = scorer(layout, only_states=True)[layout.own.to(group.device)].cpu()
-            counts = [sum(map(len, items[i].responses)) for i in chosen]
-            if members:
-                own |= {str(i): part.clone() for i, part in zip(members, states.split(counts), strict=True)}
-            progress.update(len(members))
+            if counts:
+                lengths = [sum(map(len, items[i].responses)) for i in members]
+                own |= {str(i): part.clone() for i, part in zip(members, states.split(lengths), strict=True)}
+                progress.update(len(members))
     save_file(own, partial / f"{group.rank}.safetensors")
     group.wait()
     if group.main:

@@ -13,12 +13,13 @@ import torch
 
 from sami import records
 from sami.distributed.processes import Processes
-from sami.distributed.sharding import load_scorer, save
+from sami.distributed.saving import save
 from sami.errors import within
 from sami.models import pretrained
 from sami.models.folders import fingerprint
 from sami.records import TrainingExample
 from sami.scoring.layout import Item
+from sami.scoring.load import load_scorer
 from sami.scoring.scorer import Scorer
 from sami.scoring.tokens import tokenize_training
 from sami.settings.training import Engine, Training

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sami.data import external_responses, queries
+from sami.data import authors_format, external_responses, queries
 from sami.data.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.data.data_files import local
 from sami.data.principles import from_people
@@ -242,10 +242,10 @@ def _check_external(configuration: Configuration, name: str) -> None:
     built = _check_constitutions(configuration, name)
     if BASE in files:
         with within(configuration.where(name, "external", "policies", BASE)):
-            asked = external_responses.queries(files[BASE], experiment.task, experiment.queries.eval)
+            asked = authors_format.queries(files[BASE], experiment.task, experiment.queries.eval)
         for policy, file in files.items():
             with within(configuration.where(name, "external", "policies", policy)):
-                external_responses.examples(file, asked, built, policy)
+                authors_format.examples(file, asked, built, policy)
 
 
 def _check_response_files(configuration: Configuration, name: str) -> None:
@@ -256,7 +256,7 @@ def _check_response_files(configuration: Configuration, name: str) -> None:
     experiment = configuration.experiments[name]
     for policy, (path, address) in experiment.response_files().items():
         where = configuration.where(name, "evaluation", "policies", policy, "responses")
-        if external_responses.made_by(path, configuration.root.results) in configuration.experiments:
+        if external_responses.experiment_of(path, configuration.root.results) in configuration.experiments:
             continue
         if not os.path.exists(path):
             if address:
@@ -272,7 +272,7 @@ def _check_response_files(configuration: Configuration, name: str) -> None:
 
 def _check_covers(configuration: Configuration, name: str, path: str) -> None:
     """Raises UserError where a file of responses cannot have all that is judged."""
-    experiment, responses = configuration.experiments[name], external_responses.given(path)
+    experiment, responses = configuration.experiments[name], external_responses.read(path)
     count, questions = experiment.queries.eval, len({response.key[0] for response in responses})
     if questions < count:
         raise UserError(

@@ -21,7 +21,7 @@ from sami.workflow.plan import lengths, memory
 from sami.workflow.plan.memory import Need
 from sami.workflow.plan.model_sizes import BYTES, Facts, facts
 
-LEAST_SHARED = 16  # tokens; shorter common beginnings of prompts are encoded again (`sami.scoring.layout`)
+LEAST_SHARED = 16  # tokens; shorter common beginnings of prompts are encoded again (`sami.scoring.trees`)
 VLLM_RESPONSES = 256  # that vLLM works on at once, if their cache fits
 VLLM_SHARE = 0.9  # of a GPU's memory that vLLM takes
 SPEED_OF_AN_ENDPOINT = 50  # tokens a second of one answer; stated

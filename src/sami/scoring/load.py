@@ -1,0 +1,51 @@
+"""A prepared model as a scorer, sharded over processes where there are several."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from transformers import PreTrainedModel
+
+from sami.distributed.processes import Processes
+from sami.distributed.sharding import PRECISIONS, checkpoint_layers, decoder_layers, load_shards, shard
+from sami.models import pretrained
+from sami.scoring.scorer import Scorer
+
+
+def load_scorer(
+    folder: Path,
+    group: Processes,
+    precision: str,
+    layout_name: str,
+    activation_checkpointing: str = "none",
+    reference_head: nn.Linear | None = None,
+    adapt: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model,
+) -> Scorer:
+    """A model, sharded over the processes of a group and ready to score.
+
+    Args:
+        folder: a prepared model.
+        group: the processes; each reads only its shard of the weights.
+        precision: a key of `PRECISIONS`.
+        layout_name: how to score (see `Scorer.select_layout`).
+        activation_checkpointing: `none`; `selective`: compute all but matrix products and attention again in the
+            backward pass; `full`: keep only the inputs of decoder layers and compute the layers again.
+        reference_head: of a KL term.
+        adapt: receives the model before it is sharded, to put adapters into it; for a single process.
+    """
+    weights_dtype, compute_dtype, _ = PRECISIONS[precision]
+    whole = group.size == 1
+    load = pretrained.load if whole else pretrained.without_weights
+    model = adapt(load(folder, weights_dtype))
+    layers, recomputes = decoder_layers(model), activation_checkpointing != "none"
+    scorer = Scorer(model, reference_head, compute_dtype, recomputes)
+    if recomputes:
+        checkpoint_layers(layers, activation_checkpointing)
+    shard(scorer, layers, precision, group)
+    if not whole:
+        load_shards(model, folder, weights_dtype, group)
+    scorer.select_layout(layout_name)
+    if isinstance(scorer, FSDPModule):
+        scorer.reshard()  # a pass without gradients leaves the root's parameters whole
+    return scorer
