@@ -867,12 +867,25 @@ def test_what_prompts_have_in_common_is_encoded_once(prompts, tokens):
     assert plain.tokens == 3 * sum(map(len, prompts)) + len(prompts) * (4 + 0 + 2)
 
 
-def test_examples_of_different_shapes_are_not_packed():
-    larger = Item("a", [[1], [2], [3]], [[4], [5], [6]], [0, 1, 2])
-    for other in (Item("b", [[1], [2]], [[4], [5], [6]], [0, 1, 1]), Item("c", [[1], [2], [3]], [[4], [5]], [0, 1])):
-        for layout in LAYOUTS.values():
-            with pytest.raises(ValueError, match="expected 3 prompts and 3 responses"):
-                layout([larger, other])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_examples_of_different_shapes_are_scored_together(scorer, name):
+    """Entries that an example lacks are 0; the others are what the example alone has."""
+    examples = [
+        Item("a", [[1, 2], [2, 3, 4], [3]], [[4, 5], [5], [6, 7, 8]], [0, 1, 2]),
+        Item("b", [[1, 9], [2]], [[4], [5, 6], [6]], [0, 1, 1]),
+        Item("c", [[8]], [[4, 4]], [0]),
+    ]
+    scorer.select_layout(name)
+    with torch.no_grad():
+        together, alone = scorer(scorer.layout(examples)), [scorer(scorer.layout([item])) for item in examples]
+    assert together.mean.shape == (3, 3, 3)
+    for q, one in enumerate(alone):
+        _, prompts, responses = one.mean.shape
+        for found, expected in ((together.mean[q], one.mean[0]), (together.sum[q], one.sum[0])):
+            assert torch.allclose(found[:prompts, :responses], expected, atol=1e-4)
+            rest = found.clone()
+            rest[:prompts, :responses] = 0
+            assert not rest.any()
 
 
 def test_an_empty_response_is_refused():

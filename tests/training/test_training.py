@@ -156,6 +156,39 @@ def test_weights_weigh_responses(tiny):
     assert after[0] - after[1] > before[0] - before[1]
 
 
+def test_examples_of_different_shapes_are_trained_on_together(tiny):
+    """Where the objective allows it; packed or one by one, the steps are the same."""
+    data = positive(items(4))
+    data[1] = Item("q1", items(4)[1].prompts, items(4)[1].responses, [0, 1])
+    data[2] = Item("q2", data[2].prompts, items(4)[2].responses, [0, 0])
+    check(options(objective="supervised"), examples(data), "examples.jsonl")
+    changes = {"objective": "supervised", "optimizer": "adamw", "epochs": 2}
+    together, steps = trained(tiny, data, **changes)
+    alone, same = trained(tiny, data, engine={"tokens_per_pass": 1}, **changes)
+    assert [s["loss"] for s in steps] == pytest.approx([s["loss"] for s in same], abs=1e-5)
+    assert torch.allclose(weights(together), weights(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "change", "told"),
+    [
+        ("sami", {}, "examples.jsonl, line 3: query 'q2': 1 constitutions and 1 responses, but the examples before"),
+        ("preference", {}, "examples.jsonl, line 1: query 'q0': no pairs of responses"),
+        ("preference", {"reference": None}, r"line 1: query 'q0': 'pairs\[0\]' has no log-probabilities under the ref"),
+    ],
+)
+def test_examples_that_the_objective_cannot_learn_from_are_told(objective, change, told):
+    data = [*items(2), *positive(items(3)[2:])]
+    made = examples(data)
+    if change:
+        made = [e.model_copy(update={"pairs": [Preference(chosen=0, rejected=1, kind="k", **change)]}) for e in made]
+    with pytest.raises(UserError, match=told):
+        check(options(objective=objective), made, "examples.jsonl")
+    if objective == "sami":
+        with pytest.raises(UserError, match="1 prompt.s. and 1 response.s., expected at least two of each to contrast"):
+            check(options(objective=objective), made[2:], "examples.jsonl")
+
+
 @pytest.mark.parametrize("normalisation", ["mean", "sum"])
 def test_preferences_begin_at_log_2_and_are_learned(tiny, normalisation):
     data = [Item(i.name, i.prompts[:1], i.responses, [0, 0]) for i in items(4)]

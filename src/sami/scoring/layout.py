@@ -95,7 +95,7 @@ class Layout:
     target: (N,) the id of that token.
     entry: (N,) index of its matrix entry in (Q, C, R), flattened.
     own: (N,) True where the entry pairs a response with the constitution it was written for.
-    shape: (Q, C, R).
+    shape: (Q, C, R), of the largest C and R where examples differ.
     """
 
     rows: Rows
@@ -119,21 +119,14 @@ class Layout:
             values: (N,) one value for each predicted token.
 
         Returns:
-            sum (Q, C, R) and mean (Q, C, R).
+            sum (Q, C, R) and mean (Q, C, R); 0 where an example has fewer prompts or responses than another.
         """
         entry = self.entry.to(values.device)
         # (Q C R,): sum over the tokens n of response r of log p(y_r,n | x_q, c, y_r,<n), and how many there are.
         total = values.new_zeros(torch.Size(self.shape).numel()).index_add(0, entry, values)
         count = torch.bincount(entry, minlength=total.numel())
-        return total.view(self.shape).clone(), (total / count).view(self.shape).clone()  # views trouble FSDP
-
-
-def common_shape(items: list[Item]) -> tuple[int, int, int]:
-    """(Q, C, R). Raises ValueError where examples differ in C or R."""
-    shape = (len(items), len(items[0].prompts), len(items[0].responses))
-    if any((len(item.prompts), len(item.responses)) != shape[1:] for item in items):
-        raise ValueError(f"expected {shape[1]} prompts and {shape[2]} responses in every example of a batch")
-    return shape
+        mean = total / count.clamp(min=1)  # no tokens where there is no response
+        return total.view(self.shape).clone(), mean.view(self.shape).clone()  # views trouble FSDP
 
 
 def assemble(items: list[Item], rows: Rows, places: dict[tuple[int, int, int], list[int]], **parts) -> Layout:
@@ -145,7 +138,7 @@ def assemble(items: list[Item], rows: Rows, places: dict[tuple[int, int, int], l
         places: (q, c, r) -> for each token of the response the position that predicts it (see `Layout.place`).
         parts: further fields of the layout.
     """
-    shape = common_shape(items)
+    shape = len(items), max(len(item.prompts) for item in items), max(len(item.responses) for item in items)
     place, target, entry, own = [], [], [], []
     for (q, c, r), positions in sorted(places.items()):  # in the same order in every layout
         response = items[q].responses[r]

@@ -5,18 +5,18 @@ Dimensions: see `sami.scoring.layout`.
 
 import torch
 
-from sami.scoring.layout import Item, Layout, Rows, assemble, common_shape
+from sami.scoring.layout import Item, Layout, Rows, assemble
 
 
 def cached(items: list[Item]) -> Layout:
     """Prompts, padded on the left so that responses follow them at once, and the responses behind each prompt."""
-    common_shape(items)
     prompts = [prompt for item in items for prompt in item.prompts]
     responses = [(response, prompt) for item in items for prompt in item.prompts for response in item.responses]
     rows = _rows(prompts, left=True)  # Q C rows
     # Q C R rows. Positions go on where the prompt ends, whatever its padding.
     behind = _rows([response for response, _ in responses], first=[len(prompt) for _, prompt in responses])
-    parent = torch.arange(len(prompts)).repeat_interleave(len(items[0].responses))
+    behind_each = torch.tensor([len(item.responses) for item in items for _ in item.prompts])
+    parent = torch.arange(len(prompts)).repeat_interleave(behind_each)
     width, height = rows.input_ids.shape[1], rows.input_ids.numel()  # flattened, the rows behind begin at `height`
     places, number = {}, 0
     for q, item in enumerate(items):
