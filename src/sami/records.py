@@ -58,9 +58,13 @@ class Check(Record):
     """
 
     measure: Literal["words", "sentences", "list_items", "matches"]
+    """What is counted in a response (below)."""
     best: float
+    """The count at which the statement is followed fully: degree 1."""
     worst: float
+    """The count at which it is not followed at all: degree 0."""
     pattern: str | None = None
+    """With `matches`: the regular expression that is searched, in upper or lower case."""
 
     @model_validator(mode="after")
     def _consistent(self):

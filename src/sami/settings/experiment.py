@@ -20,26 +20,58 @@ class Imported(Settings):
     """Responses that were made elsewhere: the files of the SAMI authors' runs (`sami.data.external_responses`)."""
 
     folder: str
+    """Where the files of responses are."""
     source: Source | None = None
+    """The web address of such a folder, from which files that are not there are fetched."""
     policies: Annotated[dict[PolicyName, str], Field(min_length=2)]
+    """Names of policies and their files (`{"constitution": {i: text}, "question": {i: text}, "response": {i: text}}`
+    each).
+
+    `iteration-0`, the base model's, is required. The first `queries.eval` different questions of that file are used,
+    and every file must answer them. The texts of `constitution` must be those of `constitutions.principles`. See
+    docs/judging.md#the-released-responses.
+    """
 
 
 class Experiment(Settings):
     """Everything that defines one experiment."""
 
     model: str
+    """Name in `models`: the base model, which is trained and compared with."""
     task: str
+    """Name in `tasks`: queries, prompts and clean-up of responses."""
     method: Literal["sami", "imported"]
+    """How responses become training examples.
+
+    `training.objective` is what is learned from them. `imported`: compare responses that were made elsewhere; nothing
+    is trained and no base model is needed.
+    """
     imported: Imported | None
+    """Or {folder: ..., policies: {iteration-0: FILE, ...}}, for the method `imported`."""
     iterations: Count
+    """T, how often responses are sampled from the current policy and a policy is trained on them.
+
+    Raising it keeps the finished iterations.
+    """
     seed: Annotated[int, Field(ge=0)]
+    """Of every draw: order of queries, sets of constitutions, responses, order of training, bootstrap."""
     constitutions: Constitutions
+    """How constitutions are made of principles."""
     queries: Queries
+    """How many queries are used."""
     sampling: Sampling
+    """How responses for training are drawn."""
     training: Training
+    """The optimisation of one iteration."""
     engine: Engine
+    """How training and scoring are computed: no result depends on it beyond rounding.
+
+    Speed and memory do, and changing it makes no finished result out of date.
+    """
     resources: Resources
+    """What a job asks of a cluster (profiles/slurm), by its kind; changing it makes no result out of date."""
     evaluation: Evaluation
+    """How policies are compared."""
 
     def train_counts(self) -> list[int]:
         """Queries of each iteration 1..T."""
@@ -171,16 +203,42 @@ class Root(Settings):
     """The top level of the merged configuration."""
 
     version: Literal[1]
+    """Version of this format. Results of another version are not touched: the run stops."""
     results: str
+    """One folder an experiment. Set it to a larger disk for large models: every iteration keeps its weights."""
     resources: str
+    """Prepared models, shared by experiments."""
     run: Annotated[list[str], Field(min_length=1)]
+    """The experiments that `snakemake --cores all` builds.
+
+    Others are built by name: `snakemake --cores all model-written`.
+    """
     models: str
+    """Where the weights of models come from: a YAML file."""
     tasks: str
+    """Queries and prompts: a folder of files NAME.yaml, as in the next three."""
     constitutions: str
+    """Principles, or behaviours to write them about."""
     writers: str
+    """Who writes principles."""
     judges: str
+    """Who compares responses."""
     hardware: str
+    """Machines that `snakemake plan` reckons with: a YAML file."""
     answers: str
+    """Every answer of a paid judge, by content: none is bought twice, in no experiment.
+
+    An SQLite file, kept for ever. On a disk of this machine if possible: SQLite's locks do not hold on every network
+    disk.
+    """
     defaults: dict[str, Any]
+    """Settings that every experiment starts from."""
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]
+    """What differs from `defaults`, by name of the experiment. A name is also a folder in `results`."""
     compare: dict[ExperimentName, Annotated[list[str], Field(min_length=2)]]
+    """Tables and figures across experiments: {NAME: [EXPERIMENT, EXPERIMENT, ...]}.
+
+    They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
+    of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
+    the targets `all` and `figures` where all its experiments are. No experiment may have its name.
+    """

@@ -13,7 +13,9 @@ class ChecksJudge(Settings):
     """The programmatic judge: `sami.judging.checks`."""
 
     kind: Literal["checks"]
+    """The programmatic checks of the principles. Exact about what they measure, blind to all else. No model, no key."""
     tie_margin: Share = 0.0
+    """Mean degrees (0 to 1) that differ by no more than this are a tie."""
 
 
 JUDGE_FIELDS = ("constitution", "query", "first", "second")
@@ -23,7 +25,13 @@ class _ModelJudge(Settings):
     """What judges that are models share: the question they are asked."""
 
     prompt: str
+    """What the judge is asked.
+
+    Fields: `{constitution}`, `{query}`, `{first}` and `{second}` (the responses in the order in which they are shown,
+    to be called A and B), and no others.
+    """
     system: str | None = None
+    """System message."""
 
     @model_validator(mode="after")
     def _fields(self):
@@ -44,14 +52,35 @@ class EndpointJudge(_ModelJudge, EndpointUser):
     """A model behind an OpenAI-compatible endpoint, or one that the workflow serves itself: `sami.judging.endpoint`."""
 
     kind: Literal["openai"]
+    """A model behind any OpenAI-compatible endpoint.
+
+    OpenAI, Azure, vLLM, llama.cpp; or one that the workflow serves.
+    """
     style: Literal["reasoning", "letter"]
+    """Reasoning, then a verdict; or a single letter.
+
+    `reasoning`: a few sentences, then a line "Answer: A" or "Answer: B". `letter`: nothing but A or B.
+    """
     orders: Literal["both", "random"] = "both"
+    """Show each pair in both orders, or in one drawn with the seed, as in the paper."""
     temperature: Annotated[Number, Field(ge=0)] | None = 0.0
+    """Of the answers; null does not send it (for models that refuse it)."""
     max_tokens: Count = 200
+    """Most tokens of an answer, with the thoughts before it. A model that thinks may need thousands."""
     top_logprobs: Annotated[int, Field(ge=1, le=20)] | None = None
+    """With `letter`: take P(A) / (P(A) + P(B)) as a graded preference, of so many log-probabilities; null = the letter
+    counts.
+    """
     seed: int | None = None
+    """Sent with every request, as far as the endpoint heeds it."""
     tries: Count = 3
+    """Most answers asked for until one holds a verdict.
+
+    Each time the judge is reminded of the form. Fewer where another try would be a waste
+    (docs/judging.md#answers-without-a-verdict).
+    """
     limits: Limits = Limits()
+    """How the endpoint is asked; changing it makes no verdict out of date. Verdicts do not depend on it."""
 
     @model_validator(mode="after")
     def _one_model(self):
@@ -75,16 +104,26 @@ class LikelihoodJudge(_ModelJudge):
     """A local model's preference, read from the probabilities of the answers A and B: `sami.judging.likelihood`."""
 
     kind: Literal["likelihood"]
+    """A model on this machine, by the probabilities that it gives to the answers A and B."""
     model: str
+    """Name in `models`: the model whose probabilities are read."""
     tie_margin: Share = 0.0
+    """Mean preferences that differ from one half by no more than this are a tie."""
     batch_size: Count = 8
+    """Prompts read at once."""
 
 
 class PanelJudge(Settings):
     """The majority of several judges."""
 
     kind: Literal["panel"]
+    """The majority of several judges."""
     members: Annotated[list[str], Field(min_length=2)]
+    """Names in `judges`.
+
+    Each has one vote; equally many votes for both sides are a tie. Their own verdicts and their agreement are in the
+    tables, too.
+    """
 
     @model_validator(mode="after")
     def _distinct(self):

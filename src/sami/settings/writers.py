@@ -12,13 +12,32 @@ class Writer(EndpointUser):
     """A principle writer."""
 
     kind: Literal["human", "local", "endpoint"]
+    """Who writes.
+
+    `human`: people, whose `pairs` are taken over. `local`: a model of `models`. `endpoint`: any OpenAI-compatible
+    server.
+    """
     prompt: str | None = None
+    """What the model is asked, with the field `{behaviour}`.
+
+    Needed unless `human`. Paragraphs of two lines, `Principle: ...` and `Opposite: ...`, are shown to it as its own
+    earlier answers.
+    """
     temperature: Annotated[Number, Field(ge=0)] | None = 0.7
+    """Of sampling; null does not send it (for endpoints whose models refuse it).
+
+    Tries with temperature 0 are all alike.
+    """
     max_tokens: Count = 120
+    """Most tokens of an answer, with the thoughts before it."""
     send_seed: bool = True
+    """Send a seed with every question; false for services that refuse one (Mistral)."""
     tries: Count = 8
+    """Most answers asked for, for each behaviour. That is, until one holds a usable principle and opposite."""
     timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
+    """Most seconds to wait for an answer."""
     price: Price | None = None
+    """Dollars for a million tokens, for the plan; null = costs are unknown."""
 
     @model_validator(mode="after")
     def _complete(self):
