@@ -16,7 +16,7 @@ class Degeneration(Settings):
     ngram: Count
     """Words in an n-gram."""
     max_repeated: Share
-    """Degenerate is a response of whose n-grams more than this share have occurred before in it."""
+    """Share of a response's n-grams that may have occurred before in it; with more it is degenerate."""
 
 
 class Published(Settings):
@@ -68,10 +68,10 @@ class Evaluation(Settings):
     The first one's win rates are those of the summary.
     """
     judged: Literal["all", "positive"] = "all"
-    """Judge responses under all constitutions, or only where every principle is wanted.
+    """Under which constitutions responses are judged.
 
-    `positive` is the paper's way. Responses under the others are sampled all the same, since the information needs
-    them.
+    `positive`: only those that want every principle, as in the paper. Responses under the others are sampled all the
+    same, since the information needs them.
     """
     comparators: Annotated[list[str], Field(min_length=1)]
     """What policies are judged against: base, or another policy by name.

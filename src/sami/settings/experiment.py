@@ -49,12 +49,12 @@ class Experiment(Settings):
     imported: Imported | None
     """Or {folder: ..., policies: {iteration-0: FILE, ...}}, for the method `imported`."""
     iterations: Count
-    """T, how often responses are sampled from the current policy and a policy is trained on them.
+    """T, how often responses are sampled and a policy is trained on them.
 
-    Raising it keeps the finished iterations.
+    They are sampled from the policy of the iteration before. Raising it keeps the finished iterations.
     """
     seed: Annotated[int, Field(ge=0)]
-    """Of every draw: order of queries, sets of constitutions, responses, order of training, bootstrap."""
+    """Seed of every draw. Order of queries, sets of constitutions, responses, order of training, bootstrap."""
     constitutions: Constitutions
     """How constitutions are made of principles."""
     queries: Queries

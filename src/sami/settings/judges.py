@@ -148,3 +148,4 @@ class JudgeKind(Settings):
     model_config = ConfigDict(extra="ignore")
 
     kind: Literal["checks", "openai", "likelihood", "panel"]
+    """Which kind of judge it is."""

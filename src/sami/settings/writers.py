@@ -17,6 +17,8 @@ class Writer(EndpointUser):
     `human`: people, whose `pairs` are taken over. `local`: a model of `models`. `endpoint`: any OpenAI-compatible
     server.
     """
+    model: str | None = None
+    """Name of the model: in `models` (`local`), or at the server (`endpoint`). Needed unless `human`, or `serve`."""
     prompt: str | None = None
     """What the model is asked, with the field `{behaviour}`.
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from sami.errors import UserError
+from sami.settings.expectations import Keys
 from sami.settings.experiment import Experiment, Root
-from sami.settings.explain import Keys, nearest, plain
+from sami.settings.explain import nearest, plain
 from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
