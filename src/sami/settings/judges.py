@@ -1,7 +1,11 @@
-"""Files of config/judges: the kinds of judges."""
+"""Files of config/judges: the kinds of judges.
+
+A kind is named in the class of its settings, and listed in `Judge`; `sami.judging.kinds` has the function by which it
+judges.
+"""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -9,7 +13,20 @@ from sami.settings.base import Count, Number, Settings, Share
 from sami.settings.endpoints import EndpointUser, Limits
 
 
-class ChecksJudge(Settings):
+class _Judge(Settings):
+    """What the workflow wants to know of a judge of any kind, with what is true of most."""
+
+    is_panel: ClassVar[bool] = False  # combines the verdicts of others, and gives none of its own
+    runs_model: ClassVar[bool] = False  # loads a model into its own process
+    asks_endpoint: ClassVar[bool] = False
+
+    @property
+    def local_models(self) -> list[str]:
+        """Names of the models that it runs on this machine."""
+        return []
+
+
+class ChecksJudge(_Judge):
     """The programmatic judge: `sami.judging.checks`."""
 
     kind: Literal["checks"]
@@ -21,7 +38,7 @@ class ChecksJudge(Settings):
 JUDGE_FIELDS = ("constitution", "query", "first", "second")
 
 
-class _ModelJudge(Settings):
+class _ModelJudge(_Judge):
     """What judges that are models share: the question they are asked."""
 
     prompt: str
@@ -50,6 +67,8 @@ class _ModelJudge(Settings):
 
 class EndpointJudge(_ModelJudge, EndpointUser):
     """A model behind an OpenAI-compatible endpoint, or one that the workflow serves itself: `sami.judging.endpoint`."""
+
+    asks_endpoint: ClassVar[bool] = True
 
     kind: Literal["openai"]
     """A model behind any OpenAI-compatible endpoint.
@@ -82,6 +101,10 @@ class EndpointJudge(_ModelJudge, EndpointUser):
     limits: Limits = Limits()
     """How the endpoint is asked; changing it makes no verdict out of date. Verdicts do not depend on it."""
 
+    @property
+    def local_models(self) -> list[str]:
+        return [] if self.serve is None else [self.serve]
+
     @model_validator(mode="after")
     def _one_model(self):
         if (self.model is None) == (self.serve is None):
@@ -103,6 +126,8 @@ class EndpointJudge(_ModelJudge, EndpointUser):
 class LikelihoodJudge(_ModelJudge):
     """A local model's preference, read from the probabilities of the answers A and B: `sami.judging.likelihood`."""
 
+    runs_model: ClassVar[bool] = True
+
     kind: Literal["likelihood"]
     """A model on this machine, by the probabilities that it gives to the answers A and B."""
     model: str
@@ -112,9 +137,15 @@ class LikelihoodJudge(_ModelJudge):
     batch_size: Count = 8
     """Prompts read at once."""
 
+    @property
+    def local_models(self) -> list[str]:
+        return [self.model]
 
-class PanelJudge(Settings):
+
+class PanelJudge(_Judge):
     """The majority of several judges."""
+
+    is_panel: ClassVar[bool] = True
 
     kind: Literal["panel"]
     """The majority of several judges."""
@@ -132,14 +163,11 @@ class PanelJudge(Settings):
         return self
 
 
-JUDGES: dict[str, type[Settings]] = {
-    "checks": ChecksJudge,
-    "openai": EndpointJudge,
-    "likelihood": LikelihoodJudge,
-    "panel": PanelJudge,
-}
-
 Judge = Annotated[ChecksJudge | EndpointJudge | LikelihoodJudge | PanelJudge, Field(discriminator="kind")]
+
+JUDGES: dict[str, type[_Judge]] = {
+    get_args(judge.model_fields["kind"].annotation)[0]: judge for judge in get_args(get_args(Judge)[0])
+}
 
 
 class JudgeKind(Settings):
@@ -147,5 +175,5 @@ class JudgeKind(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    kind: Literal["checks", "openai", "likelihood", "panel"]
+    kind: Literal[tuple(JUDGES)]
     """Which kind of judge it is."""

@@ -45,6 +45,10 @@ class Hardware(Settings):
     dollars_per_hour: Annotated[Number, Field(ge=0)] | None = None
     """Price of an hour of it."""
 
+    @property
+    def is_gpu(self) -> bool:
+        return self.kind == "gpu"
+
 
 class Job(Settings):
     """What a job asks of a cluster. Memory, cores and GPUs are those of one node."""

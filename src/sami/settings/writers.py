@@ -41,16 +41,41 @@ class Writer(EndpointUser):
     price: Price | None = None
     """Dollars for a million tokens, for the plan; null = costs are unknown."""
 
+    @property
+    def is_human(self) -> bool:
+        """Whether people have written the principles."""
+        return self.kind == "human"
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether it loads a model into its own process."""
+        return self.kind == "local"
+
+    @property
+    def asks_endpoint(self) -> bool:
+        return self.kind == "endpoint"
+
+    @property
+    def needs(self) -> Literal["pairs", "behaviours"]:
+        """The key of a file of principles that it reads."""
+        return "pairs" if self.is_human else "behaviours"
+
+    @property
+    def local_models(self) -> list[str]:
+        """Names of the models that it runs on this machine."""
+        name = self.model if self.runs_model else self.serve
+        return [] if name is None else [name]
+
     @model_validator(mode="after")
     def _complete(self):
-        if self.serve is not None and (self.kind != "endpoint" or self.model is not None or self.base_url is not None):
+        if self.serve is not None and (not self.asks_endpoint or self.model is not None or self.base_url is not None):
             raise ValueError(
                 "'serve' names a model that the workflow serves to a writer of kind 'endpoint', in place of 'model' "
                 "and 'base_url'; delete 'serve' or those"
             )
-        if self.kind == "local" and (self.temperature is None or self.extra_body):
+        if self.runs_model and (self.temperature is None or self.extra_body):
             raise ValueError("'temperature: null' and 'extra_body' are for writers of kind 'endpoint'; delete them")
-        if self.kind != "human":
+        if not self.is_human:
             for key in ("model", "prompt"):
                 if getattr(self, key) is None and not (key == "model" and self.serve is not None):
                     raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")

@@ -14,51 +14,13 @@ import logging
 from collections import Counter
 
 from sami import records
-from sami.judging import checks
-from sami.judging.pairs import POINTS, Pair, read_pairs, verdict
+from sami.judging.kinds import Means, judge
+from sami.judging.pairs import POINTS, read_pairs
 from sami.settings.endpoints import Limits
 from sami.settings.judges import Judge
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
-
-
-def by_checks(pairs: list[Pair], arguments) -> list[records.Verdict]:
-    """Verdicts by the programmatic checks of the constitutions, which cannot depend on the order of two responses."""
-    verdicts = []
-    for pair in pairs:
-        first, second = (checks.degrees(text, pair.constitution) for text in (pair.first, pair.second))
-        said = checks.choose(first, second, arguments.judge.tie_margin)
-        answer = records.Answer(order="policy-first", choice=said, preference=POINTS[said])
-        degrees = {"first_degrees": first, "second_degrees": second}
-        verdicts.append(verdict(pair, arguments.judge_name, [answer], **degrees))
-    return verdicts
-
-
-def by_likelihood(pairs: list[Pair], arguments) -> list[records.Verdict]:
-    """Verdicts by the probabilities that a local model gives to A and B."""
-    from sami.judging import likelihood
-
-    return likelihood.judge(pairs, arguments.judge_name, arguments.judge, arguments.model)
-
-
-def by_endpoint(pairs: list[Pair], arguments) -> list[records.Verdict]:
-    """Verdicts by a model behind an OpenAI-compatible endpoint."""
-    from sami.judging import endpoint
-
-    return endpoint.judge(
-        pairs,
-        arguments.judge_name,
-        arguments.judge,
-        arguments.limits or Limits(),
-        answers=arguments.answers,
-        account=arguments.account,
-        server=arguments.server,
-        seed=arguments.seed,
-    )
-
-
-KINDS = {"checks": by_checks, "likelihood": by_likelihood, "openai": by_endpoint}
 
 
 def main(arguments) -> None:
@@ -71,7 +33,15 @@ def main(arguments) -> None:
         {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
         arguments.judged,
     )
-    verdicts = KINDS[arguments.judge.kind](pairs, arguments)
+    means = Means(
+        seed=arguments.seed,
+        model=arguments.model,
+        limits=arguments.limits or Limits(),
+        answers=arguments.answers,
+        account=arguments.account,
+        server=arguments.server,
+    )
+    verdicts = judge(pairs, arguments.judge_name, arguments.judge, means)
     records.write(verdicts, arguments.output)
     counts = Counter(verdict.choice for verdict in verdicts)
     rate = sum(verdict.preference for verdict in verdicts) / len(verdicts)

@@ -96,13 +96,13 @@ def local(writer: Writer, folder: Path | None, seed: int) -> Callable[[str, int]
 
 def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str) -> None:
     """Raises UserError where the file holds pairs but a model is to write, or the other way round."""
-    if writer.kind == "human" and file.behaviours:
+    if writer.is_human and file.behaviours:
         raise UserError(
             f"{path}: found 'behaviours', which a model writes principles about, but the writer '{name}' is of kind "
             "'human'; expected 'pairs'. Change 'constitutions.writer' to a model writer of config/writers, or "
             "'constitutions.principles' to a file with pairs."
         )
-    if writer.kind != "human" and file.pairs:
+    if not writer.is_human and file.pairs:
         raise UserError(
             f"{path}: found 'pairs', which a person has written, but the writer '{name}' is a model (kind "
             f"'{writer.kind}'); expected 'behaviours'. Change 'constitutions.writer' to 'human', or "
@@ -113,11 +113,11 @@ def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str) -> N
 def main(arguments) -> None:
     file, writer, name = principles.load(arguments.principles), arguments.writer, arguments.writer_name
     require_kind(file, writer, name, arguments.principles)
-    if writer.kind == "human":
+    if writer.is_human:
         return records.write(principles.from_people(file, name), arguments.output)
     complete = (
         endpoint(writer, arguments.seed, arguments.server)
-        if writer.kind == "endpoint"
+        if writer.asks_endpoint
         else local(writer, arguments.model, arguments.seed)
     )
     written = []
