@@ -5,6 +5,7 @@ whole text its row in config/README.md (`sami.settings.describe`); a message abo
 """
 
 import ast
+import functools
 import inspect
 import textwrap
 from itertools import pairwise
@@ -67,6 +68,7 @@ class Settings(BaseModel):
         return schema
 
 
+@functools.cache
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """The texts behind the fields of a model, by key: fields of its own before inherited ones."""
     found: dict[str, str] = {}
