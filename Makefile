@@ -21,6 +21,7 @@ test: $(ENVIRONMENT)/installed-tests
 check: $(ENVIRONMENT)/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	set -e; for file in config/config.yaml config/examples/*.yaml; do \

@@ -8,7 +8,7 @@ described for users in docs/records.md.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
@@ -67,7 +67,7 @@ class Check(Record):
     """With `matches`: the regular expression that is searched, in upper or lower case."""
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _consistent(self) -> Self:
         if self.best == self.worst:
             raise ValueError("'best' and 'worst' must differ")
         if (self.pattern is None) == (self.measure == "matches"):

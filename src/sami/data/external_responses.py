@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -44,7 +44,7 @@ class Released(Record):
     response: dict[str, str]
 
     @model_validator(mode="after")
-    def _same_indices(self):
+    def _same_indices(self) -> Self:
         for key in ("constitution", "response"):
             apart = sorted(self.question.keys() ^ getattr(self, key).keys())
             if apart:
@@ -240,7 +240,8 @@ def match(
         by_key.setdefault(response.key, []).append(response)
     made, missing = [], []
     for example in asked:
-        query, found = queries[example.query_id], {}  # number of a constitution -> responses
+        query = queries[example.query_id]
+        found: dict[int, list[Given]] = {}  # number of a constitution -> responses
         for label, count in Counter(example.labels).items():
             constitution = constitutions[example.constitution_ids[label]]
             there = by_key.get(_key(query.text, _texts(constitution)), [])
@@ -266,14 +267,14 @@ def match(
                 )
             )
     if missing:
-        query, constitution, count = missing[0]
+        query, constitution, held = missing[0]
         question, _ = _key(query.text, [])
         others = [" | ".join(other.statements) for other in responses if other.key[0] == question]
         instead = f"one for this question is under {others[0]!r}" if others else "it does not have this question"
         kind = "every constitution" if judged == "all" else "the constitution that wants every principle"
         raise UserError(
             f"{path}: lacks responses to {len(missing)} of what the experiment asks, first of all to the question "
-            f"{query.text[:60]!r} under the constitution '{constitution.id}': found {count} ({instead}); expected as "
+            f"{query.text[:60]!r} under the constitution '{constitution.id}': found {held} ({instead}); expected as "
             f"many as the experiment's own policies give under {kind} ('evaluation.judged: {judged}'). Name a file "
             "about the same queries and principles."
         )

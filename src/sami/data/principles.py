@@ -92,7 +92,7 @@ def write(
             continue
         principle, opposite = parse(split_thoughts(raw[-1])[1])
         reasons = faults(principle, opposite, behaviour.about, prompt)
-        if not reasons:
+        if principle is not None and opposite is not None and not reasons:
             return Principle(
                 id=behaviour.id,
                 text=principle,

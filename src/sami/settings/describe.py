@@ -24,7 +24,7 @@ from sami.settings.base import descriptions
 from sami.settings.expectations import Keys, alternatives, at, expectation, list_size, literals, note
 
 README = "config/README.md"
-COMMENTED = {  # file -> the models whose keys stand under some keys of it
+COMMENTED: dict[str, dict[Keys, str]] = {  # file -> the models whose keys stand under some keys of it
     "config/config.yaml": {(): "experiment.Root", ("defaults",): "experiment.Experiment"},
     "config/judges/checks.yaml": {(): "judges.ChecksJudge"},
     "config/judges/gpt-4o.yaml": {(): "judges.EndpointJudge"},
@@ -35,6 +35,7 @@ COMMAND = "make docs"
 WIDTH = 120
 ALIGNED = 28  # characters of a key with its value, behind which comments stand in one column
 MARK = re.compile(r"<!-- ([a-z_]+\.\w+)((?:; [^;>]+)*) -->\n\n((?:\|.*\n)*)")
+Row = tuple[tuple[str, ...], dict, str]  # keys, the schema of what stands under them, the default
 PLACE = re.compile(r"(\S+) = (\S+?)(?:: (\S+))?")
 
 
@@ -53,11 +54,11 @@ def made(file: str, text: str) -> str:
 
 def with_tables(text: str) -> str:
     """Lays the tables of the models that are named in comments into Markdown."""
-    homes = {}  # name of a model, or of one that it extends -> where its table is
+    homes: dict[str, str] = {}  # name of a model, or of one that it extends -> where its table is
     for match in MARK.finditer(text):
         homes |= dict.fromkeys((kind.__name__ for kind in _model(match[1]).__mro__), _anchor(text[: match.start()]))
 
-    def table(match: re.Match) -> str:
+    def table(match: re.Match[str]) -> str:
         columns = match[2].split("; ")[1:]
         return text[match.start() : match.start(3)] + "".join(_table(match[1], columns, homes))
 
@@ -91,7 +92,7 @@ def _model(name: str) -> type[BaseModel]:
     return getattr(importlib.import_module("sami.records" if module == "records" else f"sami.settings.{module}"), kind)
 
 
-def _rows(model: type[BaseModel], schema: dict, homes: dict[str, str]) -> Iterator[tuple[Keys, dict, str]]:
+def _rows(model: type[BaseModel], schema: dict, homes: dict[str, str]) -> Iterator[Row]:
     """Keys, schema and default of a model's own fields, then inherited ones; below each those of mappings in it.
 
     A mapping that has a table of its own is left to that.
@@ -106,7 +107,7 @@ def _rows(model: type[BaseModel], schema: dict, homes: dict[str, str]) -> Iterat
         yield from _below((key,), part, schema, homes)
 
 
-def _below(keys: Keys, part: dict, root: dict, homes: dict[str, str]) -> Iterator[tuple[Keys, dict, str]]:
+def _below(keys: tuple[str, ...], part: dict, root: dict, homes: dict[str, str]) -> Iterator[Row]:
     for option in alternatives(part, root):
         inner, more = option, keys
         if "properties" not in inner:  # a mapping of names, or a list
@@ -130,7 +131,10 @@ def _written(value: object) -> str:
 
 def _source(column: str) -> tuple[str, yaml.Node | None]:
     """The text of the file that a column names, and the mapping in it whose values the column has."""
-    _, file, place = PLACE.fullmatch(column).groups()
+    named = PLACE.fullmatch(column)
+    if not named:
+        raise ValueError(f"found the column {column!r}, expected 'not set' or 'NAME = FILE: KEYS'")
+    _, file, place = named.groups()
     text = Path(file).read_text(encoding="utf-8")
     return text, _node(yaml.compose(text, yaml.SafeLoader), place.split(".") if place else ())
 

@@ -1,6 +1,6 @@
 """Settings of whatever asks an OpenAI-compatible endpoint."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,7 +55,7 @@ class EndpointUser(Settings):
         return {name: value for name, value in sent.items() if value is not None} | self.extra_body
 
     @model_validator(mode="after")
-    def _sendable(self):
+    def _sendable(self) -> Self:
         if self.api_version is not None and self.base_url is None:
             raise ValueError("'api_version' is for Azure and needs its address as 'base_url'")
         for key in OWN_FIELDS:
@@ -114,7 +114,7 @@ class Limits(Settings):
     """Seconds between two looks at a batch."""
 
     @model_validator(mode="after")
-    def _affordable(self):
+    def _affordable(self) -> Self:
         if self.max_cost == 0:
             raise ValueError("'max_cost: 0' dollars allow no request; give the most to spend, or null for no limit")
         if self.max_cost is not None and self.price is None:

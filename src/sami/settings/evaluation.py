@@ -1,7 +1,7 @@
 """How policies are compared."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,7 +36,7 @@ class Published(Settings):
         return low, high
 
     @model_validator(mode="after")
-    def _ordered(self):
+    def _ordered(self) -> Self:
         low, high = self.range
         if low > high:
             raise ValueError(f"found the range [{low}, {high}], expected the lower number first: [{high}, {low}]")
@@ -116,7 +116,7 @@ class Evaluation(Settings):
         return math.nan, math.nan
 
     @model_validator(mode="after")
-    def _all_there(self):
+    def _all_there(self) -> Self:
         for name, file in self.files.items():
             if self.judged == "all" and file.responses.endswith(".json"):
                 raise ValueError(
@@ -127,7 +127,7 @@ class Evaluation(Settings):
         return self
 
     @model_validator(mode="after")
-    def _distinct(self):
+    def _distinct(self) -> Self:
         published = [f"{entry.comparator} ({entry.principles})" for entry in self.published]
         for key, names in (("judges", self.judges), ("comparators", self.comparators), ("published", published)):
             if len(set(names)) < len(names):

@@ -96,7 +96,7 @@ def _one(option: dict, root: dict) -> str:
     choices = literals(option)
     if choices:
         return f"one of: {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    kind = option.get("type")
+    kind = option.get("type", "")
     if kind == "object":
         keys = ", ".join(option.get("properties", {}))
         return f"a mapping with the keys {keys}" if keys else "a mapping (key: value)"

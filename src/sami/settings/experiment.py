@@ -1,7 +1,7 @@
 """Everything that defines one experiment, and the top level of the configuration."""
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -120,7 +120,7 @@ class Experiment(Settings):
         ]
 
     @model_validator(mode="after")
-    def _policies(self):
+    def _policies(self) -> Self:
         if (self.method == "imported") != (self.imported is not None):
             raise ValueError("'method: imported' and the mapping 'imported' belong together; give both or neither")
         if self.imported and self.evaluation.policies:
@@ -149,7 +149,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _adapters_alone(self):
+    def _adapters_alone(self) -> Self:
         if self.training.lora and self.engine.processes > 1:
             raise ValueError(
                 f"'training.lora' trains in one process, but 'engine.processes' is {self.engine.processes}; set it to "
@@ -158,7 +158,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _processes_fill_the_nodes(self):
+    def _processes_fill_the_nodes(self) -> Self:
         train, processes = self.resources.of("train"), self.engine.processes
         nodes, gpus = train.nodes or 1, train.gpus or 0
         if processes % nodes or (gpus and processes != nodes * gpus):
@@ -170,7 +170,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _gpus_for_the_sampler(self):
+    def _gpus_for_the_sampler(self) -> Self:
         gpus, needed = self.resources.of("sample").gpus, self.engine.tensor_parallel
         if gpus is not None and gpus < needed and "vllm" in (self.sampling.sampler, self.evaluation.sampling.sampler):
             raise ValueError(
@@ -180,7 +180,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _one_count_each(self):
+    def _one_count_each(self) -> Self:
         if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
             raise ValueError(
                 f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
@@ -189,7 +189,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _few_jobs(self):
+    def _few_jobs(self) -> Self:
         jobs = max(self.evaluation_jobs(), *map(self.sampling_jobs, range(1, self.iterations + 1)))
         if jobs > MOST_JOBS:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from sami.settings.expectations import (
     FORMS,
@@ -58,9 +59,9 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, dict]]:
+def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, ErrorDetails]]:
     """Violations with their keys, one each: unknown keys first, since a misspelt key makes another one missing."""
-    found: dict[Keys, dict] = {}
+    found: dict[Keys, ErrorDetails] = {}
     for problem in error.errors():
         found.setdefault(_keys(schema, problem), problem)
     # Of a value that may be of several types, pydantic reports one violation for each; the innermost says the most.
@@ -84,7 +85,7 @@ def numbers_for_text(error: ValidationError, model: type[BaseModel]) -> list[tup
     ]
 
 
-def _keys(schema: dict, problem: dict) -> Keys:
+def _keys(schema: dict, problem: ErrorDetails) -> Keys:
     """The keys of a violation. Pydantic's location also names the types that were tried: those lead nowhere."""
     location = [part for part in problem["loc"] if part != "[key]"]
     keys, here = [], schema
@@ -96,18 +97,18 @@ def _keys(schema: dict, problem: dict) -> Keys:
     return (*keys, location[-1]) if _unknown(problem) else tuple(keys)
 
 
-def _unknown(problem: dict) -> bool:
+def _unknown(problem: ErrorDetails) -> bool:
     return problem["type"] in ("extra_forbidden", "invalid_key")
 
 
-def _sentence(keys: Keys, problem: dict, schema: dict, written: Callable[[Keys], str | None]) -> str:
+def _sentence(keys: Keys, problem: ErrorDetails, schema: dict, written: Callable[[Keys], str | None]) -> str:
     """What was found, what was expected and how to mend it."""
     if _unknown(problem):
         return _unknown_key(keys, problem["input"], schema)
     if problem["type"] == "value_error":  # our own validators speak to people already
         return f"{problem['ctx']['error']}."
     if problem["loc"][-1:] == ("[key]",):
-        pattern = next(iter(at(schema, keys[:-1]).get("patternProperties", {})), None)
+        pattern = next(iter(at(schema, keys[:-1]).get("patternProperties", {})), "")
         return f"found the name {plain(problem['input'])}, expected {FORMS.get(pattern, 'text')}. Rename it."
     there = at(schema, keys)
     if problem["type"] == "missing":

@@ -5,7 +5,7 @@ judges.
 """
 
 import re
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -51,7 +51,7 @@ class _ModelJudge(_Judge):
     """System message."""
 
     @model_validator(mode="after")
-    def _fields(self):
+    def _fields(self) -> Self:
         found = re.findall(r"{(\w+)}", self.prompt)
         for field in JUDGE_FIELDS:
             if field not in found:
@@ -106,7 +106,7 @@ class EndpointJudge(_ModelJudge, EndpointUser):
         return [] if self.serve is None else [self.serve]
 
     @model_validator(mode="after")
-    def _one_model(self):
+    def _one_model(self) -> Self:
         if (self.model is None) == (self.serve is None):
             raise ValueError(
                 "expected either 'model' (its name at the endpoint) or 'serve' (a name in the models file, which the "
@@ -157,7 +157,7 @@ class PanelJudge(_Judge):
     """
 
     @model_validator(mode="after")
-    def _distinct(self):
+    def _distinct(self) -> Self:
         if len(set(self.members)) < len(self.members):
             raise ValueError("'members' names a judge twice; each has one vote")
         return self
@@ -175,5 +175,5 @@ class JudgeKind(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    kind: Literal[tuple(JUDGES)]
+    kind: Literal[tuple(JUDGES)]  # type: ignore[valid-type]
     """Which kind of judge it is."""

@@ -1,7 +1,7 @@
 """The models file: where weights come from."""
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -89,7 +89,7 @@ class Model(Settings):
     """
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         needed = {
             "wheel": ["package", "file"],
             "path": ["path"],

@@ -1,6 +1,6 @@
 """Files of config/constitutions, and how constitutions are made of principles."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,10 +52,10 @@ class PrincipleFile(Settings):
     """Behaviours, for a writer of kind `local` or `endpoint`."""
 
     @model_validator(mode="after")
-    def _one_kind(self):
+    def _one_kind(self) -> Self:
         if bool(self.pairs) == bool(self.behaviours):
             raise ValueError("expected either 'pairs' (written by a person) or 'behaviours' (for a model writer)")
-        ids = [entry.id for entry in (*self.pairs, *self.behaviours)]
+        ids = [pair.id for pair in self.pairs] + [behaviour.id for behaviour in self.behaviours]
         for name in ids:
             if ids.count(name) > 1:
                 raise ValueError(f"the id '{name}' is used {ids.count(name)} times; ids must be unique")
@@ -102,7 +102,7 @@ class Constitutions(Settings):
     """
 
     @model_validator(mode="after")
-    def _enough_patterns(self):
+    def _enough_patterns(self) -> Self:
         if self.per_set > 2**self.statements:
             raise ValueError(
                 f"'per_set: {self.per_set}' constitutions need at least {self.per_set} ways to negate, but "

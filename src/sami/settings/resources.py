@@ -1,6 +1,6 @@
 """What jobs ask of a cluster, and the hardware that a plan reckons with."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -109,15 +109,14 @@ class Resources(Settings):
     """Everything else: queries, constitutions, tables, figures, pages."""
 
     @model_validator(mode="after")
-    def _memory(self):
+    def _memory(self) -> Self:
         if self.all.mem_mb is None:
             raise ValueError("'all' lacks 'mem_mb', the memory of jobs for whose kind none is set; add it")
         return self
 
-    def of(self, kind: JobKind) -> Job:
-        """The settings of a kind, laid over those of all."""
-        own = getattr(self, kind)
-        return type(own)(**self.all.model_dump() | own.model_dump(exclude_none=True))
+    def of(self, kind: JobKind) -> TrainingJob:
+        """The settings of a kind, laid over those of all; nodes are None but for training."""
+        return TrainingJob(**self.all.model_dump() | getattr(self, kind).model_dump(exclude_none=True))
 
     def set_at(self, kind: JobKind, key: str) -> tuple[str, str]:
         """Where a value of `of` comes from."""

@@ -1,6 +1,6 @@
 """Files of config/tasks: queries, prompts and the treatment of responses."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -70,7 +70,7 @@ class Prompts(Settings):
     """The prompt to train and to score with. The same fields; it may lack the worked examples of `generation`."""
 
     @model_validator(mode="after")
-    def _fields(self):
+    def _fields(self) -> Self:
         for key, fields in (
             ("statement", {"statement"}),
             ("generation", {"constitution", "query"}),

@@ -1,6 +1,6 @@
 """Files of config/writers: principle writers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -67,7 +67,7 @@ class Writer(EndpointUser):
         return [] if name is None else [name]
 
     @model_validator(mode="after")
-    def _complete(self):
+    def _complete(self) -> Self:
         if self.serve is not None and (not self.asks_endpoint or self.model is not None or self.base_url is not None):
             raise ValueError(
                 "'serve' names a model that the workflow serves to a writer of kind 'endpoint', in place of 'model' "
@@ -79,6 +79,6 @@ class Writer(EndpointUser):
             for key in ("model", "prompt"):
                 if getattr(self, key) is None and not (key == "model" and self.serve is not None):
                     raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")
-            if "{behaviour}" not in self.prompt:
+            if "{behaviour}" not in (self.prompt or ""):
                 raise ValueError("the template 'prompt' lacks the field '{behaviour}'")
         return self
