@@ -234,7 +234,10 @@ class Root(Settings):
     defaults: dict[str, Any]
     """Settings that every experiment starts from."""
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]
-    """What differs from `defaults`, by name of the experiment. A name is also a folder in `results`."""
+    """What differs from `defaults`, by name of the experiment.
+
+    A name is also a folder in `results`: letters, digits, `_`, `-`, `.`, the first a letter or digit.
+    """
     compare: dict[ExperimentName, Annotated[list[str], Field(min_length=2)]]
     """Tables and figures across experiments: {NAME: [EXPERIMENT, EXPERIMENT, ...]}.
 
