@@ -49,9 +49,6 @@ def made(file: str, text: str) -> str:
     return with_tables(text) if file == README else with_comments(text, COMMENTED[file])
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
 def with_tables(text: str) -> str:
     """Lays the tables of the models that are named in comments into Markdown."""
     homes: dict[str, str] = {}  # name of a model, or of one that it extends -> where its table is
@@ -177,9 +174,6 @@ def _one(option: dict, root: dict, homes: dict[str, str]) -> str:
 def _linked(text: str) -> str:
     """A description with links to the pages of docs that it names."""
     return re.sub(r"docs/\w+\.md(#[\w-]+)?", lambda page: f"[{page[0].split('#')[0]}](../{page[0]})", text)
-
-
-# --- comments ---------------------------------------------------------------------------------------------------------
 
 
 def with_comments(text: str, models: dict[Keys, str]) -> str:
