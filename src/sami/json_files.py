@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from sami.errors import UserError
 
@@ -81,7 +81,7 @@ def parse_json(text: str, name: str) -> Any:
     return value
 
 
-def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict]]:
+def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number, object) of a JSON Lines file, plain or .gz; blank lines are skipped.
 
     Raises:
@@ -90,7 +90,8 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict]]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            yield from json_lines(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file, str(path))
+            unpacked = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            yield from json_lines(cast(BinaryIO, unpacked), str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a JSON Lines file.") from None
     except OSError as error:
@@ -101,7 +102,7 @@ def json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, dict]]:
     """Yields (line number, object) of an open file; see `read_json_lines`. `name` begins the messages."""
     number, told = 0, False
     try:
-        start = io.BufferedReader(file)
+        start = io.BufferedReader(cast(io.RawIOBase, file))
         _require_utf8(start.peek(4), name)
         for number, line in enumerate(io.TextIOWrapper(start, encoding="utf-8", errors="surrogateescape"), 1):
             if not line.isascii():

@@ -29,7 +29,7 @@ def command(
         threads: processor threads on each node.
         environment: tells whether this is a Slurm job.
     """
-    job = environment.get("SLURM_JOB_ID")
+    job = environment.get("SLURM_JOB_ID", "")
     nodes = nodes if job else 1
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes // nodes)]
     # The processes save a checkpoint when they are asked to end, and that takes as long as it takes.

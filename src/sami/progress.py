@@ -7,6 +7,7 @@ every `LOG_EVERY` seconds, so that logs stay readable.
 import logging
 import sys
 import time
+from typing import Self
 
 from tqdm import tqdm
 
@@ -35,10 +36,10 @@ class Progress:
             else None
         )
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.close()
         if exception[0] is None:

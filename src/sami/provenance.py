@@ -125,8 +125,9 @@ def record(stage: str, arguments: dict[str, Any], inputs: dict[str, Any], starte
 def _gpu_memory() -> dict[str, int]:
     """Most memory of a GPU that this process has taken, where it has taken any."""
     cuda = sys.modules["torch"].cuda if "torch" in sys.modules else None
-    used = cuda is not None and cuda.is_initialized()
-    return {"peak_gpu_memory_mib": round(cuda.max_memory_allocated() / 2**20)} if used else {}
+    if cuda is None or not cuda.is_initialized():
+        return {}
+    return {"peak_gpu_memory_mib": round(cuda.max_memory_allocated() / 2**20)}
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticSerializationError
@@ -59,12 +59,16 @@ class Check(Record):
     """
 
     measure: Literal["words", "sentences", "list_items", "matches"]
+    """What is counted in a response (below)."""
     best: float
+    """The count at which the statement is followed fully: degree 1."""
     worst: float
+    """The count at which it is not followed at all: degree 0."""
     pattern: str | None = None
+    """With `matches`: the regular expression that is searched, in upper or lower case."""
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _consistent(self) -> Self:
         if self.best == self.worst:
             raise ValueError("'best' and 'worst' must differ")
         if (self.pattern is None) == (self.measure == "matches"):

@@ -349,7 +349,7 @@ def writer_of(wildcards):
 def writer_model(wildcards):
     """The model folder of a writer that runs on this machine."""
     writer = writer_of(wildcards)
-    return prepared(writer.model) if writer.kind == "local" else []
+    return prepared(writer.model) if writer.runs_model else []
 
 
 def writer_server(name):
@@ -373,13 +373,13 @@ def judges(wanted):
 
 
 def judging_kind(wildcards, input):
-    return "score" if judge_of(wildcards).kind == "likelihood" else "judge"
+    return "score" if judge_of(wildcards).runs_model else "judge"
 
 
 def judge_model(wildcards):
     """The model folder of a judge that reads probabilities on this machine."""
     judge = judge_of(wildcards)
-    return prepared(judge.model) if judge.kind == "likelihood" else []
+    return prepared(judge.model) if judge.runs_model else []
 
 
 def judge_server(wildcards):
@@ -481,7 +481,7 @@ def sampling_kind(wildcards, input):
 
 
 def writing_kind(wildcards, input):
-    return "write" if writer_of(wildcards).kind == "local" else "light"
+    return "write" if writer_of(wildcards).runs_model else "light"
 
 
 def users_of(model):

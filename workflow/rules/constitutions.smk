@@ -14,11 +14,11 @@ rule write_principles:
         in_experiment("benchmarks/write_principles.tsv")
     localrule: PRINCIPLES_ARE_LIGHT
     conda:
-        environment_of(lambda wildcards: writer_of(wildcards).kind == "local")
+        environment_of(lambda wildcards: writer_of(wildcards).runs_model)
     threads: cores(writing_kind)
     resources:
         **needs(writing_kind),
-        api_jobs=lambda wildcards: 1 if writer_of(wildcards).kind == "endpoint" else None,
+        api_jobs=lambda wildcards: 1 if writer_of(wildcards).asks_endpoint else None,
     params:
         code=code_digest("write_principles"),
         writer=lambda wildcards: writer_of(wildcards).model_dump_json(exclude={"price"}),

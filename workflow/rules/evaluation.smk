@@ -88,7 +88,7 @@ rule score_responses:
 
 # How judges are asked; no verdict depends on it.
 ASKED = {
-    "api_jobs": lambda wildcards: 1 if judge_of(wildcards).kind == "openai" else None,
+    "api_jobs": lambda wildcards: 1 if judge_of(wildcards).asks_endpoint else None,
     "limits": lambda wildcards: flag("limits", as_json(getattr(judge_of(wildcards), "limits", Limits()))),
 }
 
@@ -108,9 +108,9 @@ rule judge_responses:
     benchmark:
         in_experiment("benchmarks/judge_responses-{judge}-{policy}-vs-{comparator}.tsv")
     wildcard_constraints:
-        judge=judges(lambda judge: judge.kind != "panel" and not local_model(judge)),
+        judge=judges(lambda judge: not judge.is_panel and not local_model(judge)),
     conda:
-        environment_of(lambda wildcards: judge_of(wildcards).kind == "likelihood")
+        environment_of(lambda wildcards: judge_of(wildcards).runs_model)
     threads: cores("judge")
     resources:
         **needs("judge"),
@@ -150,7 +150,7 @@ rule combine_verdicts:
     benchmark:
         in_experiment("benchmarks/combine_verdicts-{judge}-{policy}-vs-{comparator}.tsv")
     wildcard_constraints:
-        judge=judges(lambda judge: judge.kind == "panel"),
+        judge=judges(lambda judge: judge.is_panel),
     conda:
         "../../envs/analysis.yaml"
     resources:

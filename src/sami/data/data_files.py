@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -46,7 +46,7 @@ def rows(path: str | Path) -> Iterator[tuple[str, Row]]:
     """
     name = str(path)
     with _opened(name) as opened:
-        file = gzip.GzipFile(fileobj=opened) if _is_packed(name) else opened
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=opened) if _is_packed(name) else opened)
         if _format(name) == ".parquet":
             yield from _parquet(file, name)
         elif _format(name) == ".json":
@@ -110,7 +110,7 @@ def _downloaded(address: str) -> BinaryIO:
 
     file = tempfile.NamedTemporaryFile()  # noqa: SIM115
     download(address, Path(file.name))
-    return file
+    return cast(BinaryIO, file)
 
 
 def _unreadable(name: str, error: Exception) -> UserError:

@@ -73,13 +73,13 @@ def from_people(file: PrincipleFile, writer_name: str) -> list[Principle]:
 
 def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str | Path) -> None:
     """Raises UserError where the file holds pairs but a model is to write, or the other way round."""
-    if writer.kind == "human" and file.behaviours:
+    if writer.is_human and file.behaviours:
         raise UserError(
             f"{path}: found 'behaviours', which a model writes principles about, but the writer '{name}' is of kind "
             "'human'; expected 'pairs'. Change 'constitutions.writer' to a model writer of config/writers, or "
             "'constitutions.principles' to a file with pairs."
         )
-    if writer.kind != "human" and file.pairs:
+    if not writer.is_human and file.pairs:
         raise UserError(
             f"{path}: found 'pairs', which a person has written, but the writer '{name}' is a model (kind "
             f"'{writer.kind}'); expected 'behaviours'. Change 'constitutions.writer' to 'human', or "
@@ -147,7 +147,7 @@ def write(behaviour: Behaviour, complete: Complete, prompt: str, tries: int, wri
             continue
         principle, opposite = parse(split_thoughts(raw[-1])[1])
         reasons = faults(principle, opposite, behaviour.about, prompt)
-        if not reasons:
+        if principle is not None and opposite is not None and not reasons:
             return Principle(
                 id=behaviour.id,
                 text=principle,

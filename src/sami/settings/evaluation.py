@@ -1,7 +1,7 @@
 """How policies are compared."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,15 +14,20 @@ class Degeneration(Settings):
     """When a response counts as degenerate: too large a share of its word n-grams are repeats."""
 
     ngram: Count
+    """Words in an n-gram."""
     max_repeated: Share
+    """Share of a response's n-grams that may have occurred before in it; with more it is degenerate."""
 
 
 class Published(Settings):
     """A win rate, or a range of them, that others have published: figures show it beside ours."""
 
     comparator: str
+    """One of `comparators`."""
     principles: Literal["learned", "held-out"] = "learned"
+    """Which principles it is about."""
     win_rate: Share | Annotated[list[Share], Field(min_length=2, max_length=2)]
+    """A number, or a range of two: `[0.66, 0.77]`."""
 
     @property
     def range(self) -> tuple[float, float]:
@@ -31,7 +36,7 @@ class Published(Settings):
         return low, high
 
     @model_validator(mode="after")
-    def _ordered(self):
+    def _ordered(self) -> Self:
         low, high = self.range
         if low > high:
             raise ValueError(f"found the range [{low}, {high}], expected the lower number first: [{high}, {low}]")
@@ -42,22 +47,56 @@ class ResponseFile(Settings):
     """A policy that is a file of responses: our records, or the SAMI authors' format (`data.external_responses`)."""
 
     responses: Annotated[str, Field(pattern=RESPONSE_FILE)]
+    """Held-out responses of another experiment (`results/*/*/eval/responses.jsonl`, where its other files are, too), or
+    a file in the SAMI authors' format (`.json`), which needs `judged: positive`.
+
+    They are found by the texts of queries and principles, and all that is judged must be there. See
+    docs/judging.md#responses-made-elsewhere.
+    """
     source: Source | None = None
+    """The folder on the web from which the file is fetched where it is not there, `https://...`."""
 
 
 class Evaluation(Settings):
     """How policies are compared."""
 
     sampling: Sampling
+    """How responses to held-out queries are drawn."""
     judges: Annotated[list[str], Field(min_length=1)]
+    """Names in `judges`: who says which of two responses follows the constitution better.
+
+    The first one's win rates are those of the summary.
+    """
     judged: Literal["all", "positive"] = "all"
+    """Under which constitutions responses are judged.
+
+    `positive`: only those that want every principle, as in the paper. Responses under the others are sampled all the
+    same, since the information needs them.
+    """
     comparators: Annotated[list[str], Field(min_length=1)]
+    """What policies are judged against: base, or another policy by name.
+
+    That is one of `policies`, or an iteration (`iteration-1`).
+    """
     policies: dict[PolicyName, str | ResponseFile]
+    """Others to judge beside the trained ones: {name: model} or {name: {responses: FILE}}.
+
+    Models (names in `models`) answer the held-out queries, for example `{instruct: mistral-7b-instruct}`; files hold
+    responses that were made elsewhere.
+    """
     degeneration: Degeneration
+    """When a response counts as degenerate (a loop)."""
     bootstrap_samples: Annotated[int, Field(ge=100)]
+    """Resamples of the queries for bootstrap intervals, and patterns of signs for p-values."""
     confidence: Annotated[Number, Field(gt=0, lt=1)]
+    """Coverage of the intervals."""
     wanted_width: Annotated[Number, Field(gt=0, lt=1)]
+    """Wanted width of a win rate's interval: the table says how many queries that takes."""
     published: list[Published]
+    """Win rates of others, to show beside yours: [{comparator: base, win_rate: 0.7}].
+
+    Figures and tables show them. One entry for each comparator and kind of principles.
+    """
 
     @property
     def models(self) -> dict[str, str]:
@@ -77,13 +116,13 @@ class Evaluation(Settings):
         return math.nan, math.nan
 
     @model_validator(mode="after")
-    def _both_polarities(self):
+    def _both_polarities(self) -> Self:
         if self.sampling.responses == 1:
             raise ValueError("'sampling.responses' is 1, expected at least 2: one under each of a set's constitutions")
         return self
 
     @model_validator(mode="after")
-    def _all_there(self):
+    def _all_there(self) -> Self:
         for name, file in self.files.items():
             if self.judged == "all" and file.responses.endswith(".json"):
                 raise ValueError(
@@ -94,7 +133,7 @@ class Evaluation(Settings):
         return self
 
     @model_validator(mode="after")
-    def _distinct(self):
+    def _distinct(self) -> Self:
         published = [f"{entry.comparator} ({entry.principles})" for entry in self.published]
         for key, names in (("judges", self.judges), ("comparators", self.comparators), ("published", published)):
             if len(set(names)) < len(names):

@@ -1,7 +1,7 @@
 """Everything that defines one experiment, and the top level of the configuration."""
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,26 +21,60 @@ class External(Settings):
     """Responses that were made elsewhere: the files of the SAMI authors' runs (`sami.data.external_responses`)."""
 
     folder: str
+    """Where the files of responses are."""
     source: Source | None = None
+    """The web address of such a folder, from which files that are not there are fetched."""
     policies: Annotated[dict[PolicyName, str], Field(min_length=2)]
+    """Names of policies and their files (`{"constitution": {i: text}, "question": {i: text}, "response": {i: text}}`
+    each).
+
+    `iteration-0`, the base model's, is required. The first `queries.eval` different questions of that file are used,
+    and every file must answer them. The texts of `constitution` must be those of `constitutions.principles`. See
+    docs/judging.md#the-released-responses.
+    """
 
 
 class Experiment(Settings):
     """Everything that defines one experiment."""
 
     model: str
+    """Name in `models`: the base model, which is trained and compared with."""
     task: str
+    """Name in `tasks`: queries, prompts and clean-up of responses."""
     method: MethodChoice
+    """How responses become training examples.
+
+    A mapping with the method's `name` and its own keys; the name alone will do, too. `training.objective` is what is learned from them. docs/methods.md has a section for each.
+    """
     external: External | None
+    """Or {folder: ..., policies: {iteration-0: FILE, ...}}: compare responses that were made elsewhere.
+
+    Nothing is trained then, and no base model is needed.
+    """
     iterations: Count
+    """T, how often responses are sampled and a policy is trained on them.
+
+    They are sampled from the policy of the iteration before. Raising it keeps the finished iterations.
+    """
     seed: Annotated[int, Field(ge=0)]
+    """Seed of every draw. Order of queries, sets of constitutions, responses, order of training, bootstrap."""
     constitutions: Constitutions
+    """How constitutions are made of principles."""
     queries: Queries
+    """How many queries are used."""
     sampling: Sampling
+    """How responses for training are drawn."""
     training: Training
+    """The optimisation of one iteration."""
     engine: Engine
+    """How training and scoring are computed: no result depends on it beyond rounding.
+
+    Speed and memory do, and changing it makes no finished result out of date.
+    """
     resources: Resources
+    """What a job asks of a cluster (profiles/slurm), by its kind; changing it makes no result out of date."""
     evaluation: Evaluation
+    """How policies are compared."""
 
     def train_counts(self) -> list[int]:
         """Queries of each iteration 1..T."""
@@ -89,7 +123,7 @@ class Experiment(Settings):
         ]
 
     @model_validator(mode="after")
-    def _policies(self):
+    def _policies(self) -> Self:
         if self.external and self.evaluation.policies:
             raise ValueError(
                 "'evaluation.policies' are models, which are not run beside 'external' responses; delete them"
@@ -118,7 +152,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _method_fits(self):
+    def _method_fits(self) -> Self:
         objective, known = self.training.objective.name, self.method.objectives
         if objective not in known:
             raise ValueError(
@@ -132,7 +166,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _adapters_alone(self):
+    def _adapters_alone(self) -> Self:
         if self.training.lora and self.engine.processes > 1:
             raise ValueError(
                 f"'training.lora' trains in one process, but 'engine.processes' is {self.engine.processes}; set it to "
@@ -141,7 +175,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _processes_fill_the_nodes(self):
+    def _processes_fill_the_nodes(self) -> Self:
         train, processes = self.resources.of("train"), self.engine.processes
         nodes, gpus = train.nodes or 1, train.gpus or 0
         if processes % nodes or (gpus and processes != nodes * gpus):
@@ -153,7 +187,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _gpus_for_the_sampler(self):
+    def _gpus_for_the_sampler(self) -> Self:
         gpus, needed = self.resources.of("sample").gpus, self.engine.tensor_parallel
         if gpus is not None and gpus < needed and "vllm" in (self.sampling.sampler, self.evaluation.sampling.sampler):
             raise ValueError(
@@ -163,7 +197,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _one_count_each(self):
+    def _one_count_each(self) -> Self:
         if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
             raise ValueError(
                 f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
@@ -172,7 +206,7 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _few_jobs(self):
+    def _few_jobs(self) -> Self:
         jobs = max(self.evaluation_jobs(), *map(self.sampling_jobs, range(1, self.iterations + 1)))
         if jobs > MOST_JOBS:
             raise ValueError(
@@ -186,16 +220,45 @@ class Root(Settings):
     """The top level of the merged configuration."""
 
     version: Literal[2]
+    """Version of this format. Results of another version are not touched: the run stops."""
     results: str
+    """One folder an experiment. Set it to a larger disk for large models: every iteration keeps its weights."""
     resources: str
+    """Prepared models, shared by experiments."""
     run: Annotated[list[str], Field(min_length=1)]
+    """The experiments that `snakemake --cores all` builds.
+
+    Others are built by name: `snakemake --cores all model-written`.
+    """
     models: str
+    """Where the weights of models come from: a YAML file."""
     tasks: str
+    """Queries and prompts: a folder of files NAME.yaml, as in the next three."""
     constitutions: str
+    """Principles, or behaviours to write them about."""
     writers: str
+    """Who writes principles."""
     judges: str
+    """Who compares responses."""
     hardware: str
+    """Machines that `snakemake plan` reckons with: a YAML file."""
     answers: str
+    """Every answer of a paid judge, by content: none is bought twice, in no experiment.
+
+    An SQLite file, kept for ever. On a disk of this machine if possible: SQLite's locks do not hold on every network
+    disk.
+    """
     defaults: dict[str, Any]
+    """Settings that every experiment starts from."""
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]
+    """What differs from `defaults`, by name of the experiment.
+
+    A name is also a folder in `results`: letters, digits, `_`, `-`, `.`, the first a letter or digit.
+    """
     compare: dict[ExperimentName, Annotated[list[str], Field(min_length=2)]]
+    """Tables and figures across experiments: {NAME: [EXPERIMENT, EXPERIMENT, ...]}.
+
+    They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
+    of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
+    the targets `all` and `figures` where all its experiments are. No experiment may have its name.
+    """

@@ -6,10 +6,20 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from sami.settings.base import EXPERIMENT_NAME, IDENTIFIER, RESPONSE_FILE, WEB_ADDRESS
-
-Keys = tuple[Hashable, ...]  # the keys (and list positions, from 0) that lead to a value
+from sami.settings.expectations import (
+    FORMS,
+    Keys,
+    alternatives,
+    at,
+    expectation,
+    literals,
+    note,
+    paths,
+    step,
+    valid_keys,
+)
 
 
 def explain(
@@ -49,16 +59,16 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, dict]]:
+def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, ErrorDetails]]:
     """Violations with their keys, one each: unknown keys first, since a misspelt key makes another one missing."""
-    found: dict[Keys, dict] = {}
+    found: dict[Keys, ErrorDetails] = {}
     for problem in error.errors():
         found.setdefault(_keys(schema, problem), problem)
     # Of a value that may be of several types, pydantic reports one violation for each; the innermost says the most.
     outer = {keys[:length] for keys in found for length in range(len(keys))}
     found = {keys: problem for keys, problem in found.items() if keys not in outer}
     unknown = {keys: problem for keys, problem in found.items() if _unknown(problem)}
-    meant = {(*keys[:-1], nearest(keys[-1], _properties(schema, keys[:-1]))) for keys in unknown}
+    meant = {(*keys[:-1], nearest(keys[-1], valid_keys(schema, keys[:-1]))) for keys in unknown}
     explained = {keys for keys, problem in found.items() if problem["type"] == "missing" and keys in meant}
     return [*unknown.items(), *((keys, found[keys]) for keys in found if keys not in unknown and keys not in explained)]
 
@@ -75,23 +85,36 @@ def numbers_for_text(error: ValidationError, model: type[BaseModel]) -> list[tup
     ]
 
 
-def _unknown(problem: dict) -> bool:
+def _keys(schema: dict, problem: ErrorDetails) -> Keys:
+    """The keys of a violation. Pydantic's location also names the types that were tried: those lead nowhere."""
+    location = [part for part in problem["loc"] if part != "[key]"]
+    keys, here = [], schema
+    for part in location:
+        below = step(here, part, schema)
+        if below is not None:
+            keys.append(part)
+            here = below
+    return (*keys, location[-1]) if _unknown(problem) else tuple(keys)
+
+
+def _unknown(problem: ErrorDetails) -> bool:
     return problem["type"] in ("extra_forbidden", "invalid_key")
 
 
-def _sentence(keys: Keys, problem: dict, schema: dict, written: Callable[[Keys], str | None]) -> str:
+def _sentence(keys: Keys, problem: ErrorDetails, schema: dict, written: Callable[[Keys], str | None]) -> str:
     """What was found, what was expected and how to mend it."""
     if _unknown(problem):
         return _unknown_key(keys, problem["input"], schema)
     if problem["type"] == "value_error":  # our own validators speak to people already
         return f"{problem['ctx']['error']}."
     if problem["loc"][-1:] == ("[key]",):
-        pattern = next(iter(_at(schema, keys[:-1]).get("patternProperties", {})), None)
+        pattern = next(iter(at(schema, keys[:-1]).get("patternProperties", {})), "")
         return f"found the name {plain(problem['input'])}, expected {FORMS.get(pattern, 'text')}. Rename it."
-    there = _at(schema, keys)
+    there = at(schema, keys)
     if problem["type"] == "missing":
-        return f"this key is missing; expected {_expected(there, schema)}. Add the key '{keys[-1]}'."
-    expected = "a finite number" if problem["type"] == "finite_number" else _expected(there, schema)
+        about = f": {note(there)}" if "description" in there else ""
+        return f"this key is missing; expected {expectation(there, schema)}. Add the key '{keys[-1]}'{about}."
+    expected = "a finite number" if problem["type"] == "finite_number" else expectation(there, schema)
     value = problem["input"]
     if isinstance(value, bool) and problem["type"] == "string_type":
         text = written(keys) or str(value).lower()
@@ -100,12 +123,12 @@ def _sentence(keys: Keys, problem: dict, schema: dict, written: Callable[[Keys],
 
 
 def _unknown_key(keys: Keys, value: Any, schema: dict) -> str:
-    key, valid = keys[-1], _properties(schema, keys[:-1])
+    key, valid = keys[-1], valid_keys(schema, keys[:-1])
     near = nearest(key, valid)
     if near:
-        expected = _expected(_at(schema, (*keys[:-1], near)), schema)
+        expected = expectation(at(schema, (*keys[:-1], near)), schema)
         return f"found the unknown key '{key}'; did you mean '{near}' ({expected})? Rename the key or delete it."
-    homes = [dotted(path[:-1]) for path in _paths(schema) if path[-1] == key and len(path) > 1]
+    homes = [dotted(path[:-1]) for path in paths(schema) if path[-1] == key and len(path) > 1]
     if homes:
         return f"found the key '{key}', which belongs in {' or '.join(repr(home) for home in homes)}. Move it there."
     return f"found the unknown key '{key}', expected one of: {', '.join(valid)}. Rename the key or delete it."
@@ -113,9 +136,9 @@ def _unknown_key(keys: Keys, value: Any, schema: dict) -> str:
 
 def _remedy(value: Any, schema: dict, root: dict) -> str:
     """The edit that most likely mends a value of the wrong type or size."""
-    options = _options(schema, root)
+    options = alternatives(schema, root)
     kinds = {option.get("type") for option in options}
-    choices = [choice for option in options for choice in _choices(option)]
+    choices = [choice for option in options for choice in literals(option)]
     near = nearest(value, choices)
     if near:
         return f"Did you mean '{near}'?"
@@ -156,116 +179,3 @@ def nearest(name: Hashable, names: Sequence[str]) -> str | None:
     """The name that looks most like `name`, or begins with it; None where none does."""
     longer = [other for other in names if name and other.startswith(str(name))]
     return next(iter([*difflib.get_close_matches(str(name), names, n=1), *longer]), None)
-
-
-# --- expectations, from the JSON schema that pydantic makes of a model ------------------------------------------------
-
-BOUNDS = {  # keyword of JSON schema, or of pydantic where it wraps a number -> plain words
-    "minimum": "of at least",
-    "ge": "of at least",
-    "exclusiveMinimum": "greater than",
-    "gt": "greater than",
-    "maximum": "at most",
-    "le": "at most",
-    "exclusiveMaximum": "less than",
-    "lt": "less than",
-}
-FORMS = {
-    IDENTIFIER: "small letters, digits, '_' and '-', the first a letter or digit",
-    EXPERIMENT_NAME: "letters, digits, '_', '-' and '.', the first a letter or digit",
-    RESPONSE_FILE: "the name of a file that ends in .jsonl (our records) or .json (the SAMI authors' format)",
-    WEB_ADDRESS: "the address of a folder on the web, https://...",
-}
-NOUNS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "null",
-    "string": "text",
-}
-
-
-def _options(schema: dict, root: dict) -> list[dict]:
-    """The alternatives of a schema, references followed."""
-    if "$ref" in schema:
-        return _options(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
-    parts = schema.get("anyOf", schema.get("oneOf"))  # the latter where a key tells which it is
-    return [option for part in parts for option in _options(part, root)] if parts else [schema]
-
-
-def _step(schema: dict, key: Hashable, root: dict) -> dict | None:
-    """The schema of what stands under a key or list position, or None where there can be no such thing."""
-    for option in _options(schema, root):
-        if isinstance(key, int) and "items" in option:
-            return option["items"]
-        if key in option.get("properties", {}):
-            return option["properties"][key]
-        if "patternProperties" in option:
-            return next(iter(option["patternProperties"].values()))
-        if isinstance(option.get("additionalProperties"), dict):
-            return option["additionalProperties"]
-    return None
-
-
-def _keys(schema: dict, problem: dict) -> Keys:
-    """The keys of a violation. Pydantic's location also names the types that were tried: those lead nowhere."""
-    location = [part for part in problem["loc"] if part != "[key]"]
-    keys, here = [], schema
-    for part in location:
-        below = _step(here, part, schema)
-        if below is not None:
-            keys.append(part)
-            here = below
-    return (*keys, location[-1]) if _unknown(problem) else tuple(keys)
-
-
-def _at(schema: dict, keys: Keys) -> dict:
-    here = schema
-    for key in keys:
-        here = _step(here, key, schema) or {}
-    return here
-
-
-def _properties(schema: dict, keys: Keys) -> list[str]:
-    """The valid keys at a place."""
-    return [key for option in _options(_at(schema, keys), schema) for key in option.get("properties", {})]
-
-
-def _paths(schema: dict, keys: Keys = ()) -> list[Keys]:
-    """The keys of every value that a model can hold, without those in lists."""
-    below = _properties(schema, keys)
-    return [path for key in below for path in ((*keys, key), *_paths(schema, (*keys, key)))]
-
-
-def _choices(option: dict) -> list[str]:
-    return [str(choice) for choice in option.get("enum", [option["const"]] if "const" in option else [])]
-
-
-def _expected(schema: dict, root: dict) -> str:
-    """What a schema allows, in plain words."""
-    return " or ".join(_expected_option(option, root) for option in _options(schema, root))
-
-
-def _entries(count: int) -> str:
-    return "one entry" if count == 1 else f"{count} entries"
-
-
-def _expected_option(option: dict, root: dict) -> str:
-    choices = _choices(option)
-    if choices:
-        return f"one of: {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    kind = option.get("type")
-    if kind == "object":
-        keys = ", ".join(option.get("properties", {}))
-        return f"a mapping with the keys {keys}" if keys else "a mapping (key: value)"
-    if kind == "array":
-        each = _expected(option["items"], root)
-        least = option.get("minItems")
-        size = f" of {'' if option.get('maxItems') == least else 'at least '}{_entries(least)}" if least else ""
-        return f"a list{size}, each entry {each}"
-    if "pattern" in option:
-        return FORMS.get(option["pattern"], f"text of the form {option['pattern']}")
-    if kind == "string" and option.get("minLength"):
-        return "text that is not empty"
-    bounds = " and ".join(f"{words} {option[name]:g}" for name, words in BOUNDS.items() if name in option)
-    return f"{NOUNS.get(kind, 'any value')} {bounds}".strip()

@@ -71,6 +71,7 @@ class Sami(Method):
     least_responses = 2  # one alone has no contrast
 
     name: Literal["sami"]
+    """Name of the method."""
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         return (1, max(1, responses // prompts)) if objective == "supervised" else (prompts, responses)

@@ -1,6 +1,6 @@
 """Files of config/constitutions, and how constitutions are made of principles."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,38 +12,50 @@ class Behaviour(Settings):
     """A behaviour described in a few words, for a model to write a principle and its opposite about."""
 
     id: Annotated[str, Field(pattern=IDENTIFIER)]
+    """Its name in tables and figures; unique in the file."""
     description: str
+    """The behaviour in a few words. It fills `{behaviour}` in the writer's prompt."""
     about: Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]
+    """Beginnings of words. A principle or opposite without a word that begins with one of them is rejected."""
     check: Check | None = None
+    """Check of the principle."""
     opposite_check: Check | None = None
+    """Check of the opposite."""
 
 
 class Side(Settings):
     """A principle, or its opposite, in words, with an optional programmatic check."""
 
     text: Annotated[str, Field(min_length=1)]
+    """The line that stands in the prompt."""
     check: Check | None = None
+    """How far a response follows it, measured by a program. The judge `checks` needs it."""
 
 
 class Pair(Settings):
     """A principle with its opposite, written by a person."""
 
     id: Annotated[str, Field(pattern=IDENTIFIER)]
+    """Its name in tables and figures; unique in the file."""
     principle: Side
+    """What is wanted."""
     opposite: Side
+    """Its opposite, in other words."""
 
 
 class PrincipleFile(Settings):
     """A file of config/constitutions: pairs written by a person, or behaviours for a model writer."""
 
     pairs: list[Pair] = []
+    """Principles with their opposites, for a writer of kind `human`."""
     behaviours: list[Behaviour] = []
+    """Behaviours, for a writer of kind `local` or `endpoint`."""
 
     @model_validator(mode="after")
-    def _one_kind(self):
+    def _one_kind(self) -> Self:
         if bool(self.pairs) == bool(self.behaviours):
             raise ValueError("expected either 'pairs' (written by a person) or 'behaviours' (for a model writer)")
-        ids = [entry.id for entry in (*self.pairs, *self.behaviours)]
+        ids = [pair.id for pair in self.pairs] + [behaviour.id for behaviour in self.behaviours]
         for name in ids:
             if ids.count(name) > 1:
                 raise ValueError(f"the id '{name}' is used {ids.count(name)} times; ids must be unique")
@@ -57,16 +69,40 @@ class Constitutions(Settings):
     """How constitutions are made of principles."""
 
     writer: str
+    """Name in `writers`: who writes the principles."""
     principles: str
+    """Name in `constitutions`: the file of principles.
+
+    With `pairs` for a writer of kind `human`, else with `behaviours`.
+    """
     per_set: Annotated[int, Field(ge=2)]
+    """C, constitutions that are contrasted with each other.
+
+    At most 2 to the power of `statements`. The bound on the information is at most log C.
+    """
     statements: Count
+    """Principles in each constitution."""
     negate: Literal["all", "any", "each"]
+    """How many of its principles the other constitutions of a set negate.
+
+    `all`: as many as possible. `any`: they are drawn among all constitutions that negate at least one. `each`: a group
+    has a set for every choice of them; with `statements: 2` and `per_set: 2` three sets (the first, the second, both
+    negated), as in the paper's files.
+    """
     max_sets: Count | None = None
+    """Use at most so many sets, drawn with the seed. Set it where many principles make very many groups."""
     shuffle: bool = True
+    """Shuffle the statements of a prompt, alike for all constitutions of a set. Their order then tells nothing."""
     held_out: str | None = None
+    """Name in `constitutions`: a second file, whose principles are evaluated, never trained on.
+
+    They are written by the same writer and made into sets in the same way. Each held-out query gets one set of each
+    kind, and tables and the figure `generalisation` show both. None of them may be among `principles`, by its id or by
+    a text. Changing it trains nothing again.
+    """
 
     @model_validator(mode="after")
-    def _enough_patterns(self):
+    def _enough_patterns(self) -> Self:
         if self.per_set > 2**self.statements:
             raise ValueError(
                 f"'per_set: {self.per_set}' constitutions need at least {self.per_set} ways to negate, but "

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from sami.errors import UserError
 from sami.json_files import read_text, whole
-from sami.settings.explain import Keys, dotted, explain, numbers_for_text, plain
+from sami.settings.expectations import Keys
+from sami.settings.explain import dotted, explain, numbers_for_text, plain
 
 M = TypeVar("M", bound=BaseModel)
 TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"

@@ -20,7 +20,7 @@ from sami.stage import Stage
 
 def source_of_texts(writer: Writer, model: Path | None, server: Path | None, seed: int) -> principles.Complete:
     """The model that writes: behind an endpoint, or in this process."""
-    if writer.kind == "endpoint":
+    if writer.asks_endpoint:
         return endpoint_writer(writer, seed, server)
     folders.require(model, "a writer of kind 'local'")  # before the libraries are loaded
     import_libraries()
@@ -32,7 +32,7 @@ def source_of_texts(writer: Writer, model: Path | None, server: Path | None, see
 def main(arguments) -> None:
     file, writer, name = principles.load(arguments.principles), arguments.writer, arguments.writer_name
     principles.require_kind(file, writer, name, arguments.principles)
-    if writer.kind == "human":
+    if writer.is_human:
         written = principles.from_people(file, name)
     else:
         complete = source_of_texts(writer, arguments.model, arguments.server, arguments.seed)

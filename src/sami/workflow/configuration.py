@@ -14,8 +14,9 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from sami.errors import UserError
+from sami.settings.expectations import Keys
 from sami.settings.experiment import Experiment, Root
-from sami.settings.explain import Keys, nearest, plain
+from sami.settings.explain import nearest, plain
 from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
@@ -192,7 +193,7 @@ def _read_judge(configuration: Configuration, name: str, where: str, panel: str 
         for model in local_model(configuration.judges[name]):
             _read_model(configuration, model, str(file))
     judge = configuration.judges[name]
-    if judge.kind == "panel":
+    if judge.is_panel:
         file = f"{configuration.root.judges}/{name}.yaml: members"
         if panel is not None:
             raise UserError(f"{where}: '{name}' is itself a panel, expected judges with a vote of their own.")
@@ -250,6 +251,4 @@ def known(name: str, names: Iterable[str], what: str, where: str) -> None:
 
 def local_model(user: Writer | Judge) -> list[str]:
     """Names of the models that a writer or a judge runs on this machine."""
-    if user.kind in ("local", "likelihood"):
-        return [user.model]
-    return [name for name in [getattr(user, "serve", None)] if name is not None]
+    return user.local_models

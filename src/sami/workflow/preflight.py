@@ -178,8 +178,8 @@ def _check_format(configuration: Configuration) -> None:
 def _check_writer(configuration: Configuration, experiment: str) -> None:
     """A person's principles are in the file; a model writer needs behaviours to write about."""
     constitutions = configuration.experiments[experiment].constitutions
-    kind = configuration.writers[constitutions.writer].kind
-    needed = "pairs" if kind == "human" else "behaviours"
+    writer = configuration.writers[constitutions.writer]
+    kind, needed = writer.kind, writer.needs
     for key in ("principles", "held_out"):
         name = getattr(constitutions, key)
         if name is not None and not getattr(configuration.principle_files[name], needed):
@@ -223,12 +223,12 @@ def _check_external(configuration: Configuration, name: str) -> None:
     """
     experiment = configuration.experiments[name]
     released, constitutions = experiment.external, experiment.constitutions
-    kind = configuration.writers[constitutions.writer].kind
-    if kind != "human":
+    writer = configuration.writers[constitutions.writer]
+    if not writer.is_human:
         raise UserError(
             f"{configuration.where(name, 'constitutions', 'writer')}: found '{constitutions.writer}', a writer of kind "
-            f"{kind}, expected one of kind human, since the principles of imported responses are written already. "
-            "Set it to human."
+            f"{writer.kind}, expected one of kind human, since the principles of imported responses are written "
+            "already. Set it to human."
         )
     files = {policy: path for policy, (path, address) in experiment.response_files().items()
              if os.path.exists(path) or not address}  # fmt: skip
@@ -296,7 +296,7 @@ def _check_keys(configuration: Configuration, name: str) -> None:
         judge = configuration.judges[judge_name]
         folder = Path(configuration.root.results, name, policy, "eval")
         verdicts = folder / f"verdicts-{judge_name}-vs-{comparator}.jsonl"
-        if judge.kind == "openai" and judge.serve is None and not verdicts.exists():
+        if judge.asks_endpoint and judge.serve is None and not verdicts.exists():
             with within(f"{configuration.root.judges}/{judge_name}.yaml"):
                 read_key(judge.key_variable, judge.base_url)
 

@@ -66,7 +66,7 @@ class Row:
     @property
     def held(self) -> int:
         """GPUs, or machines without any, that a job keeps busy."""
-        return self.gpus if self.machine.kind == "gpu" else 1
+        return self.gpus if self.machine.is_gpu else 1
 
     @property
     def hours(self) -> float | None:
@@ -135,7 +135,7 @@ class Planner:
     def _row(self, stage: str, of: str, kind: JobKind, used: int = 0, **values) -> Row:
         """A row on the hardware of its kind; `used` is the number of GPUs that a job can use."""
         name, machine = self.hardware(kind)
-        gpus = max(used, self.experiment.resources.of(kind).gpus or 0) if used and machine.kind == "gpu" else 0
+        gpus = max(used, self.experiment.resources.of(kind).gpus or 0) if used and machine.is_gpu else 0
         return Row(self.name, stage, of, kind=kind, hardware=name, machine=machine, gpus=gpus, **values)
 
     # --- lengths ------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Planner:
         yield from drawn[: len(self.policies())]
         for t in range(0 if e.external else e.iterations + 1):
             yield self.score(t)
-        verdicts = [self.judge(*comparison) for comparison in e.comparisons() if judges[comparison[1]].kind != "panel"]
+        verdicts = [self.judge(*comparison) for comparison in e.comparisons() if not judges[comparison[1]].is_panel]
         yield from verdicts
         self.compare_cost(verdicts)
         joined = sum(row.jobs > 1 for row in drawn)
@@ -237,7 +237,7 @@ class Planner:
                 continue
             prompt = tokens_of(writer.prompt) + lengths.WRITTEN_STATEMENT
             values = {"prompt_tokens": count * prompt, "new_tokens": count * writer.max_tokens}
-            if writer.kind == "endpoint" and not writer.serve:
+            if writer.asks_endpoint and not writer.serve:
                 row = self._row(stage, settings.writer, "write", requests=count, **values)
                 row.dollars = cost_of(row.prompt_tokens, row.new_tokens, writer.price)
                 row.seconds = row.machine.start_seconds + count * _seconds_of_an_answer(writer.max_tokens)
@@ -378,7 +378,7 @@ class Planner:
         pairs = self.held_out() * shown
         response = self.response(sampling)
         records = pairs * 2 * (response * BYTES_OF_A_TOKEN + 200)
-        if judge.kind == "checks":
+        if not judge.runs_model and not judge.asks_endpoint:
             row = self._row("judge_responses", name, "light", disk=records, **of)
             row.seconds = row.machine.start_seconds
             return row
@@ -456,7 +456,7 @@ def training_memory(e: Experiment, model: Facts, machine: Hardware, one, longest
     largest = max(min(e.engine.tokens_per_pass, share), longest[0])
     overhead = machine.overhead_gib * 2**30
     need = memory.training(model, e.training, e.engine, largest, largest * predicted / tokens, overhead, machine.kind)
-    together = e.engine.processes if machine.kind == "cpu" else 1
+    together = 1 if machine.is_gpu else e.engine.processes
     return Need({part: size * together for part, size in need.parts.items()})
 
 

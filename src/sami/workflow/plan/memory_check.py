@@ -66,14 +66,14 @@ def _alone(e: Experiment, row: Row) -> Iterator[list[Change]]:
         yield _more_processes(e, row)
         alone = {} if e.engine.processes == 1 else {"engine.processes": 1}
         yield [{"training.lora": {"rank": 16, "alpha": 32}} | alone]
-    if row.stage == "score_responses" and row.machine.kind == "gpu":
+    if row.stage == "score_responses" and row.machine.is_gpu:
         yield [{"resources.score.gpus": n} for n in DOUBLED if n > row.gpus]
     if row.stage in ("sample_responses", "sample_evaluation"):
         whole = row.stage == "sample_responses"
         part, sampling = ("sampling", e.sampling) if whole else ("evaluation.sampling", e.evaluation.sampling)
         if sampling.sampler == "transformers":
             yield [{f"{part}.batch_size": size} for size in _halved(sampling.batch_size)]
-        if row.machine.kind == "gpu":
+        if row.machine.is_gpu:
             yield [{f"{part}.sampler": "vllm", "engine.tensor_parallel": gpus} for gpus in (1, *DOUBLED)]
 
 
@@ -86,7 +86,7 @@ def _together(e: Experiment, row: Row) -> Iterator[list[Change]]:
 
 
 def _more_processes(e: Experiment, row: Row) -> list[Change]:
-    return [{"engine.processes": n} for n in DOUBLED if n > e.engine.processes] if row.machine.kind == "gpu" else []
+    return [{"engine.processes": n} for n in DOUBLED if n > e.engine.processes] if row.machine.is_gpu else []
 
 
 def _halved(value: int) -> list[int]:
