@@ -129,6 +129,13 @@ def _gpu_memory() -> dict[str, int]:
     return {"peak_gpu_memory_mib": round(cuda.max_memory_allocated() / 2**20)} if used else {}
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes a record as JSON."""
+def write(output: Path, written: Path, content: dict[str, Any]) -> None:
+    """Writes the record of an output as JSON: into it where it is a folder, else beside it.
+
+    Args:
+        output: the output's name.
+        written: where it stands so far, under a temporary name.
+        content: of the record.
+    """
+    path = written / "provenance.json" if written.is_dir() else Path(f"{output}.provenance.json")
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

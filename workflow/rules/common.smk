@@ -26,14 +26,13 @@ from sami.data import external_responses
 from sami.sampling import shards
 from sami.workflow import configuration, conversations, preflight, slurm, targets
 from sami.workflow.configuration import local_model
-from sami.errors import UserError
-from sami.settings.explain import listed
+from sami.errors import UserError, listed
+from sami.progress import last_error
 from sami.records import last_trained
 from sami.provenance import code_digest
 from sami.records import BASE, policy_name
 from sami.settings.endpoints import Limits
 from sami.settings.resources import JobKind
-from sami.stage import last_error
 from sami.settings.yaml_files import read_yaml
 
 BEGUN = time.time()

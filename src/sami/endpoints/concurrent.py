@@ -23,9 +23,8 @@ from typing import Any, NamedTuple
 from sami.endpoints import chat, refusals
 from sami.endpoints.refusals import Refusal
 from sami.endpoints.requests import Address, Request, refused, reply
-from sami.errors import UserError
+from sami.errors import Resumable, UserError
 from sami.settings.endpoints import Limits
-from sami.stage import Resumable
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from sami.endpoints import serving
 from sami.errors import UserError
+from sami.launch import end_with_parent
 from sami.models import folders
-from sami.stage import Stage, end_with_parent
+from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 

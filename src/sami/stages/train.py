@@ -19,11 +19,12 @@ import logging
 from pathlib import Path
 
 from sami import records
-from sami.errors import within
+from sami.errors import Resumable, within
+from sami.files import remove, require_space
 from sami.models.folders import fingerprint
 from sami.settings.tasks import Prompts
 from sami.settings.training import Engine, Training
-from sami.stage import Resumable, Stage, remove, require_space
+from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 

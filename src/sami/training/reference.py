@@ -17,10 +17,10 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from sami.distributed.processes import Processes
+from sami.files import remove
 from sami.progress import Progress
 from sami.scoring.layout import Item
 from sami.scoring.scorer import Scorer
-from sami.stage import remove
 from sami.training.schedule import passes
 
 log = logging.getLogger(__name__)
