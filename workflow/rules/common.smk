@@ -206,9 +206,12 @@ def settings_of(wildcards):
     return SETTINGS.experiments[wildcards.experiment]
 
 
-def as_json(value):
-    """A slice of the settings as one argument of a stage."""
-    return value.model_dump_json()
+def as_json(value, exclude=None):
+    """A slice of the settings as one argument of a stage.
+
+    Without what is at its default, so that a new key makes nothing out of date; a new default is a change of the code.
+    """
+    return value.model_dump_json(exclude=exclude, exclude_defaults=True)
 
 
 def slice_of(*keys):
