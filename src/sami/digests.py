@@ -92,7 +92,7 @@ class Package:
 
     def digest(self, stage: str) -> str:
         """Digest of all that a stage reaches, in 16 hexadecimal digits."""
-        nodes = sorted(self._node_digest(node) for node in self.reached(stage))
+        nodes = sorted({self._node_digest(node) for node in self.reached(stage)})
         return hashlib.sha256("".join(nodes).encode()).hexdigest()[:16]
 
     def reached(self, stage: str) -> set[Node]:
@@ -299,7 +299,7 @@ def _is_text(node: ast.expr) -> bool:
     if isinstance(node, ast.BinOp):
         return isinstance(node.op, ast.Add | ast.Mod) and (_is_text(node.left) or _is_text(node.right))
     if isinstance(node, ast.IfExp):
-        return _is_text(node.body) and _is_text(node.orelse)
+        return _is_text(node.body) or _is_text(node.orelse)
     if isinstance(node, ast.Call):  # "...".join(...)
         return isinstance(node.func, ast.Attribute) and _is_text(node.func.value)
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
