@@ -1,19 +1,80 @@
-"""Progress for people at a terminal and for log files.
+"""Log and progress of a stage, for people at a terminal and for log files.
 
 At a terminal: a tqdm bar with a rate and the remaining time. Anywhere else (a file, a Slurm log): a plain line at most
 every `LOG_EVERY` seconds, so that logs stay readable.
 """
 
 import logging
+import os
+import re
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import Self
 
-from tqdm import tqdm
+from sami.errors import UserError
 
 LOG_EVERY = 20.0
+NOISY = (  # libraries that tell of every request or file
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "openai",
+    "urllib3",
+    "matplotlib",
+    "fontTools",
+    "datasets",
+    "fsspec",
+)
 
 log = logging.getLogger(__name__)
+
+
+def start_log(stage: str, file: str | None, rank: int) -> None:
+    """Sends log messages to the screen and to a file; those of all processes but the first only if they are errors.
+
+    Args:
+        stage: its name, which stands in every line.
+        file: the log file, which begins anew.
+        rank: of this process.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    if not sys.stderr.isatty():
+        # Read when tqdm is imported: bars of the libraries would fill log files with control characters.
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if file:
+        try:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(file, mode="w", encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"--log: {file}: cannot be written ({error.strerror}).") from None
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.ERROR,
+        handlers=handlers,
+        format=f"%(asctime)s {stage}{f' [{rank}]' if rank else ''}: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_traceback() -> None:
+    """Writes the traceback of the exception that is handled to the log file, or where there is none, on the screen."""
+    files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    for stream in [handler.stream for handler in files] or [sys.stderr]:
+        traceback.print_exc(file=stream)
+
+
+def last_error(log: str | Path) -> str | None:
+    """The error that ended a stage, by its log file: "STAGE: error: ..."; None where it ended otherwise."""
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    found = re.findall(r"^\d\d:\d\d:\d\d (\S+: error: .*(?:\n(?!\d\d:\d\d:\d\d ).*)*)", text, re.MULTILINE)
+    return found[-1].rstrip() if found else None
 
 
 class Progress:
@@ -30,11 +91,13 @@ class Progress:
         self.total, self.description, self.unit = total, description, unit
         self.before, self.done = done, 0
         self.started = self.logged = time.monotonic()
-        self.bar = (
-            tqdm(total=total, initial=done, desc=description, unit=f" {unit}", dynamic_ncols=True, leave=False)
-            if sys.stderr.isatty()
-            else None
-        )
+        self.bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm  # which reads TQDM_DISABLE when it is imported; so no stage imports it before its log
+
+            self.bar = tqdm(
+                total=total, initial=done, desc=description, unit=f" {unit}", dynamic_ncols=True, leave=False
+            )
 
     def __enter__(self) -> Self:
         return self

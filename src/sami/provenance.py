@@ -1,6 +1,5 @@
-"""Where a result comes from: what is written beside every output, and the digest that marks code as changed."""
+"""Provenance: the record that is written beside every output, and the digest that marks code as changed."""
 
-import ast
 import functools
 import hashlib
 import json
@@ -11,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from sami.digests import Package
 
 SOURCE = Path(__file__).parent
 PACKAGES = [
@@ -41,45 +42,18 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sources(stage: str) -> set[Path]:
-    """A stage module and everything in this package that it imports, directly or not."""
-    waiting, seen = [SOURCE / "stages" / f"{stage}.py"], set()
-    while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            waiting.extend(_imports(file))
-    return seen
-
-
-def _imports(file: Path) -> set[Path]:
-    """Files of this package that a module imports, anywhere in it."""
-    paths = [SOURCE.joinpath(*name.split(".")[1:]) for name in _imported_names(file.read_bytes())]
-    return {p for path in paths for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()}
-
-
-@functools.cache  # stages have most of their modules in common
-def _imported_names(code: bytes) -> list[str]:
-    """Names in this package, of modules or of what is in them, that a module imports."""
-    names = []
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return [name for name in names if name.split(".")[0] == "sami"]
-
-
 def code_digest(stage: str) -> str:
-    """Digest of a stage module and of everything in this package that it imports, directly or not.
+    """Digest of the code that can change what a stage writes, as it was when this process first asked.
 
-    The workflow passes it to the rule as a parameter, so that editing a module makes the outputs of the stages that
-    use it out of date, and no others.
+    The workflow passes it to the rule as a parameter, so that editing the code makes the outputs of the stages that use
+    it out of date, and no others.
     """
-    combined = hashlib.sha256()
-    for file in sorted(sources(stage)):
-        combined.update(file.relative_to(SOURCE).as_posix().encode() + b"\0" + file.read_bytes())
-    return combined.hexdigest()[:16]
+    return _package().digest(stage)
+
+
+@functools.cache
+def _package() -> Package:
+    return Package(SOURCE)
 
 
 def _git_commit() -> str:
@@ -130,6 +104,13 @@ def _gpu_memory() -> dict[str, int]:
     return {"peak_gpu_memory_mib": round(cuda.max_memory_allocated() / 2**20)}
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes a record as JSON."""
+def write(output: Path, written: Path, content: dict[str, Any]) -> None:
+    """Writes the record of an output as JSON: into it where it is a folder, else beside it.
+
+    Args:
+        output: the output's name.
+        written: where it stands so far, under a temporary name.
+        content: of the record.
+    """
+    path = written / "provenance.json" if written.is_dir() else Path(f"{output}.provenance.json")
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The records that stages exchange: JSON Lines files, UTF-8, one object a line.
 
 Every record type is a model with declared fields; `read` checks each line and names the file, line and field that is
-wrong; `write` is used on a temporary name that `sami.stage` renames when the stage has succeeded. The fields are
+wrong; `write` is used on a temporary name that a stage renames when the stage has succeeded. The fields are
 described for users in docs/records.md.
 """
 

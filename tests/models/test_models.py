@@ -171,7 +171,8 @@ def test_no_bars_in_a_file(tiny_source, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
     run = subprocess.run([*command, "--output", tmp_path / "m"], capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
-    code = "import sami.stage, pathlib, sys; from sami.models import pretrained as p; p.load(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys; from sami import progress; progress.start_log('train', None, 0); "
+    code += "from sami.models import pretrained; pretrained.load(pathlib.Path(sys.argv[1]))"
     run = subprocess.run([sys.executable, "-c", code, tmp_path / "m"], capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     assert "%|" not in run.stderr

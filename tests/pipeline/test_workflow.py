@@ -96,25 +96,6 @@ def test_changed_judge_replans_judging_and_figures_only(copy):
     assert copy.planned() == {("judge_responses", t) for t in "123"} | AT_THE_END
 
 
-def test_edited_sampling_module_replans_sampling_and_what_follows(copy):
-    everything = {(rule, t) for rule in AFTER_POLICY for t in "123"} | {("train", t) for t in "123"} | AT_THE_END
-    everything |= {("sample_responses", t) for t in "123"}
-    everything |= {("sample_evaluation", "0"), ("score_responses", "0")}
-    for module in ("sampling/transformers_sampler.py", "stages/sample_responses.py"):
-        path = copy.folder / "src/sami" / module
-        before = path.read_text()
-        path.write_text(before + "\nEDITED = True\n")
-        assert copy.planned() == everything, module
-        path.write_text(before)
-    assert "Nothing to be done" in copy.run("--dry-run")
-
-
-def test_edited_plotting_replans_figures_only(copy):
-    path = copy.folder / "src/sami/plotting.py"
-    path.write_text(path.read_text() + "\nEDITED = True\n")
-    assert copy.planned() == {("plot_figures", ""), ("build_report", ""), ("all", "")}
-
-
 def test_one_more_iteration_keeps_the_others(copy):
     change(copy, "experiments", "quickstart", "iterations", to=4)
     new = {("sample_responses", "4"), ("train", "4")} | {(rule, "4") for rule in AFTER_POLICY}

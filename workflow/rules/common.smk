@@ -26,15 +26,14 @@ from sami.data import external_responses
 from sami.sampling import shards
 from sami.workflow import configuration, conversations, preflight, slurm, targets
 from sami.workflow.configuration import local_model
-from sami.errors import UserError
-from sami.settings.explain import listed
+from sami.errors import UserError, listed
+from sami.progress import last_error
 from sami.records import last_trained
 from sami.provenance import code_digest
 from sami.records import BASE, policy_name
 from sami.settings.endpoints import Limits
 from sami.settings.methods import METHODS
 from sami.settings.resources import JobKind
-from sami.stage import last_error
 from sami.settings.yaml_files import read_yaml
 
 BEGUN = time.time()
@@ -208,9 +207,12 @@ def settings_of(wildcards):
     return SETTINGS.experiments[wildcards.experiment]
 
 
-def as_json(value):
-    """A slice of the settings as one argument of a stage."""
-    return value.model_dump_json()
+def as_json(value, exclude=None):
+    """A slice of the settings as one argument of a stage.
+
+    Without what is at its default, so that a new key makes nothing out of date; a new default is a change of the code.
+    """
+    return value.model_dump_json(exclude=exclude, exclude_defaults=True)
 
 
 def slice_of(*keys):

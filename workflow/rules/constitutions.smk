@@ -21,7 +21,7 @@ rule write_principles:
         api_jobs=lambda wildcards: 1 if writer_of(wildcards).asks_endpoint else None,
     params:
         code=code_digest("write_principles"),
-        writer=lambda wildcards: writer_of(wildcards).model_dump_json(exclude={"price"}),
+        writer=lambda wildcards: as_json(writer_of(wildcards), exclude={"price"}),
         name=lambda wildcards: settings_of(wildcards).constitutions.writer,
         model=lambda wildcards, input: flag("model", input.model),
         server=lambda wildcards, input: flag("server", input.server),
@@ -63,7 +63,7 @@ rule build_constitutions:
         **needs("light"),
     params:
         code=code_digest("build_constitutions"),
-        settings=lambda wildcards: settings_of(wildcards).constitutions.model_dump_json(exclude={"held_out"}),
+        settings=lambda wildcards: as_json(settings_of(wildcards).constitutions, exclude={"held_out"}),
         training=lambda wildcards, input: flag("training", input.get("training")),
         seed=seed_of,
     shell:

@@ -117,7 +117,7 @@ rule judge_responses:
         **ASKED,
     params:
         code=code_digest("judge_responses"),
-        judge=lambda wildcards: judge_of(wildcards).model_dump_json(exclude={"limits"}),
+        judge=lambda wildcards: as_json(judge_of(wildcards), exclude={"limits"}),
         judged=lambda wildcards: settings_of(wildcards).evaluation.judged,
         model=lambda wildcards, input: flag("model", input.model),
         server=lambda wildcards, input: flag("server", input.server),

@@ -18,10 +18,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from sami.data.queries import normalised
-from sami.errors import UserError
+from sami.errors import UserError, dotted
 from sami.json_files import read_json
 from sami.records import Constitution, Example, Query, Record, Response
-from sami.settings.explain import dotted
 from sami.settings.yaml_files import validate
 
 _NUMBER = re.compile(r"\s*\d+[.)]\s")

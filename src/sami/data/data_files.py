@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from sami.errors import UserError
+from sami.errors import UserError, plain
 from sami.json_files import UNPACKING, decode, json_lines, parse_json, whole
-from sami.settings.explain import plain
 
 Row = dict[str, Any]
 

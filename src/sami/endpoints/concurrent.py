@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 from sami.endpoints.requests import Endpoint, Request
 from sami.endpoints.transport import TransientError, Transport
-from sami.errors import UserError
+from sami.errors import Resumable, UserError
 from sami.settings.endpoints import Limits
-from sami.stage import Resumable
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sami.endpoints import serving
 from sami.errors import UserError
+from sami.launch import end_with_parent
 from sami.models import folders
-from sami.stage import end_with_parent
 
 log = logging.getLogger(__name__)
 

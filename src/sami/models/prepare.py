@@ -15,15 +15,14 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from sami.data.prompts import Conversation, chat_tokens
-from sami.errors import UserError, within
+from sami.errors import UserError, listed, within
+from sami.files import require_space
 from sami.models import pretrained, weight_files
 from sami.models.folders import SPECIFICATION
 from sami.models.gguf_files import convert
 from sami.models.random_weights import draw
 from sami.models.wheels import wheel_file
-from sami.settings.explain import listed
 from sami.settings.models import Model
-from sami.stage import require_space
 
 log = logging.getLogger(__name__)
 

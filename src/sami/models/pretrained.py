@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
-from sami.errors import UserError
+from sami.errors import UserError, listed
 from sami.models import weight_files
 from sami.models.folders import SPECIFICATION, dated, declared_end_tokens, specification
-from sami.settings.explain import listed
 
 REPORT: dict = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # all that do not fit, not the first
 

@@ -12,8 +12,7 @@ from tokenizers.models import BPE
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from sami.errors import UserError
-from sami.settings.explain import nearest, plain
+from sami.errors import UserError, nearest, plain
 from sami.settings.models import Model
 
 

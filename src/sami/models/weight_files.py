@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from sami.errors import UserError
-from sami.settings.explain import listed
+from sami.errors import UserError, listed
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

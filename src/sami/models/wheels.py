@@ -4,8 +4,7 @@ import importlib.metadata
 import re
 from pathlib import Path
 
-from sami.errors import UserError
-from sami.settings.explain import plain
+from sami.errors import UserError, plain
 from sami.settings.models import Model
 
 

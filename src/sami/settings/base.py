@@ -5,7 +5,6 @@ whole text its row in config/README.md (`sami.settings.describe`); a message abo
 """
 
 import ast
-import difflib
 import functools
 import inspect
 import textwrap
@@ -14,6 +13,8 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+
+from sami.errors import nearest
 
 
 def _number(value: Any) -> Any:
@@ -65,8 +66,8 @@ def named_choice(kinds: Mapping[str, type[BaseModel]], what: str) -> BeforeValid
             return value
         name = value["name"]
         if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, n=1)
-            meant = f" Did you mean '{near[0]}'?" if near else ""
+            near = nearest(name, list(kinds))
+            meant = f" Did you mean '{near}'?" if near else ""
             raise ValueError(f"found the {what} '{name}', expected one of: {', '.join(kinds)}.{meant}".rstrip("."))
         own = kinds[name].model_fields
         for key in value.keys() - own:

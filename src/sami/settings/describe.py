@@ -20,8 +20,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from sami.errors import Keys
 from sami.settings.base import descriptions
-from sami.settings.expectations import Keys, alternatives, at, expectation, list_size, literals, note
+from sami.settings.expectations import alternatives, at, expectation, list_size, literals, note
 
 README = "config/README.md"
 COMMENTED: dict[str, dict[Keys, str]] = {  # file -> the models whose keys stand under some keys of it

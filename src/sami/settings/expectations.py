@@ -3,9 +3,8 @@
 import re
 from collections.abc import Hashable
 
+from sami.errors import Keys
 from sami.settings.base import EXPERIMENT_NAME, IDENTIFIER, RESPONSE_FILE, WEB_ADDRESS
-
-Keys = tuple[Hashable, ...]  # the keys (and list positions, from 0) that lead to a value
 
 BOUNDS = {  # keyword of JSON schema, or of pydantic where it wraps a number -> plain words
     "minimum": "of at least",

@@ -44,12 +44,13 @@ class Experiment(Settings):
     method: MethodChoice
     """How responses become training examples.
 
-    A mapping with the method's `name` and its own keys; the name alone will do, too. `training.objective` is what is learned from them. docs/methods.md has a section for each.
+    A mapping with the method's `name` and its own keys; the name alone will do, too. `training.objective` is what is
+    learned from them. docs/methods.md has a section for each.
     """
     external: External | None
-    """Or {folder: ..., policies: {iteration-0: FILE, ...}}: compare responses that were made elsewhere.
+    """Or {folder: ..., policies: {NAME: FILE, ...}}: responses that were made elsewhere.
 
-    Nothing is trained then, and no base model is needed.
+    They are compared, nothing is trained, and no base model is needed.
     """
     iterations: Count
     """T, how often responses are sampled and a policy is trained on them.

@@ -1,25 +1,14 @@
 """One clear message for people from a violated model: what was found, what was expected, how to mend it."""
 
-import difflib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from sami.settings.expectations import (
-    FORMS,
-    Keys,
-    alternatives,
-    at,
-    expectation,
-    literals,
-    note,
-    paths,
-    step,
-    valid_keys,
-)
+from sami.errors import Keys, dotted, nearest, plain
+from sami.settings.expectations import FORMS, alternatives, at, expectation, literals, note, paths, step, valid_keys
 
 
 def explain(
@@ -46,17 +35,6 @@ def explain(
     further = len(problems) - 1
     more = f" ({further} further problem{'s' if further > 1 else ''}.)" if further else ""
     return f"{place}: {_sentence(keys, problem, schema, written)}{more}".replace("\n", "\\n")
-
-
-def dotted(keys: Keys) -> str:
-    """Keys as people write them: a.b[0].c."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, not too many of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _problems(error: ValidationError, schema: dict) -> list[tuple[Keys, ErrorDetails]]:
@@ -151,21 +129,6 @@ def _remedy(value: Any, schema: dict, root: dict) -> str:
     return "Change the value."
 
 
-def plain(value: Any) -> str:
-    """A value and its type in plain words: '"three" (text)', '0 (a whole number)', 'nothing'."""
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, dict):
-        return f"a mapping with the keys {', '.join(map(str, value))}"[:100] if value else "an empty mapping"
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}" if value else "an empty list"
-    if isinstance(value, bool):
-        return f"{str(value).lower()} (a truth value)"
-    if isinstance(value, str):
-        return f'"{value if len(value) <= 60 else value[:57] + "..."}" (text)' if value else "empty text"
-    return f"{value} ({'a whole number' if isinstance(value, int) else 'a number'})"
-
-
 def unquoted(text: str) -> Any:
     """The number, truth value or null that a text is in YAML when it stands without quotes; else the text."""
     try:
@@ -173,9 +136,3 @@ def unquoted(text: str) -> Any:
     except (yaml.YAMLError, ValueError):  # ValueError: text like a date, with month 13
         return text
     return value if text and (value is None or isinstance(value, (bool, int, float))) else text
-
-
-def nearest(name: Hashable, names: Sequence[str]) -> str | None:
-    """The name that looks most like `name`, or begins with it; None where none does."""
-    longer = [other for other in names if name and other.startswith(str(name))]
-    return next(iter([*difflib.get_close_matches(str(name), names, n=1), *longer]), None)

@@ -59,10 +59,11 @@ class Training(Settings):
     objective: Objective
     """What training lowers.
 
-    A mapping with the objective's `name` and its own keys; the name alone will do, too. `sami`: the paper's loss, the mean of the row cross-entropy (which response was written for this constitution?) and
-    the column cross-entropy (for which constitution was this response written?); `sami-rows` and `sami-columns`: one of
-    them alone. `supervised`: the negative log-probability of the responses to the prompts that they answer; without a
-    contrast, it is the control that tells what the contrast is worth. `preference`: chosen against rejected responses.
+    A mapping with the objective's `name` and its own keys; the name alone will do, too. `sami`: the paper's loss, the
+    mean of the row cross-entropy (which response was written for this constitution?) and the column cross-entropy (for
+    which constitution was this response written?); `sami-rows` and `sami-columns`: one of them alone. `supervised`: the
+    negative log-probability of the responses to the prompts that they answer; without a contrast, it is the control
+    that tells what the contrast is worth. `preference`: chosen against rejected responses.
     """
     start_from: Literal["base", "previous"]
     """The weights that an iteration's training starts from.

@@ -14,10 +14,9 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sami.errors import UserError
+from sami.errors import Keys, UserError, dotted, plain
 from sami.json_files import read_text, whole
-from sami.settings.expectations import Keys
-from sami.settings.explain import dotted, explain, numbers_for_text, plain
+from sami.settings.explain import explain, numbers_for_text
 
 M = TypeVar("M", bound=BaseModel)
 TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 from sami.distributed.processes import Processes
 from sami.errors import UserError
-from sami.stage import remove
+from sami.files import remove
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from sami.distributed.processes import Processes
+from sami.files import remove
 from sami.progress import Progress
 from sami.scoring.layout import Item
 from sami.scoring.passes import own_passes, token_counts
 from sami.scoring.scorer import Scorer
-from sami.stage import remove
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ import torch
 from sami import records
 from sami.distributed.processes import Processes
 from sami.distributed.saving import save
-from sami.errors import within
+from sami.errors import Resumable, within
+from sami.files import remove, require_space
 from sami.models import pretrained
 from sami.models.folders import fingerprint
 from sami.records import TrainingExample
@@ -23,7 +24,6 @@ from sami.scoring.load import load_scorer
 from sami.scoring.scorer import Scorer
 from sami.scoring.tokens import tokenize_training
 from sami.settings.training import Engine, Training
-from sami.stage import Resumable, remove, require_space
 from sami.training import adapters, losses
 from sami.training.checkpoints import Checkpoints
 from sami.training.loop import Diverged, Interrupted, train

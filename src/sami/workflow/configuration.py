@@ -13,10 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from sami.errors import UserError
-from sami.settings.expectations import Keys
+from sami.errors import Keys, UserError, nearest, plain
 from sami.settings.experiment import Experiment, Root
-from sami.settings.explain import nearest, plain
 from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile

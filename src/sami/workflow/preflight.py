@@ -14,16 +14,15 @@ from sami.data.constitutions import build, build_held_out, by_set, check_held_ou
 from sami.data.data_files import local
 from sami.data.principles import from_people
 from sami.endpoints.chat import read_key
-from sami.errors import UserError, within
+from sami.errors import UserError, plain, within
+from sami.files import require_space
 from sami.models.folders import check_tensor_parallel
 from sami.models.wheels import wheel_file
 from sami.records import BASE, Constitution
 from sami.settings.experiment import Experiment, Root
-from sami.settings.explain import plain
 from sami.settings.models import Model
 from sami.settings.resources import JobKind
 from sami.settings.tasks import Task
-from sami.stage import require_space
 from sami.workflow import slurm
 from sami.workflow.configuration import Configuration, known, local_model
 from sami.workflow.plan import memory_check

@@ -5,8 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sami.errors import UserError
-from sami.settings.explain import listed, nearest
+from sami.errors import UserError, listed, nearest
 
 
 def check_name(target: str, names: Sequence[str], results: str, others: Sequence[str] = ()) -> None:
