@@ -6,6 +6,7 @@ the first wants every principle, the others negate some or all. Contrasting them
 
 import itertools
 import random
+from typing import Any
 
 from sami.data.queries import normalised
 from sami.errors import UserError
@@ -42,15 +43,15 @@ def build(principles: list[Principle], settings: Constitutions, seed: int) -> li
     groups = list(itertools.combinations(principles, size))
     wanted, *negating = sorted(itertools.product([True, False], repeat=size), key=sum, reverse=True)
     count = settings.per_set - 1
-    choices = {
+    choices: dict[str, list[Any]] = {
         "all": [negating[::-1][:count]],
         "any": [None],  # drawn for each set
         "each": list(itertools.combinations(negating, count)),
-    }[settings.negate]
-    sets = list(itertools.product(groups, choices))
+    }
+    sets = list(itertools.product(groups, choices[settings.negate]))
     if settings.max_sets is not None and settings.max_sets < len(sets):
         sets = [sets[i] for i in sorted(draw.sample(range(len(sets)), settings.max_sets))]
-    built = []
+    built: list[Constitution] = []
     for group, others in sets:
         patterns = [wanted, *(others or draw.sample(negating, count))]
         contrasted = patterns if settings.negate == "each" else [wanted]  # what tells the sets of a group apart

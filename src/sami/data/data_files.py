@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -46,7 +46,7 @@ def rows(path: str | Path) -> Iterator[tuple[str, Row]]:
     """
     name = str(path)
     with _opened(name) as opened:
-        file = gzip.GzipFile(fileobj=opened) if _is_packed(name) else opened
+        file: Any = gzip.GzipFile(fileobj=opened) if _is_packed(name) else opened
         if _format(name) == ".parquet":
             yield from _parquet(file, name)
         elif _format(name) == ".json":
@@ -78,7 +78,7 @@ def _on_the_web(path: str) -> bool:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> Iterator[IO[bytes]]:
     """An open file. Whatever goes wrong in reading it, too, is one clear error."""
     try:
         with _open(path) as file:
@@ -93,7 +93,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         raise _unreadable(path, error) from None
 
 
-def _open(path: str) -> BinaryIO:
+def _open(path: str) -> IO[bytes]:
     if local(path):
         return Path(path).open("rb")
     if _on_the_web(path):
@@ -104,11 +104,11 @@ def _open(path: str) -> BinaryIO:
     return system.open(inside, "rb")
 
 
-def _downloaded(address: str) -> BinaryIO:
+def _downloaded(address: str) -> IO[bytes]:
     """A copy of a file on the web, which is gone when it is closed: what breaks off is told before a row is used."""
     from sami.data.downloads import download  # a library for the web, which jobs that read local files need not load
 
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    file: Any = tempfile.NamedTemporaryFile()  # noqa: SIM115
     download(address, Path(file.name))
     return file
 
@@ -118,12 +118,12 @@ def _unreadable(name: str, error: Exception) -> UserError:
     return UserError(f"{name}: cannot be read ({what}). Mend the path, or get the file again.")
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[str, Row]]:
+def _lines(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
     for number, row in json_lines(file, name):
         yield f"{name}, line {number}", row
 
 
-def _json(file: BinaryIO, name: str) -> Iterator[tuple[str, Row]]:
+def _json(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
     """An array of objects; or JSON Lines, as pandas and others name them, too."""
     try:
         content = file.read()
@@ -139,7 +139,7 @@ def _json(file: BinaryIO, name: str) -> Iterator[tuple[str, Row]]:
         yield f"{name}, row {number}", row
 
 
-def _parquet(file: BinaryIO, name: str) -> Iterator[tuple[str, Row]]:
+def _parquet(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
