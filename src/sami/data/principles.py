@@ -103,7 +103,7 @@ def write_all(file: PrincipleFile, complete: Complete, writer: Writer, name: str
     with Progress(len(file.behaviours), "writing principles", "principles") as progress:
         for behaviour in file.behaviours:
             try:
-                written.append(write(behaviour, complete, writer.prompt, writer.tries, name))
+                written.append(write(behaviour, complete, writer.prompt or "", writer.tries, name))
             except Refused as error:  # no experiment goes without one of its principles
                 raise UserError(
                     f"{path}: behaviour '{behaviour.id}': {error} Describe it in other words, or delete it from the "

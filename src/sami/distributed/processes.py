@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -37,7 +38,7 @@ class Processes:
         """Whether the flag is set in any process."""
         return self.sum([float(flag)])[0] > 0
 
-    def everyone(self, value):
+    def everyone(self, value: Any) -> list[Any]:
         """A list of a picklable value of each process."""
         if self.size == 1:
             return [value]
@@ -63,7 +64,7 @@ def processes() -> Iterator[Processes]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     # A single process needs a group, too: mixed precision is a matter of sharding, over however many.
-    alone = {} if size > 1 else {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    alone: dict[str, Any] = {} if size > 1 else {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", **alone)
     try:
         yield Processes(dist.get_rank(), size, device)

@@ -29,7 +29,7 @@ def save(model: PreTrainedModel, source: Path, output: Path, group: Processes) -
     files = _files({name: state[name].numel() * dtype.itemsize for name in names}, model)
     if group.main:
         output.mkdir(exist_ok=True)
-    index = {}
+    index: dict[str, str] = {}
     for number, members in enumerate(files, 1):
         file = f"model-{number:05}-of-{len(files):05}.safetensors" if len(files) > 1 else "model.safetensors"
         tensors = {name: _whole(state[name], dtype, keep=group.main) for name in members}

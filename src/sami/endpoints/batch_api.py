@@ -111,7 +111,7 @@ class BatchClient:
 
     def _known(self) -> dict[str, Any]:
         """Batches of earlier runs by the digest of their requests, unless they ended in vain."""
-        found = {}
+        found: dict[str, Any] = {}
         for batch in self.client.batches.list(limit=100):
             digest = (batch.metadata or {}).get(LABEL)
             if digest and batch.status not in IN_VAIN and batch.id not in self.collected:

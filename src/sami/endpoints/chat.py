@@ -148,8 +148,9 @@ def connect(
     """
     import openai
 
-    options = {"api_key": key, "timeout": seconds, "max_retries": retries}
+    options: dict[str, Any] = {"api_key": key, "timeout": seconds, "max_retries": retries}
     try:
+        client: Any
         if api_version is not None:
             client = openai.AsyncAzureOpenAI if asynchronous else openai.AzureOpenAI
             return client(azure_endpoint=base_url, api_version=api_version, **options)

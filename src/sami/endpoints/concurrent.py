@@ -196,7 +196,7 @@ class _Work:
             if self.stop.is_set():
                 return
             try:
-                await self._ask(entry)
+                await self._ask(entry, entry.request)
             except UserError as error:
                 self.error = self.error or error
                 self.stop.set()
@@ -211,22 +211,22 @@ class _Work:
             tokens = request.input_tokens + request.output_tokens
             await self.token_rate.acquire(min(tokens, self.token_rate.max_rate))  # a reminder makes a request longer
 
-    async def _ask(self, entry: Entry) -> None:
+    async def _ask(self, entry: Entry, request: Request) -> None:
         """Sends one request once. Ends with its answer handed over, a repeat in the queue, or the request given up."""
         try:
-            body = await self.transport.send(entry.request)
+            body = await self.transport.send(request)
         except TransientError as failure:
             outage = self.health.note_failure(failure, self.workers)
             failures = entry.failures + (not outage)
             if failures <= self.limits.retries:
-                again = Entry(False, next(self.numbers), entry.request, failures)
+                again = Entry(False, next(self.numbers), request, failures)
                 doublings = entry.failures if failure.busy else min(entry.failures, DOUBLED_ALONE)
                 asyncio.get_running_loop().call_later(pause(doublings, failure.pause), self._repeat, again)
                 return  # the queue counts it as unfinished until it has been repeated
             self.left.append(str(failure))
         else:
             self.health.note_answer()
-            for more in self.on_answer(entry.request, body):
+            for more in self.on_answer(request, body):
                 self._put(more)
             self.check()
         self.queue.task_done()

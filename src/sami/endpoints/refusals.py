@@ -97,8 +97,8 @@ def within(body: Any, key: str = "none") -> Refusal | None:
     if error is None:
         return None
     for field in ("status", "code", "status_code"):
-        value = error.get(field) if isinstance(error, Mapping) else None
-        if str(value).isdecimal() and 400 <= int(value) < 600:
+        value = str(error.get(field)) if isinstance(error, Mapping) else ""
+        if value.isdecimal() and 400 <= int(value) < 600:
             return read(int(value), body, key)
     told = f"{_codes(error)} {_message(error)}"
     if _CONTENT_CODE.search(told) or _CONTENT_WORDS.search(told):

@@ -85,9 +85,11 @@ class CompletionClient(Protocol):
     key_variable: the environment variable that the key is in.
     """
 
-    failures: int
     where: str
     key_variable: str | None
+
+    @property
+    def failures(self) -> int: ...
 
     def run(self, requests: list[Request], on_answer: Callable[[Request, dict], list[Request]]) -> None:
         """Has all requests answered.

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -94,7 +95,7 @@ def _answers(server: Server, seconds: float) -> bool:
     """Whether a server answers by now. Raises UserError where it answers with an error."""
     import openai
 
-    client = openai.OpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=seconds)
+    client: Any = openai.OpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=seconds)
     question = [{"role": "user", "content": "Hello!"}]
     try:
         client.chat.completions.create(model=server.model, messages=question, max_tokens=1)

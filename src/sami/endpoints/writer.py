@@ -17,7 +17,7 @@ def endpoint_writer(writer: Writer, seed: int, server: Path | None = None) -> pr
     Raises:
         UserError: the server does not answer. What the source raises: see `chat.complete` and `principles`.
     """
-    base_url, model = (writer.base_url, writer.model) if server is None else serving.wait(server)
+    base_url, model = (writer.base_url, writer.model or "") if server is None else serving.wait(server)
 
     def complete(prompt: str, attempt: int) -> str:
         drawn = principles.stable_seed(seed, prompt, attempt) if writer.send_seed else None

@@ -5,7 +5,7 @@ It needs no model and no key, and it is exact about what it measures; it knows n
 
 import re
 
-from sami.records import Check, Constitution, Statement
+from sami.records import Check, Choice, Constitution, Statement
 
 _LIST_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
@@ -21,7 +21,7 @@ def value(check: Check, text: str) -> int:
         case "list_items":
             return len(_LIST_ITEM.findall(text))
         case "matches":
-            return len(re.findall(check.pattern, text, re.IGNORECASE))
+            return len(re.findall(check.pattern or "", text, re.IGNORECASE))
 
 
 def degree(check: Check, text: str) -> float:
@@ -45,7 +45,7 @@ def degrees(text: str, constitution: Constitution) -> dict[str, float]:
     return {key(s): degree(s.check, text) for s in constitution.statements if s.check is not None}
 
 
-def choose(first: dict[str, float], second: dict[str, float], tie_margin: float) -> str:
+def choose(first: dict[str, float], second: dict[str, float], tie_margin: float) -> Choice:
     """The response with the higher mean degree: "first", "second", or "tie" where they differ by `tie_margin` or less.
 
     "invalid" where nothing could be checked.

@@ -9,7 +9,7 @@ from sami.endpoints.answers import Answers
 from sami.endpoints.requests import CompletionClient, Endpoint
 from sami.judging.paid_questions import PaidQuestions, Question
 from sami.judging.pairs import Pair, verdict
-from sami.judging.prompts import ORDERS
+from sami.judging.prompts import ORDERS, Order
 from sami.settings.endpoints import Limits
 from sami.settings.judges import EndpointJudge
 
@@ -62,7 +62,7 @@ def judge(
     ]
 
 
-def orders(pair: Pair, judge: EndpointJudge, seed: int) -> Sequence[str]:
+def orders(pair: Pair, judge: EndpointJudge, seed: int) -> Sequence[Order]:
     """The orders in which a pair is shown: both, or one drawn for this pair alone."""
     if judge.orders == "both":
         return ORDERS

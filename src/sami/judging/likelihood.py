@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from sami.data.prompts import chat_tokens, plain_tokens
 from sami.errors import UserError
 from sami.judging.pairs import Pair, side, verdict
-from sami.judging.prompts import ORDERS, messages, preference_of_policy
+from sami.judging.prompts import ORDERS, Order, messages, preference_of_policy
 from sami.models import folders, pretrained
 from sami.progress import Progress
 from sami.records import Answer, Verdict
@@ -83,7 +83,7 @@ def letter_tokens(tokenizer: Any, letter: str) -> list[int]:
     return found
 
 
-def _answer(order: str, preference: float, tokens: int, margin: float) -> Answer:
+def _answer(order: Order, preference: float, tokens: int, margin: float) -> Answer:
     return Answer(order=order, choice=side(preference, margin), preference=preference, input_tokens=tokens)
 
 
@@ -113,7 +113,8 @@ def _preferences(
     """
     letters = [torch.tensor(letter_tokens(tokenizer, letter), device=model.device) for letter in "AB"]
     prompts = sorted(orders_of, key=len, reverse=True)
-    preferences, points, done = {}, 0.0, 0
+    preferences: dict[tuple[int, ...], float] = {}
+    points, done = 0.0, 0
     with Progress(sum(map(len, orders_of.values())), "judging", "answers") as progress:
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]

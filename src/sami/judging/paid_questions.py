@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from sami import records
 from sami.endpoints import refusals
@@ -16,7 +16,7 @@ from sami.endpoints.answers import Answers
 from sami.endpoints.requests import CompletionClient, Reply, Request, cost_of, refusal_in, reply
 from sami.errors import UserError
 from sami.judging.pairs import POINTS, Pair
-from sami.judging.prompts import REMINDERS, messages, of_policy, parse, preference, preference_of_policy
+from sami.judging.prompts import REMINDERS, Order, Vote, messages, of_policy, parse, preference, preference_of_policy
 from sami.progress import Progress
 from sami.settings.endpoints import Limits
 from sami.settings.judges import EndpointJudge
@@ -38,9 +38,9 @@ class Question:
     judge: EndpointJudge
     model: str
     pair: Pair
-    order: str
+    order: Order
     replies: list[Reply] = field(default_factory=list)
-    choice: str = "invalid"  # A, B, tie or invalid
+    choice: Vote = "invalid"
     preference: float = 0.5  # for A
     graded: bool | None = None  # whether the last answer came with log-probabilities; None where that does not matter
 
@@ -62,7 +62,7 @@ class Question:
         self.graded, likely = None, None
         if self.judge.top_logprobs is not None and answer.text and not answer.refused:
             self.graded = answer.top is not None
-        if self.graded:
+        if self.graded and answer.top is not None:
             likely = preference(answer.top)
             self.choice = "invalid" if likely is None else "A" if likely > 0.5 else "B" if likely < 0.5 else "tie"
         points = POINTS[of_policy(self.choice, "policy-first")]  # of A
@@ -76,7 +76,7 @@ class Question:
         )
 
     @property
-    def fault(self) -> str | None:
+    def fault(self) -> Literal["refused", "cut off", "no verdict"] | None:
         """Reason why the last answer holds no verdict, as in `records.Answer`."""
         if self.choice != "invalid":
             return None
@@ -159,7 +159,7 @@ class PaidQuestions:
             len(requests), f"{tokens_in:,}", f"{tokens_out:,}", dollars,
         )  # fmt: skip
         spent = self.kept.spent(self.account)
-        if self.limits.max_cost is not None and spent + cost > self.limits.max_cost:
+        if self.limits.max_cost is not None and cost is not None and spent + cost > self.limits.max_cost:
             raise UserError(
                 f"limits.max_cost: {len(requests)} requests may cost ${cost:.4f}, and ${spent:.4f} have been spent on "
                 f"{self.account}, but at most ${self.limits.max_cost:g} may be. Nothing has been asked. Raise "
@@ -215,7 +215,7 @@ class PaidQuestions:
 
     def _check_refusals(self, last: bool = False) -> None:
         """Raises UserError where refusals are about all requests: the first ones, or many in a row."""
-        found = [refusal_in(body) for _, body in self.refused]
+        found = [refusal for _, body in self.refused if (refusal := refusal_in(body))]
         unclear = [refusal for refusal in found if refusal.about != "content"]
         wrong = unclear if len(unclear) >= FIRST else []
         if not self.answered:

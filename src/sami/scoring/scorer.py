@@ -13,6 +13,7 @@ import inspect
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -89,7 +90,7 @@ class Scorer(nn.Module):
         Raises:
             UserError: the named layout does not fit, or none does.
         """
-        reasons = []
+        reasons: list[str] = []
         for candidate in LAYOUTS if name == "auto" else [name]:
             reason = self._missing_feature(candidate) or self._deviation(candidate)
             if reason is None:
@@ -188,13 +189,13 @@ class Scorer(nn.Module):
     def _states(self, layout: Layout) -> torch.Tensor:
         """(N, H) last hidden states that predict the response tokens."""
         if layout.behind is not None:
-            states = self._states_behind(layout)
+            states = self._states_behind(layout.rows, *layout.behind)
         else:
             special = {} if layout.tree is None else {"attention_mask": None, "tree": layout.tree}
             states = self._call(self.model.base_model, layout.rows, **special).last_hidden_state.flatten(0, 1)
         return states[layout.place.to(states.device)]  # the head sees no other positions
 
-    def _call(self, model: nn.Module, rows: Rows, **special):
+    def _call(self, model: nn.Module, rows: Rows, **special: Any) -> Any:
         """The output of the model, or its body, for rows of tokens. Arguments that it does not know are left out."""
         device = self.model.device
         known = inspect.signature(model.forward).parameters
@@ -206,16 +207,15 @@ class Scorer(nn.Module):
         arguments = {name: value for name, value in usual.items() if name in known} | special
         return model(input_ids=rows.input_ids.to(device), **arguments)
 
-    def _states_behind(self, layout: Layout) -> torch.Tensor:
+    def _states_behind(self, rows: Rows, behind: Rows, parent: torch.Tensor) -> torch.Tensor:
         """(B L + B' L', H) states of the prompts, then of the responses that read the prompts' cache."""
-        behind, parent = layout.behind
         cache = DynamicCache()
         body = self.model.base_model
-        prompts = self._call(body, layout.rows, past_key_values=cache, use_cache=True).last_hidden_state  # (B, L, H)
+        prompts = self._call(body, rows, past_key_values=cache, use_cache=True).last_hidden_state  # (B, L, H)
         for layer in cache.layers:  # each response gets a copy of the keys and values of its prompt
             index = parent.to(layer.keys.device)
             layer.keys, layer.values = layer.keys[index], layer.values[index]
-        mask = torch.cat([layout.rows.mask[parent], behind.mask], dim=1).long().to(prompts.device)  # (B', L + L')
+        mask = torch.cat([rows.mask[parent], behind.mask], dim=1).long().to(prompts.device)  # (B', L + L')
         responses = self._call(body, behind, attention_mask=mask, past_key_values=cache, use_cache=True)
         return torch.cat([prompts.flatten(0, 1), responses.last_hidden_state.flatten(0, 1)])
 

@@ -3,6 +3,8 @@
 Dimensions: see `sami.scoring.layout`.
 """
 
+from typing import Any
+
 import torch
 
 from sami.scoring.layout import Item, Layout, Rows, assemble
@@ -50,7 +52,7 @@ def padded(items: list[Item]) -> Layout:
 
 def _rows(rows: list[list[int]], first: list[int] | None = None, left: bool = False) -> Rows:
     """Pads rows. `first` is the position of each row's first token (0 where not given)."""
-    side = {"batch_first": True, "padding_value": 0, "padding_side": "left" if left else "right"}
+    side: dict[str, Any] = {"batch_first": True, "padding_value": 0, "padding_side": "left" if left else "right"}
     pad = lambda values: torch.nn.utils.rnn.pad_sequence([torch.tensor(v) for v in values], **side)  # noqa: E731
     starts = first or [0] * len(rows)
     positions = [list(range(start, start + len(row))) for row, start in zip(rows, starts, strict=True)]
