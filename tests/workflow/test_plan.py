@@ -20,7 +20,7 @@ from sami.workflow.plan import memory, memory_check, model_sizes
 from sami.workflow.plan.jobs import plan
 from sami.workflow.plan.outcome import outcomes
 from sami.workflow.plan.table import markdown, write_csv
-from sami.workflow.preflight import check
+from sami.workflow.preflight import Purpose, check
 
 GIB = 2**30
 # 40 characters a query, 20 a statement: 10 and 5 tokens. With the line breaks of the template, a prompt has 16.
@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused_with_a_setting_that_helps(planned):
     planned(**large)
     with pytest.raises(UserError, match="train of iteration-1 needs"):
         check(planned.configuration, ["one"])
-    check(planned.configuration, ["one"], fits=False)
+    check(planned.configuration, ["one"], Purpose.PLAN)
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,18 @@
 
 rule train:
     input:
-        start=start_of,
-        reference=lambda wildcards: policy(wildcards.experiment, 0),
-        responses=in_experiment("iteration-{iteration}/responses.jsonl"),
-        queries=in_experiment("queries/train.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        start=by_wildcards(INPUTS.start),
+        reference=by_wildcards(INPUTS.base_model),
+        responses=in_experiment(layout.RESPONSES),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
     output:
-        model=directory(in_experiment("iteration-{iteration}/model")),
-        metrics=in_experiment("iteration-{iteration}/training.jsonl"),
+        model=directory(in_experiment(layout.MODEL)),
+        metrics=in_experiment(layout.TRAINING_LOG),
     log:
-        in_experiment("logs/train-{iteration}.log"),
+        in_experiment(layout.log("train")),
     benchmark:
-        in_experiment("benchmarks/train-{iteration}.tsv")
+        in_experiment(layout.benchmark("train"))
     wildcard_constraints:
         experiment=TRAINED,
         iteration=r"[1-9]\d*",
@@ -22,15 +22,15 @@ rule train:
         "../../envs/training.yaml"
     threads: cores("train")
     resources:
-        **needs("train", resumes=True),
+        **job_resources("train", resumes=True),
         engine=slice_of("engine"),  # here and not under params, so that changing it makes no result out of date
     params:
         code=code_digest("train"),
         prompts=prompts_of,
         training=slice_of("training"),
         seed=seed_of,
-        tensorboard=in_experiment("tensorboard/iteration-{iteration}"),
-        checkpoints=in_experiment("iteration-{iteration}/checkpoints"),
+        tensorboard=in_experiment(layout.TENSORBOARD),
+        checkpoints=in_experiment(layout.CHECKPOINTS),
     shell:
         stage("train") + "--start {input.start:q} --reference {input.reference:q} --responses {input.responses:q} "
         "--queries {input.queries:q} --constitutions {input.constitutions:q} --prompts {params.prompts:q} "

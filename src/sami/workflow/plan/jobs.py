@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
+from sami.records import iteration_of
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge, LikelihoodJudge
 from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
+from sami.workflow import layout
 from sami.workflow.configuration import Configuration, local_model
 from sami.workflow.plan import lengths, memory
 from sami.workflow.plan.memory import Need
 from sami.workflow.plan.model_sizes import BYTES, Facts, facts
+from sami.workflow.policies import comparisons, response_files
 
 LEAST_SHARED = 16  # tokens; shorter common beginnings of prompts are encoded again (`sami.scoring.layout`)
 VLLM_RESPONSES = 256  # that vLLM works on at once, if their cache fits
@@ -210,11 +213,11 @@ class Planner:
         yield from drawn[: len(self.policies())]
         for t in range(0 if e.imported else e.iterations + 1):
             yield self.score(t)
-        verdicts = [self.judge(*comparison) for comparison in e.comparisons() if judges[comparison[1]].kind != "panel"]
+        verdicts = [self.judge(*comparison) for comparison in comparisons(e) if judges[comparison[1]].kind != "panel"]
         yield from verdicts
         self.compare_cost(verdicts)
         joined = sum(row.jobs > 1 for row in drawn)
-        panels = len(e.comparisons()) - len(verdicts)
+        panels = len(comparisons(e)) - len(verdicts)
         yield self.light(joined + panels)
 
     def prepare(self, model: str) -> Row:
@@ -253,7 +256,7 @@ class Planner:
     def sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, examples: int) -> Row:
         """The responses of one policy."""
         e, prompts, texts = self.experiment, self.task.prompts, self.queries(part)
-        jobs = e.sampling_jobs(int(of.split("-")[1])) if stage == "sample_responses" else e.evaluation_jobs()
+        jobs = layout.sampling_jobs(e, iteration_of(of)) if stage == "sample_responses" else layout.evaluation_jobs(e)
         around = lengths.of_template(prompts.generation, prompts) + self.constitution()
         prompt, longest = _sum(texts.mean, around), _sum(texts.longest, around)
         response, requests = self.response(sampling), examples * self.drawn(sampling)
@@ -436,7 +439,7 @@ class Planner:
         e, files = self.experiment, self.configuration.principle_files
         names = [name for name in (e.constitutions.principles, e.constitutions.held_out) if name]
         by_people = sum(bool(files[name].pairs) for name in names)
-        return self._row("light", "", "light", jobs=4 + len(names) + by_people + len(e.response_files()) + others)
+        return self._row("light", "", "light", jobs=4 + len(names) + by_people + len(response_files(e)) + others)
 
     @staticmethod
     def _rate(machine: Hardware, number_format: str, use: str) -> float | None:
