@@ -26,6 +26,7 @@ include: "workflow/rules/constitutions.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/sharing.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/plan.smk"
 

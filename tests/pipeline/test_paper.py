@@ -101,8 +101,8 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         compared = {row["principles"] for row in rows(folder / "tables/generalisation.csv")}
         assert compared == ({"learned", "held-out"} if experiment.constitutions.held_out else set())
         base = (finished / "resources/ci/models" / experiment.model / "model.safetensors").read_bytes()
-        policies = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
-        assert len({base, *(policy.read_bytes() for policy in policies)}) == 1 + experiment.iterations
+        weights = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
+        assert len({base, *(policy.read_bytes() for policy in weights)}) == 1 + experiment.iterations
 
 
 def test_principles_are_written_again_when_a_file_they_extend_changes(finished):

@@ -18,16 +18,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from sami.distributed.processes import Processes
-from sami.models import pretrained
+from sami.models import engine_limits, pretrained
 from sami.scoring.scorer import Scorer
 
 # precision -> dtypes of the weights that the optimiser updates, of the passes, and of summed gradients
-PRECISIONS = {
-    "float32": (torch.float32, torch.float32, torch.float32),
-    "mixed": (torch.float32, torch.bfloat16, torch.float32),
-    "bfloat16": (torch.bfloat16, torch.bfloat16, torch.bfloat16),
-    "float16": (torch.float16, torch.float16, torch.float16),  # for scoring alone
-}
+PRECISIONS = {name: tuple(getattr(torch, kind) for kind in kinds) for name, kinds in engine_limits.PRECISIONS.items()}
 PRODUCTS = {
     torch.ops.aten.mm.default,
     torch.ops.aten.addmm.default,

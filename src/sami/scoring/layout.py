@@ -15,6 +15,7 @@ from itertools import takewhile
 import torch
 
 from sami.errors import UserError
+from sami.models.engine_limits import LEAST_SAVING
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,6 @@ def _shape(items: list[Item]) -> tuple[int, int, int]:
     if any((len(item.prompts), len(item.responses)) != shape[1:] for item in items):
         raise ValueError(f"expected {shape[1]} prompts and {shape[2]} responses in every example of a batch")
     return shape
-
-
-LEAST_SAVING = 16  # tokens: a further node that saves fewer costs more than it saves
 
 
 class _Row:

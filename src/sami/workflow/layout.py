@@ -50,6 +50,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "prepare_model": "prepare_model-{model}",
     "fetch_responses": "fetch_responses/{released}",
     "import_responses": "import_responses-{policy}",
+    "share_results": "share_results/{shared}",
     "sample_responses": "sample_responses-{iteration}",
     "sample_responses_shard": "sample_responses-{iteration}/shard-{shard}",
     "train": "train-{iteration}",

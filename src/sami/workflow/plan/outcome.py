@@ -10,7 +10,7 @@ from sami.records import read_json_lines
 from sami.sampling import shards
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
-from sami.workflow.plan.jobs import Row
+from sami.workflow.plan.rows import Row
 
 
 @dataclass(frozen=True)
