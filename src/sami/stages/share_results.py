@@ -8,15 +8,15 @@ Writes  its copy; the provenance record of the copy holds that of the original, 
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 from sami.stage import Stage
-from sami.workflow.layout import provenance_record
 
 
 def main(arguments) -> dict[str, Any]:
     shutil.copyfile(arguments.original, arguments.output)
-    record = provenance_record(arguments.original)
+    record = Path(f"{arguments.original}.provenance.json")
     return {"original": json.loads(record.read_bytes())} if record.is_file() else {}
 
 
