@@ -16,6 +16,7 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
+include: "workflow/rules/startup.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/queries.smk"
@@ -32,6 +33,7 @@ for method in METHODS:
 
 
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/sharing.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/plan.smk"
 
@@ -39,35 +41,18 @@ include: "workflow/rules/plan.smk"
 report: "workflow/report/workflow.rst"
 
 
-# On a cluster these run beside the workflow: they take seconds, or ask an endpoint that compute nodes cannot reach.
-localrules:
-    all,
-    figures,
-    import_queries,
-    import_responses,
-    build_queries,
-    build_constitutions,
-    build_held_out_constitutions,
-    judge_responses,
-    combine_verdicts,
-    tabulate,
-    compare_experiments,
-    plot_figures,
-    plot_imported_figures,
-    plot_comparison,
-    build_report,
-
-
 rule all:
     default_target: True
     input:
-        [finished(experiment) for experiment in SETTINGS.root.run],
-        [comparison_of(name) for name in requested_comparisons(SETTINGS)],
+        [experiment_targets(experiment) for experiment in SETTINGS.root.run],
+        [comparison_targets(name) for name in targets.requested_comparisons(SETTINGS, OPTIONS.targets)],
+    localrule: True
 
 
 rule figures:
     input:
-        print_worthy(),
+        printed_targets(),
+    localrule: True
 
 
 # Every experiment, and every comparison of experiments, is a target by its name.
@@ -83,7 +68,7 @@ for target in [*SETTINGS.experiments, *SETTINGS.root.compare]:
 
 onstart:
     check_queue()
-    write_format_version()
+    places.write_format_version(LAYOUT.results)
 
 
 # After Snakemake's own last words.

@@ -50,6 +50,15 @@ def scripted():
         server.server_close()
 
 
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with the shipped configuration (`configured`), and the working directory of the test."""
+    from configured import Project
+
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory) -> Path:
     """A prepared folder of SmolLM2-135M-Instruct, from its wheel."""

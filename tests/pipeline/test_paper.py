@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from sami.records import BASE, policy_name
 from sami.workflow.configuration import load
+from sami.workflow.policies import comparisons, policies
 
 PAPER = sorted(path.relative_to(ROOT) for path in (ROOT / "config/paper").glob("*.yaml"))
 EACH = pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
@@ -53,7 +54,7 @@ def test_dry_run_from_a_fresh_clone(clone, file, monkeypatch):
         experiment = configuration.experiments[name]
         assert f"results/{name}/tables/summary.csv" in printed
         assert f"results/{name}/figures/win_rate.pdf" in printed
-        for policy in experiment.policies():
+        for policy in policies(experiment):
             assert f"results/{name}/{policy}/eval/responses.jsonl" in printed
         if experiment.method == "sami":
             model = configuration.models[experiment.model]
@@ -82,11 +83,11 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
     for name in configuration.root.run:
         experiment, folder = configuration.experiments[name], finished / "results/ci" / name
         summary = {row["policy"]: row for row in rows(folder / "tables/summary.csv")}
-        assert list(summary) == experiment.policies()
+        assert list(summary) == policies(experiment)
         assert all(float(row["response_tokens"] or 1) > 0 for row in summary.values())
         verdicts = rows(folder / "tables/win_rates.csv")
         compared = {(row["policy"], row["comparator"]) for row in verdicts}
-        assert compared == {(policy, policy_name(comparator)) for policy, _, comparator in experiment.comparisons()}
+        assert compared == {(policy, policy_name(comparator)) for policy, _, comparator in comparisons(experiment)}
         for row in verdicts:
             assert 0 <= float(row["win_low"]) <= float(row["win_rate"]) <= float(row["win_high"]) <= 1
             assert int(row["n_verdicts"]) > int(row["invalid"])
@@ -100,8 +101,8 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         compared = {row["principles"] for row in rows(folder / "tables/generalisation.csv")}
         assert compared == ({"learned", "held-out"} if experiment.constitutions.held_out else set())
         base = (finished / "resources/ci/models" / experiment.model / "model.safetensors").read_bytes()
-        policies = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
-        assert len({base, *(policy.read_bytes() for policy in policies)}) == 1 + experiment.iterations
+        weights = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
+        assert len({base, *(policy.read_bytes() for policy in weights)}) == 1 + experiment.iterations
 
 
 def test_principles_are_written_again_when_a_file_they_extend_changes(finished):

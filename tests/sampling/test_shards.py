@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from sami.data.constitutions import build
 from sami.data.principles import from_people
 from sami.errors import UserError
 from sami.provenance import digest
-from sami.sampling.shards import files, job_count, joined_file, share, together
+from sami.sampling.shards import files, share, together
 from sami.settings.principles import Constitutions, PrincipleFile
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
@@ -26,17 +25,6 @@ from sami.settings.yaml_files import load_yaml
 from sami.stages import sample_responses
 
 PROMPTS = Prompts(style="chat", generation="{constitution}\n\n{query}", training="{constitution}\n\n{query}")
-
-
-@given(st.integers(1, 3000), st.integers(2, 16), st.integers(1, 400), st.integers(1, 2_000_000))
-def test_jobs_are_as_few_as_the_tokens_allow(examples, responses, new_tokens, tokens_per_job):
-    jobs = job_count(examples, responses, new_tokens, tokens_per_job)
-    tokens = examples * responses * new_tokens
-    assert jobs == 1 or (jobs - 1) * tokens_per_job < tokens
-    # An example is not split, so a job may exceed the wanted tokens by less than one of them.
-    largest = math.ceil(examples / jobs) * responses * new_tokens
-    assert largest < tokens_per_job + responses * new_tokens or jobs == examples
-    assert job_count(examples, responses, new_tokens, None) == 1
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -122,11 +110,6 @@ def test_all_shards_have_one_digest(tmp_path):
     assert digest(tmp_path / "shard-*-of-12.jsonl") == before
     shards[7].write_text("changed")
     assert digest(tmp_path / "shard-*-of-12.jsonl") != before
-
-
-def test_file_of_a_shard():
-    assert joined_file("x/responses/shard-03-of-64.jsonl") == "x/responses.jsonl"
-    assert joined_file("x/responses.jsonl") == "x/responses.jsonl"
 
 
 def test_many_jobs_are_planned():

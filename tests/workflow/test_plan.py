@@ -17,10 +17,10 @@ from sami.settings.models import Model, Shape
 from sami.settings.yaml_files import read_yaml
 from sami.workflow.configuration import load, merge
 from sami.workflow.plan import memory, memory_check, model_sizes
-from sami.workflow.plan.jobs import plan
 from sami.workflow.plan.outcome import outcomes
+from sami.workflow.plan.rows import plan
 from sami.workflow.plan.table import markdown, write_csv
-from sami.workflow.preflight import check
+from sami.workflow.preflight import Purpose, check
 
 GIB = 2**30
 # 40 characters a query, 20 a statement: 10 and 5 tokens. With the line breaks of the template, a prompt has 16.
@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused_with_a_setting_that_helps(planned):
     planned(**large)
     with pytest.raises(UserError, match="train of iteration-1 needs"):
         check(planned.configuration, ["one"])
-    check(planned.configuration, ["one"], fits=False)
+    check(planned.configuration, ["one"], Purpose.PLAN)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_facts_of_a_model_on_this_machine(tiny, tmp_path):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny)
-    found = model_sizes.facts("tiny", Model(source="path", path=str(tmp_path / "gone")), tiny)
+    found = model_sizes.model_size("tiny", Model(source="path", path=str(tmp_path / "gone")), tiny)
     assert found.parameters == found.active == model.num_parameters()
     assert found.shape == Shape(
         layers=2, hidden=32, kv_width=16, intermediate=64, vocabulary=model.config.vocab_size, tied=True
@@ -375,22 +375,18 @@ def test_shapes_in_the_models_file_give_the_number_of_weights():
     for name, entry in read_yaml(ROOT / "config/models.yaml").data.items():
         if entry["source"] not in ("wheel", "hub"):
             continue
-        found = model_sizes.facts(name, Model(**entry), Path("nowhere"))
+        found = model_sizes.model_size(name, Model(**entry), Path("nowhere"))
         s = found.shape
         layer = 2 * s.hidden * (s.hidden + s.kv_width) + 3 * s.hidden * s.intermediate
         assert found.active == pytest.approx(found.root + s.layers * layer, rel=1e-3), name
 
 
-def test_constants_are_those_of_the_engine():
+def test_precisions_of_the_plan_are_those_of_torch():
     from sami.distributed.sharding import PRECISIONS
-    from sami.scoring.head import LOGIT_BYTES
-    from sami.scoring.trees import LEAST_SAVING
-    from sami.workflow.plan.jobs import LEAST_SHARED
 
     assert {name: tuple(str(d).removeprefix("torch.") for d in dtypes) for name, dtypes in PRECISIONS.items()} == (
         memory.PRECISIONS
     )
-    assert (memory.LOGIT_BYTES, LEAST_SHARED) == (LOGIT_BYTES, LEAST_SAVING)
 
 
 def test_activations_are_what_the_backward_pass_keeps(tiny):

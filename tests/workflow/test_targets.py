@@ -3,7 +3,14 @@
 import pytest
 
 from sami.errors import UserError
-from sami.workflow.targets import check_name, check_path
+from sami.workflow.targets import (
+    check_beside_plan,
+    check_name,
+    check_path,
+    need_verdicts,
+    requested,
+    requested_comparisons,
+)
 
 FOLDER = "results/quickstart"
 FILES = [
@@ -55,3 +62,39 @@ def test_unknown_name():
     names = ["all", "quickstart", *(f"paper-{number}" for number in range(20))]
     with pytest.raises(UserError, match=r"^quikstart: .*paper-9 and 10 more; or .* in out. Did you mean 'quickstart'"):
         check_name("quikstart", names, "out")
+
+
+@pytest.fixture
+def three(project):
+    return project.load("run: [a]\nexperiments: {a: {}, b: {}, c: {}}\ncompare: {both: [a, b]}")
+
+
+@pytest.mark.parametrize(
+    ("targets", "experiments", "comparisons"),
+    [
+        ([], ["a"], []),
+        (["figures"], ["a"], []),
+        (["c", "results/b/report.html"], ["b", "c"], []),
+        (["both"], ["a", "b"], ["both"]),
+        (["results/both/figures/comparison.pdf", "c"], ["a", "b", "c"], ["both"]),
+        (["plan", "b"], ["b"], []),
+    ],
+)
+def test_experiments_that_targets_are_about(three, targets, experiments, comparisons):
+    assert requested(three, targets) == experiments
+    assert requested_comparisons(three, targets) == comparisons
+
+
+def test_verdicts_are_needed_but_for_paths_of_what_comes_before_them(three):
+    assert need_verdicts(three, ["--cores", "2"])
+    assert need_verdicts(three, ["a"])
+    assert need_verdicts(three, ["results/a/iteration-1/model", "results/b/report.html"])
+    assert need_verdicts(three, ["results/a/iteration-1/eval/verdicts-x-vs-base.jsonl"])
+    assert not need_verdicts(three, ["results/a/iteration-1/model", "results/a/queries/eval.jsonl"])
+
+
+def test_nothing_runs_beside_a_plan(three):
+    check_beside_plan(three, ["plan", "a", "both"])
+    check_beside_plan(three, ["figures", "all"])
+    with pytest.raises(UserError, match="found the target 'figures' beside 'plan', with which nothing runs"):
+        check_beside_plan(three, ["figures", "plan"])

@@ -1,23 +1,38 @@
 """Principles, by a person or a model, and the constitutions made of them."""
 
 
+def writing_kind(wildcards, input):
+    return "write" if writer_of(wildcards).runs_model else "light"
+
+
+def writer_server(path):
+    """Input function: the server of a writer that the workflow serves itself."""
+    return lambda wildcards: LAYOUT.path(path, wildcards.experiment) if writer_of(wildcards).serve else []
+
+
+# Principles that no model of this cluster writes are no work for it.
+PRINCIPLES_ARE_LOCAL = MAIN_PROCESS and not any(
+    local_model(SETTINGS.writers[SETTINGS.experiments[name].constitutions.writer]) for name in REQUESTED
+)
+
+
 rule write_principles:
     input:
-        principles=principle_files("principles"),
-        model=writer_model,
-        server=writer_server("writer"),
+        principles=by_wildcards(INPUTS.principles),
+        model=by_wildcards(INPUTS.writer_model),
+        server=writer_server(layout.WRITER_SERVER),
     output:
-        in_experiment("principles.jsonl"),
+        in_experiment(layout.PRINCIPLES),
     log:
-        in_experiment("logs/write_principles.log"),
+        in_experiment(layout.log("write_principles")),
     benchmark:
-        in_experiment("benchmarks/write_principles.tsv")
-    localrule: PRINCIPLES_ARE_LIGHT
+        in_experiment(layout.benchmark("write_principles"))
+    localrule: PRINCIPLES_ARE_LOCAL
     conda:
         environment_of(lambda wildcards: writer_of(wildcards).runs_model)
     threads: cores(writing_kind)
     resources:
-        **needs(writing_kind),
+        **job_resources(writing_kind),
         api_jobs=lambda wildcards: 1 if writer_of(wildcards).asks_endpoint else None,
     params:
         code=code_digest("write_principles"),
@@ -34,53 +49,56 @@ rule write_principles:
 # Training neither waits for held-out principles nor depends on them.
 use rule write_principles as write_held_out_principles with:
     input:
-        principles=principle_files("held_out"),
-        model=writer_model,
-        server=writer_server("held-out-writer"),
+        principles=by_wildcards(INPUTS.held_out_principles),
+        model=by_wildcards(INPUTS.writer_model),
+        server=writer_server(layout.HELD_OUT_WRITER_SERVER),
     output:
-        in_experiment("held-out/principles.jsonl"),
+        in_experiment(layout.HELD_OUT + layout.PRINCIPLES),
     log:
-        in_experiment("logs/write_held_out_principles.log"),
+        in_experiment(layout.log("write_held_out_principles")),
     benchmark:
-        in_experiment("benchmarks/write_held_out_principles.tsv")
+        in_experiment(layout.benchmark("write_held_out_principles"))
     wildcard_constraints:
         experiment=WITH_HELD_OUT,
     priority: 1  # what is wrong with them should be known before hours of training
+    localrule: PRINCIPLES_ARE_LOCAL
 
 
 rule build_constitutions:
     input:
-        principles=in_experiment("principles.jsonl"),
+        principles=in_experiment(layout.PRINCIPLES),
     output:
-        in_experiment("constitutions.jsonl"),
+        in_experiment(layout.CONSTITUTIONS),
     log:
-        in_experiment("logs/build_constitutions.log"),
+        in_experiment(layout.log("build_constitutions")),
     benchmark:
-        in_experiment("benchmarks/build_constitutions.tsv")
+        in_experiment(layout.benchmark("build_constitutions"))
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("build_constitutions"),
         settings=lambda wildcards: as_json(settings_of(wildcards).constitutions, exclude={"held_out"}),
-        training=lambda wildcards, input: flag("training", input.get("training")),
+        learned=lambda wildcards, input: flag("learned", input.get("learned")),
         seed=seed_of,
     shell:
-        stage("build_constitutions") + "--principles {input.principles:q} {params.training} "
+        stage("build_constitutions") + "--principles {input.principles:q} {params.learned} "
         "--settings {params.settings:q} --seed {params.seed} --output {output:q}"
 
 
 use rule build_constitutions as build_held_out_constitutions with:
     input:
-        principles=in_experiment("held-out/principles.jsonl"),
-        training=in_experiment("principles.jsonl"),
+        principles=in_experiment(layout.HELD_OUT + layout.PRINCIPLES),
+        learned=in_experiment(layout.PRINCIPLES),
     output:
-        in_experiment("held-out/constitutions.jsonl"),
+        in_experiment(layout.HELD_OUT + layout.CONSTITUTIONS),
     log:
-        in_experiment("logs/build_held_out_constitutions.log"),
+        in_experiment(layout.log("build_held_out_constitutions")),
     benchmark:
-        in_experiment("benchmarks/build_held_out_constitutions.tsv")
+        in_experiment(layout.benchmark("build_held_out_constitutions"))
     wildcard_constraints:
         experiment=WITH_HELD_OUT,
     priority: 1
+    localrule: True

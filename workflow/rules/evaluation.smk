@@ -1,31 +1,49 @@
 """Held-out evaluation of policy 0 (the base model), 1, ..., T, and of other models beside them."""
 
+# The same name can be a model in one experiment and a file of responses in another.
+SAMPLED = before(
+    {
+        name: f"(?:{'|'.join(map(re.escape, settings.evaluation.models)) or '(?!)'}|iteration-\\d+)/"
+        for name, settings in SETTINGS.experiments.items()
+        if not settings.external
+    }
+)
+
+
+def judges(wanted):
+    """Pattern of the judges for which a function is true."""
+    return one_of(name for name, judge in SETTINGS.judges.items() if wanted(judge))
+
+
+def judging_kind(wildcards, input):
+    return "score" if judge_of(wildcards).runs_model else "judge"
+
 
 rule sample_evaluation:
     input:
-        model=lambda wildcards: policy_model(wildcards.experiment, wildcards.policy),
-        queries=in_experiment("queries/eval.jsonl"),
-        constitutions=evaluated_constitutions,
-        shards=evaluation_shards,
+        model=by_wildcards(INPUTS.policy_model),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        constitutions=by_wildcards(INPUTS.constitutions),
+        shards=by_wildcards(INPUTS.evaluation_chunks),
     output:
-        responses=in_experiment("{policy}/eval/responses.jsonl"),
-        counts=in_experiment("{policy}/eval/sampling.json"),
+        responses=in_experiment(layout.EVAL_RESPONSES),
+        counts=in_experiment(layout.EVAL_SAMPLING_COUNTS),
     log:
-        in_experiment("logs/sample_evaluation-{policy}.log"),
+        in_experiment(layout.log("sample_evaluation")),
     benchmark:
-        in_experiment("benchmarks/sample_evaluation-{policy}.tsv")
+        in_experiment(layout.benchmark("sample_evaluation"))
     wildcard_constraints:
         experiment=SAMPLED,
     conda:
         sampling_environment(lambda settings: settings.evaluation.sampling)
     threads: cores(sampling_kind)
     resources:
-        **needs(sampling_kind),
+        **job_resources(sampling_kind),
         engine=slice_of("engine"),
     params:
         code=code_digest("sample_responses"),
-        arguments=lambda wildcards: evaluation_samples(wildcards.experiment, wildcards.policy),
-        share=joined,
+        arguments=by_wildcards(ARGUMENTS.evaluation_samples),
+        share=chunk_argument,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
@@ -35,19 +53,19 @@ rule sample_evaluation:
 
 use rule sample_evaluation as sample_evaluation_shard with:
     input:
-        model=lambda wildcards: policy_model(wildcards.experiment, wildcards.policy),
-        queries=in_experiment("queries/eval.jsonl"),
-        constitutions=evaluated_constitutions,
+        model=by_wildcards(INPUTS.policy_model),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        constitutions=by_wildcards(INPUTS.constitutions),
     output:
-        responses=temp(in_experiment("{policy}/eval/responses/shard-{shard}.jsonl")),
+        responses=temp(in_experiment(layout.EVAL_RESPONSE_CHUNK)),
     log:
-        in_experiment("logs/sample_evaluation-{policy}/shard-{shard}.log"),
+        in_experiment(layout.log("sample_evaluation_shard")),
     benchmark:
-        in_experiment("benchmarks/sample_evaluation-{policy}/shard-{shard}.tsv")
-    threads: alike(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
+        in_experiment(layout.benchmark("sample_evaluation_shard"))
+    threads: uniform(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
     resources:
-        **needs("sample"),
-        engine=alike(lambda settings: as_json(settings.engine)),
+        **job_resources("sample"),
+        engine=uniform(lambda settings: as_json(settings.engine)),
     params:
         share="--shard {shard}",
         counts="",
@@ -55,27 +73,27 @@ use rule sample_evaluation as sample_evaluation_shard with:
 
 rule score_responses:
     input:
-        model=lambda wildcards: policy(wildcards.experiment, int(wildcards.iteration)),
-        base_model=lambda wildcards: policy(wildcards.experiment, 0),
-        responses=in_experiment("iteration-{iteration}/eval/responses.jsonl"),
-        base_responses=in_experiment("iteration-0/eval/responses.jsonl"),
-        queries=in_experiment("queries/eval.jsonl"),
-        constitutions=evaluated_constitutions,
+        model=by_wildcards(INPUTS.iteration_model),
+        base_model=by_wildcards(INPUTS.base_model),
+        responses=in_experiment(layout.EVAL_RESPONSES.format(policy="iteration-{iteration}")),
+        base_responses=in_experiment(layout.EVAL_RESPONSES.format(policy=BASE)),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        constitutions=by_wildcards(INPUTS.constitutions),
     output:
-        in_experiment("iteration-{iteration}/eval/scores.jsonl"),
+        in_experiment(layout.SCORES),
     log:
-        in_experiment("logs/score_responses-{iteration}.log"),
+        in_experiment(layout.log("score_responses")),
     benchmark:
-        in_experiment("benchmarks/score_responses-{iteration}.tsv")
+        in_experiment(layout.benchmark("score_responses"))
     wildcard_constraints:
         experiment=TRAINED,
     conda:
         "../../envs/training.yaml"
     threads: cores("score")
     resources:
-        **needs("score"),
+        **job_resources("score"),
         engine=slice_of("engine"),
-        processes=lambda wildcards: job_of(wildcards.experiment, "score").gpus or 1,  # a model too large for one GPU
+        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,  # a model too large for one GPU
     params:
         code=code_digest("score_responses"),
         prompts=prompts_of,
@@ -87,7 +105,7 @@ rule score_responses:
 
 
 # How judges are asked; no verdict depends on it.
-ASKED = {
+REQUESTS = {
     "api_jobs": lambda wildcards: 1 if judge_of(wildcards).asks_endpoint else None,
     "limits": lambda wildcards: flag("limits", as_json(getattr(judge_of(wildcards), "limits", Limits()))),
 }
@@ -95,26 +113,27 @@ ASKED = {
 
 rule judge_responses:
     input:
-        responses=in_experiment("{policy}/eval/responses.jsonl"),
-        comparator=lambda wildcards: f"{RESULTS}/{wildcards.experiment}/{policy_name(wildcards.comparator)}/eval/responses.jsonl",
-        queries=in_experiment("queries/eval.jsonl"),
-        constitutions=evaluated_constitutions,
-        model=judge_model,
-        server=judge_server,
+        responses=in_experiment(layout.EVAL_RESPONSES),
+        comparator=by_wildcards(INPUTS.comparator_responses),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        constitutions=by_wildcards(INPUTS.constitutions),
+        model=by_wildcards(INPUTS.judge_model),
+        server=by_wildcards(INPUTS.judge_server),
     output:
-        in_experiment("{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"),
+        in_experiment(layout.VERDICTS),
     log:
-        in_experiment("logs/judge_responses-{judge}-{policy}-vs-{comparator}.log"),
+        in_experiment(layout.log("judge_responses")),
     benchmark:
-        in_experiment("benchmarks/judge_responses-{judge}-{policy}-vs-{comparator}.tsv")
+        in_experiment(layout.benchmark("judge_responses"))
     wildcard_constraints:
         judge=judges(lambda judge: not judge.is_panel and not local_model(judge)),
+    localrule: True
     conda:
         environment_of(lambda wildcards: judge_of(wildcards).runs_model)
     threads: cores("judge")
     resources:
-        **needs("judge"),
-        **ASKED,
+        **job_resources("judge"),
+        **REQUESTS,
     params:
         code=code_digest("judge_responses"),
         judge=lambda wildcards: as_json(judge_of(wildcards), exclude={"limits"}),
@@ -136,25 +155,26 @@ use rule judge_responses as judge_by_model with:
         judge=judges(local_model),
     threads: cores(judging_kind)
     resources:
-        **needs("score"),
-        **ASKED,
+        **job_resources("score"),
+        **REQUESTS,
 
 
 rule combine_verdicts:
     input:
-        member_verdicts,
+        by_wildcards(INPUTS.member_verdicts),
     output:
-        in_experiment("{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"),
+        in_experiment(layout.VERDICTS),
     log:
-        in_experiment("logs/combine_verdicts-{judge}-{policy}-vs-{comparator}.log"),
+        in_experiment(layout.log("combine_verdicts")),
     benchmark:
-        in_experiment("benchmarks/combine_verdicts-{judge}-{policy}-vs-{comparator}.tsv")
+        in_experiment(layout.benchmark("combine_verdicts"))
     wildcard_constraints:
         judge=judges(lambda judge: judge.is_panel),
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("combine_verdicts"),
     shell:

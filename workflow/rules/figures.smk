@@ -1,33 +1,44 @@
 """Tables, figures and the report of an experiment, and comparisons of several."""
 
 
+def comparison_inputs(*paths):
+    """Input function: files of each experiment of a comparison; its name stands in place of an experiment's."""
+    return lambda wildcards: INPUTS.compared(wildcards.experiment, *paths)
+
+
+def first_compared(wildcards):
+    """The settings of the experiment that the others of a comparison are compared with."""
+    return SETTINGS.experiments[SETTINGS.root.compare[wildcards.experiment][0]]
+
+
 rule tabulate:
     input:
-        constitutions=evaluated_constitutions,
-        queries=in_experiment("queries/eval.jsonl"),
-        responses=of_policies("eval/responses.jsonl"),
-        information=where_trained(of_every_policy("eval/scores.jsonl")),
-        verdicts=verdicts_of,
-        training=where_trained(of_every_policy("training.jsonl", first=1)),
+        constitutions=by_wildcards(INPUTS.constitutions),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
+        information=by_wildcards(INPUTS.of_iterations, path=layout.SCORES, first=0),
+        verdicts=by_wildcards(INPUTS.verdicts),
+        training=by_wildcards(INPUTS.of_iterations, path=layout.TRAINING_LOG, first=1),
     output:
         summary=report(
-            in_experiment("tables/summary.csv"),
+            in_experiment(layout.SUMMARY),
             caption="../report/summary.rst",
             category="{experiment}",
             labels={"shows": "summary", "kind": "table"},
         ),
         others=[in_experiment(path) for path in table_paths("summary", *TABLES)[1:]],
     log:
-        in_experiment("logs/tabulate.log"),
+        in_experiment(layout.log("tabulate")),
     benchmark:
-        in_experiment("benchmarks/tabulate.tsv")
+        in_experiment(layout.benchmark("tabulate"))
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("tabulate"),
-        policies=lambda wildcards: settings_of(wildcards).policies(),
+        policies=lambda wildcards: policies(settings_of(wildcards)),
         evaluation=slice_of("evaluation"),
         seed=seed_of,
         folder=lambda wildcards, output: os.path.dirname(output.summary),
@@ -45,15 +56,16 @@ rule plot_figures:
     output:
         list(drawn(FIGURES + TRAINING_FIGURES)),
     log:
-        in_experiment("logs/plot_figures.log"),
+        in_experiment(layout.log("plot_figures")),
     benchmark:
-        in_experiment("benchmarks/plot_figures.tsv")
+        in_experiment(layout.benchmark("plot_figures"))
     wildcard_constraints:
         experiment=WITHOUT_HELD_OUT,
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("plot_figures"),
         tables=lambda wildcards, input: os.path.dirname(input.summary),
@@ -68,7 +80,8 @@ use rule plot_figures as plot_imported_figures with:
     output:
         list(drawn(FIGURES)),
     wildcard_constraints:
-        experiment=IMPORTED,
+        experiment=EXTERNAL,
+    localrule: True
 
 
 use rule plot_figures as plot_figures_with_held_out with:
@@ -76,15 +89,16 @@ use rule plot_figures as plot_figures_with_held_out with:
         list(drawn(FIGURES + TRAINING_FIGURES + ["generalisation"])),
     wildcard_constraints:
         experiment=WITH_HELD_OUT,
+    localrule: True
 
 
 rule compare_experiments:
     input:
-        tables=compared("tables/win_rates.csv"),
-        others=compared("tables/information.csv", "tables/degeneration.csv"),
-        queries=compared("queries/eval.jsonl"),
-        constitutions=compared("constitutions.jsonl"),
-        verdicts=lambda wildcards: [file for _, file in compared_verdicts(wildcards)],
+        tables=comparison_inputs("tables/win_rates.csv"),
+        others=comparison_inputs("tables/information.csv", "tables/degeneration.csv"),
+        queries=comparison_inputs(layout.EVAL_QUERIES),
+        constitutions=comparison_inputs(layout.CONSTITUTIONS),
+        verdicts=lambda wildcards: [file for _, file in INPUTS.compared_verdicts(wildcards.experiment)],
     output:
         report(
             in_experiment("tables/comparison.csv"),
@@ -94,20 +108,21 @@ rule compare_experiments:
         ),
         [in_experiment(path) for path in table_paths("comparison")[1:]],
     log:
-        in_experiment("logs/compare_experiments.log"),
+        in_experiment(layout.log("compare_experiments")),
     benchmark:
-        in_experiment("benchmarks/compare_experiments.tsv")
+        in_experiment(layout.benchmark("compare_experiments"))
     wildcard_constraints:
         experiment=COMPARISONS,
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("compare_experiments"),
         experiments=lambda wildcards: SETTINGS.root.compare[wildcards.experiment],
         tables=lambda wildcards, input: list(map(os.path.dirname, input.tables)),
-        judged=lambda wildcards: [name for name, _ in compared_verdicts(wildcards)],
+        judged=lambda wildcards: [name for name, _ in INPUTS.compared_verdicts(wildcards.experiment)],
         samples=lambda wildcards: first_compared(wildcards).evaluation.bootstrap_samples,
         confidence=lambda wildcards: first_compared(wildcards).evaluation.confidence,
         seed=lambda wildcards: first_compared(wildcards).seed,
@@ -125,49 +140,51 @@ use rule plot_figures as plot_comparison with:
     output:
         list(drawn(["comparison"])),
     log:
-        in_experiment("logs/plot_comparison.log"),
+        in_experiment(layout.log("plot_comparison")),
     benchmark:
-        in_experiment("benchmarks/plot_comparison.tsv")
+        in_experiment(layout.benchmark("plot_comparison"))
     wildcard_constraints:
         experiment=COMPARISONS,
+    localrule: True
 
 
 rule build_report:
     input:
         summary=rules.tabulate.output.summary,
         figures=lambda wildcards: figures_of(wildcards.experiment),
-        constitutions=evaluated_constitutions,
-        queries=in_experiment("queries/eval.jsonl"),
-        responses=of_policies("eval/responses.jsonl"),
-        verdicts=verdicts_of,
+        constitutions=by_wildcards(INPUTS.constitutions),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
+        verdicts=by_wildcards(INPUTS.verdicts),
         page=[
             os.path.relpath(provenance.SOURCE / "analysis/report" / name)
             for name in ("page.html.j2", "page.css", "page.js")
         ],
     output:
         report(
-            in_experiment("report.html"),
+            in_experiment(layout.REPORT),
             caption="../report/responses.rst",
             category="{experiment}",
             labels={"shows": "responses side by side", "kind": "page"},
         ),
     log:
-        in_experiment("logs/build_report.log"),
+        in_experiment(layout.log("build_report")),
     benchmark:
-        in_experiment("benchmarks/build_report.tsv")
+        in_experiment(layout.benchmark("build_report"))
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("build_report"),
         tables=lambda wildcards, input: os.path.dirname(input.summary),
         figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
-        policies=lambda wildcards: settings_of(wildcards).policies(),
+        policies=lambda wildcards: policies(settings_of(wildcards)),
         evaluation=slice_of("evaluation"),
         provenance=lambda wildcards: [
             f"{RESULTS}/{wildcards.experiment}/tables",
-            *([] if settings_of(wildcards).external else of_every_policy("model", first=1)(wildcards)),
+            *INPUTS.of_iterations(wildcards.experiment, layout.MODEL, first=1),
         ],
     shell:
         stage("build_report") + "--tables {params.tables:q} --figures {params.figures:q} "

@@ -6,36 +6,37 @@ rule fetch_responses:
     output:
         "{released}",
     log:
-        f"{RESOURCES}/logs/fetch_responses/{{released}}.log",
+        LAYOUT.shared(layout.log("fetch_responses")),
     benchmark:
-        f"{RESOURCES}/benchmarks/fetch_responses/{{released}}.tsv"
+        LAYOUT.shared(layout.benchmark("fetch_responses"))
     wildcard_constraints:
-        released=one_of(FETCHED),
+        released=one_of(DOWNLOADS),
     localrule: True  # nodes of a cluster may have no way to the web
     conda:
         "../../envs/analysis.yaml"
     params:
         code=code_digest("fetch_responses"),
-        address=lambda wildcards: FETCHED[wildcards.released],
+        address=lambda wildcards: DOWNLOADS[wildcards.released],
     shell:
         stage("fetch_responses") + "--address {params.address:q} --output {output:q}"
 
 
 rule import_queries:
     input:
-        lambda wildcards: response_file(settings_of(wildcards), BASE),
+        by_wildcards(INPUTS.base_response_file),
     output:
-        in_experiment("queries/eval.jsonl"),
+        in_experiment(layout.EVAL_QUERIES),
     log:
-        in_experiment("logs/import_queries.log"),
+        in_experiment(layout.log("import_queries")),
     benchmark:
-        in_experiment("benchmarks/import_queries.tsv")
+        in_experiment(layout.benchmark("import_queries"))
     wildcard_constraints:
-        experiment=IMPORTED,
+        experiment=EXTERNAL,
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("import_queries"),
         eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
@@ -47,23 +48,24 @@ rule import_queries:
 
 rule import_responses:
     input:
-        given=lambda wildcards: response_file(settings_of(wildcards), wildcards.policy),
-        texts=texts_of_records,
-        asked=where_trained(in_experiment("iteration-0/eval/responses.jsonl").format_map),
-        queries=in_experiment("queries/eval.jsonl"),
-        constitutions=evaluated_constitutions,
+        given=by_wildcards(INPUTS.response_file),
+        texts=by_wildcards(INPUTS.texts_of_records),
+        asked=by_wildcards(INPUTS.own_base_responses),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        constitutions=by_wildcards(INPUTS.constitutions),
     output:
-        in_experiment("{policy}/eval/responses.jsonl"),
+        in_experiment(layout.EVAL_RESPONSES),
     log:
-        in_experiment("logs/import_responses-{policy}.log"),
+        in_experiment(layout.log("import_responses")),
     benchmark:
-        in_experiment("benchmarks/import_responses-{policy}.tsv")
+        in_experiment(layout.benchmark("import_responses"))
     wildcard_constraints:
-        experiment=FROM_FILES,
+        experiment=before({name: f"(?:{one_of(response_files(e))})/" for name, e in SETTINGS.experiments.items()}),
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("import_responses"),
         judged=lambda wildcards: settings_of(wildcards).evaluation.judged,

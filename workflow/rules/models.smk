@@ -3,18 +3,18 @@
 
 rule prepare_model:
     output:
-        directory(f"{RESOURCES}/models/{{model}}"),
+        directory(LAYOUT.model("{model}")),
     log:
-        f"{RESOURCES}/logs/prepare_model-{{model}}.log",
+        LAYOUT.shared(layout.log("prepare_model")),
     benchmark:
-        f"{RESOURCES}/benchmarks/prepare_model-{{model}}.tsv"
+        LAYOUT.shared(layout.benchmark("prepare_model"))
     conda:
         "../../envs/training.yaml"
     threads: cores("prepare")
     resources:
-        **needs("prepare"),
+        **job_resources("prepare"),
         # Here and not under params, so that changing it makes no model out of date.
-        conversations=conversations_with,
+        conversations=by_wildcards(ARGUMENTS.conversations),
     params:
         code=code_digest("prepare_model"),
         model=lambda wildcards: as_json(SETTINGS.models[wildcards.model]),

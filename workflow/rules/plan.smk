@@ -13,7 +13,7 @@ rule plan:
     params:
         files=configuration_files(),
         command_line=workflow.config_settings.config_args or [],
-        experiments=requested(SETTINGS),
+        experiments=REQUESTED,
         results=RESULTS,
     shell:
         stage("plan") + "--files {params.files:q} --command-line {params.command_line:q} "

@@ -3,24 +3,25 @@
 
 rule build_queries:
     input:
-        lambda wildcards: local_files(task_of(wildcards)),
+        by_wildcards(INPUTS.query_files),
     output:
-        train=in_experiment("queries/train.jsonl"),
-        eval=in_experiment("queries/eval.jsonl"),
+        train=in_experiment(layout.TRAIN_QUERIES),
+        eval=in_experiment(layout.EVAL_QUERIES),
     log:
-        in_experiment("logs/build_queries.log"),
+        in_experiment(layout.log("build_queries")),
     benchmark:
-        in_experiment("benchmarks/build_queries.tsv")
+        in_experiment(layout.benchmark("build_queries"))
     wildcard_constraints:
         experiment=TRAINED,
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("build_queries"),
-        train=lambda wildcards: as_json(task_of(wildcards).train),
-        eval=lambda wildcards: as_json(task_of(wildcards).eval),
+        train=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).train),
+        eval=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).eval),
         eval_count=lambda wildcards: settings_of(wildcards).queries.eval,
         task=lambda wildcards: settings_of(wildcards).task,
         seed=seed_of,

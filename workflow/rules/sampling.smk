@@ -3,17 +3,17 @@
 
 rule sample_responses:
     input:
-        model=sampled_policy,
-        queries=in_experiment("queries/train.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
-        shards=training_shards,
+        model=by_wildcards(INPUTS.sampled_model),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
+        shards=by_wildcards(INPUTS.training_chunks),
     output:
-        responses=in_experiment("iteration-{iteration}/responses.jsonl"),
-        counts=in_experiment("iteration-{iteration}/sampling.json"),
+        responses=in_experiment(layout.RESPONSES),
+        counts=in_experiment(layout.SAMPLING_COUNTS),
     log:
-        in_experiment("logs/sample_responses-{iteration}.log"),
+        in_experiment(layout.log("sample_responses")),
     benchmark:
-        in_experiment("benchmarks/sample_responses-{iteration}.tsv")
+        in_experiment(layout.benchmark("sample_responses"))
     wildcard_constraints:
         experiment=TRAINED,
         iteration=r"[1-9]\d*",
@@ -21,12 +21,12 @@ rule sample_responses:
         sampling_environment(lambda settings: settings.sampling)
     threads: cores(sampling_kind)
     resources:
-        **needs(sampling_kind),
+        **job_resources(sampling_kind),
         engine=slice_of("engine"),
     params:
         code=code_digest("sample_responses"),
-        arguments=lambda wildcards: training_samples(wildcards.experiment, int(wildcards.iteration)),
-        share=joined,
+        arguments=by_wildcards(ARGUMENTS.training_samples),
+        share=chunk_argument,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),
     shell:
         stage("sample_responses") + "--model {input.model:q} --queries {input.queries:q} "
@@ -37,19 +37,19 @@ rule sample_responses:
 # One of several jobs, whose shards the rule above then joins.
 use rule sample_responses as sample_responses_shard with:
     input:
-        model=sampled_policy,
-        queries=in_experiment("queries/train.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        model=by_wildcards(INPUTS.sampled_model),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
     output:
-        responses=temp(in_experiment("iteration-{iteration}/responses/shard-{shard}.jsonl")),
+        responses=temp(in_experiment(layout.RESPONSE_CHUNK)),
     log:
-        in_experiment("logs/sample_responses-{iteration}/shard-{shard}.log"),
+        in_experiment(layout.log("sample_responses_shard")),
     benchmark:
-        in_experiment("benchmarks/sample_responses-{iteration}/shard-{shard}.tsv")
-    threads: alike(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
+        in_experiment(layout.benchmark("sample_responses_shard"))
+    threads: uniform(lambda settings: settings.resources.of("sample").cores or HEAVY_THREADS, cores("sample"))
     resources:
-        **needs("sample"),
-        engine=alike(lambda settings: as_json(settings.engine)),
+        **job_resources("sample"),
+        engine=uniform(lambda settings: as_json(settings.engine)),
     params:
         share="--shard {shard}",
         counts="",

@@ -1,18 +1,27 @@
 """Model servers, for as long as the one job that asks them runs: of a principle writer, and of a judge."""
 
 
+def served_model_folder(model):
+    if MAIN_PROCESS and workflow.resource_settings.cores == 1:
+        refuse(
+            f"the model '{model}' is served while another job asks it, which takes two cores: found --cores 1, expected "
+            "2 or more. Raise it, or take a writer and judges without 'serve'."
+        )
+    return LAYOUT.model(model)
+
+
 rule serve_writer:
     input:
-        lambda wildcards: served(writer_of(wildcards).serve),
+        lambda wildcards: served_model_folder(writer_of(wildcards).serve),
     output:
-        service(in_experiment("servers/writer.json")),
+        service(in_experiment(layout.WRITER_SERVER)),
     log:
-        in_experiment("logs/serve_writer.log"),
+        in_experiment(layout.log("serve_writer")),
     conda:
         "../../envs/training.yaml"
     threads: lambda wildcards, input: max(1, cores("score")(wildcards, input) - 1)  # the job that asks the server runs beside it
     resources:
-        **needs("score"),
+        **job_resources("score"),
     params:
         server_log=lambda wildcards, output: Path(output[0]).with_suffix(".log"),
     shell:
@@ -24,15 +33,15 @@ rule serve_writer:
 
 use rule serve_writer as serve_held_out_writer with:
     output:
-        service(in_experiment("servers/held-out-writer.json")),
+        service(in_experiment(layout.HELD_OUT_WRITER_SERVER)),
     log:
-        in_experiment("logs/serve_held_out_writer.log"),
+        in_experiment(layout.log("serve_held_out_writer")),
 
 
 use rule serve_writer as serve_judge with:
     input:
-        lambda wildcards: served(judge_of(wildcards).serve),
+        lambda wildcards: served_model_folder(judge_of(wildcards).serve),
     output:
-        service(in_experiment("servers/judge-{judge}-{policy}-vs-{comparator}.json")),
+        service(in_experiment(layout.JUDGE_SERVER)),
     log:
-        in_experiment("logs/serve_judge-{judge}-{policy}-vs-{comparator}.log"),
+        in_experiment(layout.log("serve_judge")),

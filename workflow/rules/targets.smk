@@ -11,10 +11,10 @@ def made(name):
     values = [{"experiment": name}]
     if settings:
         values += [{"experiment": name, "iteration": t} for t in range(settings.iterations + 1)]
-        values += [{"experiment": name, "policy": policy} for policy in settings.policies()]
+        values += [{"experiment": name, "policy": policy} for policy in policies(settings)]
         values += [
             {"experiment": name, "policy": policy, "judge": judge, "comparator": comparator}
-            for policy, judge, comparator in settings.comparisons()
+            for policy, judge, comparator in comparisons(settings)
         ]
     for maker, wildcards in product(workflow.rules, values):
         for pattern in maker.output:
@@ -27,10 +27,10 @@ def made(name):
 def check_file(target):
     """Raises UserError where a path is none of those that the workflow makes."""
     # One of several jobs that share a file has a target of its own.
-    path = shards.joined_file(target)
+    path = layout.joined_file(target)
     owners = {name: f"{RESULTS}/{name}" for name in (*SETTINGS.experiments, *SETTINGS.root.compare)}
     owner = next((name for name, folder in owners.items() if path.startswith(f"{folder}/")), None)
-    files, iterations = [*map(prepared, SETTINGS.models), *FETCHED, *(made(owner) if owner else [])], ""
+    files, iterations = [*map(LAYOUT.model, SETTINGS.models), *DOWNLOADS, *(made(owner) if owner else [])], ""
     if owner in SETTINGS.experiments:
         settings = SETTINGS.experiments[owner]
         iterations = f"'iterations' is {settings.iterations}: {SETTINGS.where(owner, 'iterations')}"

@@ -3,16 +3,16 @@
 
 rule train:
     input:
-        start=start_of,
-        reference=reference_of,
-        examples=in_experiment("iteration-{iteration}/examples.jsonl"),
+        start=by_wildcards(INPUTS.start),
+        reference=by_wildcards(INPUTS.reference),
+        examples=in_experiment(layout.EXAMPLES),
     output:
-        model=directory(in_experiment("iteration-{iteration}/model")),
-        metrics=in_experiment("iteration-{iteration}/training.jsonl"),
+        model=directory(in_experiment(layout.MODEL)),
+        metrics=in_experiment(layout.TRAINING_LOG),
     log:
-        in_experiment("logs/train-{iteration}.log"),
+        in_experiment(layout.log("train")),
     benchmark:
-        in_experiment("benchmarks/train-{iteration}.tsv")
+        in_experiment(layout.benchmark("train"))
     wildcard_constraints:
         experiment=TRAINED,
         iteration=r"[1-9]\d*",
@@ -20,14 +20,14 @@ rule train:
         "../../envs/training.yaml"
     threads: cores("train")
     resources:
-        **needs("train", resumes=True),
+        **job_resources("train", resumes=True),
         engine=slice_of("engine"),  # here and not under params, so that changing it makes no result out of date
     params:
         code=code_digest("train"),
         training=slice_of("training"),
         seed=seed_of,
-        tensorboard=in_experiment("tensorboard/iteration-{iteration}"),
-        checkpoints=in_experiment("iteration-{iteration}/checkpoints"),
+        tensorboard=in_experiment(layout.TENSORBOARD),
+        checkpoints=in_experiment(layout.CHECKPOINTS),
     shell:
         stage("train") + "--start {input.start:q} --reference {input.reference:q} --examples {input.examples:q} "
         "--training {params.training:q} --engine {resources.engine:q} --nodes {resources.nodes} --seed {params.seed} "

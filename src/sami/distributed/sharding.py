@@ -15,15 +15,10 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from transformers import PreTrainedModel
 
 from sami.distributed.processes import Processes
-from sami.models import pretrained
+from sami.models import engine_limits, pretrained
 
 # precision -> dtypes of the weights that the optimiser updates, of the passes, and of summed gradients
-PRECISIONS = {
-    "float32": (torch.float32, torch.float32, torch.float32),
-    "mixed": (torch.float32, torch.bfloat16, torch.float32),
-    "bfloat16": (torch.bfloat16, torch.bfloat16, torch.bfloat16),
-    "float16": (torch.float16, torch.float16, torch.float16),  # for scoring alone
-}
+PRECISIONS = {name: tuple(getattr(torch, kind) for kind in kinds) for name, kinds in engine_limits.PRECISIONS.items()}
 PRODUCTS = {  # what selective checkpointing keeps
     torch.ops.aten.mm.default,
     torch.ops.aten.addmm.default,

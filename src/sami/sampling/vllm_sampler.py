@@ -14,6 +14,7 @@ from vllm.platforms import current_platform
 
 from sami.errors import UserError
 from sami.models import pretrained, weight_files
+from sami.models.engine_limits import VLLM_SHARE
 from sami.models.folders import check_tensor_parallel, specification
 from sami.progress import Progress
 from sami.sampling.completion import Completion, completion
@@ -22,7 +23,7 @@ from sami.settings.sampling import Sampling
 
 # For weights, activations and cache: of each GPU; of the main memory, which others use too, where vLLM was built for
 # processors.
-MEMORY_SHARE = 0.3 if current_platform.is_cpu() else 0.9
+MEMORY_SHARE = 0.3 if current_platform.is_cpu() else VLLM_SHARE
 
 
 class VllmSampler:

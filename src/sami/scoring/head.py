@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-LOGIT_BYTES = 256 << 20  # of logits in float32 that are held at once
+from sami.models.engine_limits import LOGIT_BYTES
 
 
 def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,8 @@ from itertools import takewhile
 
 import torch
 
+from sami.models.engine_limits import LEAST_SAVING
 from sami.scoring.layout import Item, Layout, Node, Rows, Tree, assemble
-
-LEAST_SAVING = 16  # tokens: a further node that saves fewer costs more than it saves
 
 
 def shared(items: list[Item]) -> Layout:

@@ -1,12 +1,9 @@
 """Everything that defines one experiment, and the top level of the configuration."""
 
-import os
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sami.records import BASE, policy_name
-from sami.sampling.shards import MOST_JOBS, job_count
 from sami.settings.base import Count, ExperimentName, PolicyName, Settings, Source
 from sami.settings.evaluation import Evaluation
 from sami.settings.methods import MethodChoice
@@ -82,47 +79,6 @@ class Experiment(Settings):
         train = self.queries.train
         return train if isinstance(train, list) else [train] * self.iterations
 
-    def sampling_jobs(self, iteration: int) -> int:
-        """Jobs in which the responses of iteration 1, ..., T are drawn; where there are several, another joins them."""
-        return self._jobs(self.train_counts()[iteration - 1], self.sampling)
-
-    def evaluation_jobs(self) -> int:
-        """The same for the responses of one policy to the held-out queries."""
-        sets_each = 2 if self.constitutions.held_out else 1
-        return self._jobs(self.queries.eval * sets_each, self.evaluation.sampling)
-
-    def _jobs(self, examples: int, sampling: Sampling) -> int:
-        responses = sampling.responses or self.constitutions.per_set
-        return job_count(examples, responses, sampling.max_new_tokens, self.engine.tokens_per_job)
-
-    def policies(self) -> list[str]:
-        """Names of the policies that answer the held-out queries, in the order of tables; iteration-0 is the base."""
-        if self.external:
-            return list(self.external.policies)
-        return [*(f"iteration-{t}" for t in range(self.iterations + 1)), *self.evaluation.policies]
-
-    def response_files(self) -> dict[str, tuple[str, str | None]]:
-        """The policies that are files of responses: name -> path, and the web address of the same file where known."""
-
-        def found(folder: str, file: str, source: str | None) -> tuple[str, str | None]:
-            return os.path.normpath(os.path.join(folder, file)), source and f"{source.rstrip('/')}/{file}"
-
-        if self.external:
-            folder, source = self.external.folder, self.external.source
-            return {name: found(folder, file, source) for name, file in self.external.policies.items()}
-        files = self.evaluation.files.items()
-        return {name: found(*os.path.split(file.responses), file.source) for name, file in files}
-
-    def comparisons(self) -> list[tuple[str, str, str]]:
-        """(policy, judge, comparator) of every file of verdicts; the comparator as it is named in the settings."""
-        return [
-            (policy, judge, comparator)
-            for comparator in self.evaluation.comparators
-            for judge in self.evaluation.judges
-            for policy in self.policies()
-            if policy != policy_name(comparator)
-        ]
-
     @model_validator(mode="after")
     def _policies(self) -> Self:
         if self.external and self.evaluation.policies:
@@ -142,14 +98,6 @@ class Experiment(Settings):
                 "'evaluation.published' gives a win rate under held-out principles, but 'constitutions.held_out' names "
                 "none; name their file, or delete the win rate"
             )
-        if BASE not in self.policies():
-            raise ValueError(f"'external.policies' lacks '{BASE}', the base model's responses")
-        for comparator in self.evaluation.comparators:
-            if policy_name(comparator) not in self.policies():
-                raise ValueError(
-                    f"'evaluation.comparators' names '{comparator}', expected base or one of the policies "
-                    f"{', '.join(self.policies())}"
-                )
         return self
 
     @model_validator(mode="after")
@@ -203,16 +151,6 @@ class Experiment(Settings):
             raise ValueError(
                 f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
                 f"{self.iterations}; give one count for each iteration, or a single number for all"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _few_jobs(self) -> Self:
-        jobs = max(self.evaluation_jobs(), *map(self.sampling_jobs, range(1, self.iterations + 1)))
-        if jobs > MOST_JOBS:
-            raise ValueError(
-                f"'engine.tokens_per_job: {self.engine.tokens_per_job}' splits the sampling of a policy into {jobs} "
-                f"jobs, expected at most {MOST_JOBS}; raise it"
             )
         return self
 

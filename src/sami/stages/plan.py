@@ -11,8 +11,8 @@ Where jobs need more memory than the hardware that an experiment names, it print
 from sami.stage import Stage
 from sami.workflow import configuration
 from sami.workflow.plan import memory_check, table
-from sami.workflow.plan.jobs import plan
 from sami.workflow.plan.outcome import outcomes
+from sami.workflow.plan.rows import plan
 
 
 def main(arguments) -> None:

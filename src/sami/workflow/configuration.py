@@ -5,6 +5,7 @@
 What can be checked beyond that before anything expensive runs is in `sami.workflow.preflight`.
 """
 
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -22,6 +23,8 @@ from sami.settings.resources import Hardware, Resources
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
 from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, merge, read_yaml, validate
+from sami.workflow import policies
+from sami.workflow.layout import Layout, check_jobs
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -69,8 +72,12 @@ class Configuration:
 
     def policy_models(self, experiment: str) -> list[str]:
         """Names of the models that an experiment samples from as they are: the base model, and others to judge."""
-        settings = self.experiments[experiment]
-        return [] if settings.external else [settings.model, *settings.evaluation.models.values()]
+        return list(policies.untrained_models(self.experiments[experiment]).values())
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of a run; folders without trailing slashes and the like, which Snakemake would take for others."""
+        return Layout(*map(os.path.normpath, (self.root.results, self.root.resources)))
 
     def models_of(self, experiment: str) -> list[str]:
         """Names of the models that an experiment runs itself."""
@@ -106,7 +113,13 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
 
     def checked(settings: dict, place: Callable[[Keys], Keys]) -> Experiment:
         where, written = (lambda keys: sources.where(place(keys))), (lambda keys: sources.written(place(keys)))
-        return validate(settings, Experiment, where, written)
+        experiment = validate(settings, Experiment, where, written)
+        try:
+            policies.check(experiment)
+            check_jobs(experiment)
+        except ValueError as error:
+            raise UserError(f"{where(())}: {error}.") from None
+        return experiment
 
     experiments = {
         name: checked(merge(root.defaults, entry), lambda keys, name=name: _place(sources, name, keys))

@@ -1,4 +1,4 @@
-"""Paths that are asked for and that nothing makes, told with what there is and what may be meant."""
+"""Targets: the experiments that they are about, and those that nothing makes, told with what there is instead."""
 
 import os
 import re
@@ -6,6 +6,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sami.errors import UserError, listed, nearest
+from sami.workflow.configuration import Configuration
+
+JUDGED = ("verdicts-", "tables", "figures", "report")  # parts of paths of what is made of verdicts
+
+
+def requested(configuration: Configuration, targets: Sequence[str]) -> list[str]:
+    """Names of the experiments that targets belong to, or that they compare; those of `run` where they name none."""
+    parts = {part for target in targets for part in Path(target).parts}
+    compare = configuration.root.compare
+    compared = {name for comparison, names in compare.items() if comparison in parts for name in names}
+    return [name for name in configuration.experiments if name in parts | compared] or configuration.root.run
+
+
+def requested_comparisons(configuration: Configuration, targets: Sequence[str]) -> list[str]:
+    """Names of the comparisons whose experiments are all requested."""
+    experiments = set(requested(configuration, targets))
+    return [name for name, compared in configuration.root.compare.items() if set(compared) <= experiments]
+
+
+def need_verdicts(configuration: Configuration, words: Sequence[str]) -> bool:
+    """Whether a command line asks for verdicts, or for what is made of them; without paths of results it does."""
+    paths = [word for word in words if any(name in Path(word).parts[:-1] for name in configuration.experiments)]
+    return not paths or any(part in path for path in paths for part in JUDGED)
+
+
+def check_beside_plan(configuration: Configuration, targets: Sequence[str]) -> None:
+    """Raises UserError where a target that would run stands beside `plan`, with which nothing runs."""
+    others = set(targets) - {"plan", *configuration.experiments, *configuration.root.compare}
+    if "plan" in targets and others:
+        raise UserError(
+            f"found the target '{min(others)}' beside 'plan', with which nothing runs; expected at most names of "
+            "experiments, which are then planned. Ask for other targets in a command of their own."
+        )
 
 
 def check_name(target: str, names: Sequence[str], results: str, others: Sequence[str] = ()) -> None:

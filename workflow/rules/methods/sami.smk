@@ -3,30 +3,30 @@
 
 rule build_sami_examples:
     input:
-        responses=in_experiment("iteration-{iteration}/responses.jsonl"),
-        queries=in_experiment("queries/train.jsonl"),
-        constitutions=in_experiment("constitutions.jsonl"),
+        responses=in_experiment(layout.RESPONSES),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
     output:
-        examples=in_experiment("iteration-{iteration}/examples.jsonl"),
-        counts=in_experiment("iteration-{iteration}/examples.json"),
+        examples=in_experiment(layout.EXAMPLES),
+        counts=in_experiment(layout.EXAMPLE_COUNTS),
     log:
-        in_experiment("logs/build_sami_examples-{iteration}.log"),
+        in_experiment(layout.log("build_sami_examples")),
     benchmark:
-        in_experiment("benchmarks/build_sami_examples-{iteration}.tsv")
+        in_experiment(layout.benchmark("build_sami_examples"))
     wildcard_constraints:
-        experiment=with_method("sami"),
+        experiment=BY_METHOD["sami"],
         iteration=r"[1-9]\d*",
     localrule: True  # seconds, beside the workflow
     conda:
         "../../../envs/analysis.yaml"
     resources:
-        **needs("light"),
+        **job_resources("light"),
     params:
         code=code_digest("build_sami_examples"),
         prompts=prompts_of,
-        filters=lambda wildcards: as_json(task_of(wildcards).filters),
+        filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
         objective=lambda wildcards: settings_of(wildcards).training.objective.name,
-        policy=lambda wildcards: f"iteration-{settings_of(wildcards).method.sampled_policy(int(wildcards.iteration))}",
+        policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
         stage("build_sami_examples") + "--responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --filters {params.filters:q} "

@@ -1,7 +1,8 @@
-"""What a run will take, before it is paid for, and what it took: jobs, tokens, hours, memory, disk, dollars.
+"""The plan: what a run will take, before it is paid for, and what it took: jobs, tokens, hours, memory, disk, dollars.
 
-`model_sizes` says what is known of a model's size, `lengths` how long texts are, `memory` what a job needs, `jobs` puts
-them together to a row for each stage and iteration, `outcome` reads what became of a row, `table` shows both.
+`quantities` has the sizes that all rests on (`model_sizes`, `lengths`), `costs` turns them into what jobs take (with
+`memory`), `rows` lists the jobs of each stage and iteration, `memory_check` refuses what cannot fit, `outcome` reads
+what became of a row, `table` shows both.
 
 Ground floor: no torch, no pandas. Formulas and sources: docs/plan.md.
 """

@@ -6,19 +6,11 @@ count, and what real runs took beside it.
 
 from dataclasses import dataclass
 
+from sami.models.engine_limits import LOGIT_BYTES, PRECISIONS
 from sami.settings.training import Engine, Training
-from sami.workflow.plan.model_sizes import BYTES, Facts
+from sami.workflow.plan.model_sizes import BYTES, ModelSize
 
-# precision -> number formats of weights (with gradients and optimiser), of passes, and of summed gradients.
-# `sami.distributed.sharding.PRECISIONS` says the same to torch.
-PRECISIONS = {
-    "float32": ("float32", "float32", "float32"),
-    "mixed": ("float32", "bfloat16", "float32"),
-    "bfloat16": ("bfloat16", "bfloat16", "bfloat16"),
-    "float16": ("float16", "float16", "float16"),
-}
 OPTIMISER = {"rmsprop": 1, "adamw": 2}  # numbers that it keeps for each weight
-LOGIT_BYTES = 256 << 20  # of a chunk of logits; `sami.scoring.head` keeps to it
 ALLOCATOR = {"cpu": 1.5, "gpu": 1.1}  # bytes taken for each byte that comes and goes: measured, stated; docs/plan.md
 
 
@@ -39,7 +31,7 @@ def sharded(training: Training, processes: int) -> bool:
     return processes > 1 or weights != compute
 
 
-def trained(model: Facts, training: Training) -> float:
+def trained(model: ModelSize, training: Training) -> float:
     """Weights that have gradients: all of them, or those of adapters beside every matrix of the layers."""
     if training.lora is None:
         return model.parameters
@@ -49,7 +41,7 @@ def trained(model: Facts, training: Training) -> float:
 
 
 def training(
-    model: Facts, training: Training, engine: Engine, tokens: float, predicted: float, overhead: float, kind: str
+    model: ModelSize, training: Training, engine: Engine, tokens: float, predicted: float, overhead: float, kind: str
 ) -> Need:
     """Of one process that trains.
 
@@ -83,7 +75,7 @@ def training(
     )
 
 
-def scoring(model: Facts, tokens: float, predicted: float, overhead: float, kind: str, processes: int = 1) -> Need:
+def scoring(model: ModelSize, tokens: float, predicted: float, overhead: float, kind: str, processes: int = 1) -> Need:
     """Of a process that scores without gradients: one block's activations at a time.
 
     Args:
@@ -103,7 +95,7 @@ def scoring(model: Facts, tokens: float, predicted: float, overhead: float, kind
 
 
 def sampling(
-    model: Facts, responses: int, prompt: float, context: float, gpus: int, overhead: float, kind: str
+    model: ModelSize, responses: int, prompt: float, context: float, gpus: int, overhead: float, kind: str
 ) -> Need:
     """Of one GPU that samples.
 

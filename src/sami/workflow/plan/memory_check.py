@@ -12,7 +12,7 @@ from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.training import Lora
 from sami.workflow.configuration import Configuration
-from sami.workflow.plan.jobs import Planner, Row
+from sami.workflow.plan.rows import Planner, Row
 
 Change = dict[str, Any]  # dotted key of an experiment's setting -> another value
 

@@ -16,7 +16,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelSize:
     """A model's size. What is None is not stated, and can be read only once the model is on this machine.
 
     name: in the models file.
@@ -67,7 +67,7 @@ class Facts:
         return self.parameters is not None and self.shape is not None
 
 
-def facts(name: str, model: Model, prepared: Path) -> Facts:
+def model_size(name: str, model: Model, prepared: Path) -> ModelSize:
     """What the models file says, and where it says nothing, what the model's folder on this machine tells.
 
     Args:
@@ -77,7 +77,7 @@ def facts(name: str, model: Model, prepared: Path) -> Facts:
     folder = prepared if (prepared / "config.json").is_file() else Path(model.path or "")
     parameters = model.parameters or _count(folder)
     shape = model.shape or _shape(_config(folder))
-    return Facts(name, model.dtype, parameters, model.active_parameters or parameters, shape)
+    return ModelSize(name, model.dtype, parameters, model.active_parameters or parameters, shape)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sami.records import read_json_lines
 from sami.sampling import shards
+from sami.workflow import layout
 from sami.workflow.configuration import Configuration
-from sami.workflow.plan.jobs import Row
+from sami.workflow.plan.rows import Row
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class _Files:
         """Of a job that samples, or of one that joins and of those that have drawn the shards."""
         sampling = self.experiment.evaluation.sampling if "evaluation" in stem.name else self.experiment.sampling
         size = (queries, sampling.responses, sampling.max_new_tokens)
-        jobs = shards.finished_jobs(self._responses(), size) or 1
+        jobs = layout.finished_jobs(self._responses(), size) or 1
         drawn = shards.files(shards.together(str(stem), jobs)) if jobs > 1 else []
         return [Path(f"{stem}.tsv"), *(Path(file).with_suffix(".tsv") for file in drawn)]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sami.workflow.plan.jobs import Row
 from sami.workflow.plan.outcome import Outcome
+from sami.workflow.plan.rows import Row
 
 GIB = 2**30
 

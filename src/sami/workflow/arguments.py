@@ -1,0 +1,83 @@
+"""Arguments of stages, as text for a shell.
+
+Ground floor: no torch, no Snakemake.
+"""
+
+import functools
+import json
+import shlex
+
+from sami.settings.base import Settings
+from sami.settings.experiment import Experiment
+from sami.settings.sampling import Sampling
+from sami.workflow import conversations
+from sami.workflow.configuration import Configuration
+
+
+def as_json(settings: Settings, exclude: set[str] | None = None) -> str:
+    """A slice of the settings as one argument.
+
+    Without what is at its default, so that a new key makes nothing out of date; a new default is a change of the code.
+    """
+    return settings.model_dump_json(exclude=exclude, exclude_defaults=True)
+
+
+def flag(name: str, value: object) -> str:
+    """An optional argument, left out where there is no value."""
+    return f"--{name} {shlex.quote(str(value))}" if value else ""
+
+
+def flags(**values: object) -> str:
+    """Arguments by name: a list gives several words, true the name alone, false nothing."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is not False:
+            words += [f"--{name}", *(value if isinstance(value, list) else [] if value is True else [str(value)])]
+    return shlex.join(words)
+
+
+class Arguments:
+    """Arguments that are longer than one setting; one text for all chunks of a file, since there can be thousands."""
+
+    def __init__(self, configuration: Configuration):
+        self.configuration = configuration
+        self.training_samples = functools.cache(self.training_samples)
+        self.evaluation_samples = functools.cache(self.evaluation_samples)
+
+    def _samples(self, settings: Experiment, sampling: Sampling, **more: object) -> str:
+        task = self.configuration.tasks[settings.task]
+        return flags(
+            prompts=as_json(task.prompts),
+            stop=task.stop,
+            sampling=as_json(sampling),
+            shuffle=settings.constitutions.shuffle,
+            seed=settings.seed,
+            **more,
+        )
+
+    def sampled_policy(self, experiment: str, iteration: str) -> str:
+        """Name of the policy that responds for an iteration."""
+        return f"iteration-{self.configuration.experiments[experiment].method.sampled_policy(int(iteration))}"
+
+    def training_samples(self, experiment: str, iteration: str) -> str:
+        """Arguments of jobs that sample for an iteration. It never uses the queries of another one."""
+        settings, number = self.configuration.experiments[experiment], int(iteration)
+        counts = settings.train_counts()
+        return self._samples(
+            settings,
+            settings.sampling,
+            policy=self.sampled_policy(experiment, iteration),
+            first=sum(counts[: number - 1]),
+            count=counts[number - 1],
+            under=settings.method.sampled_under,
+        )
+
+    def evaluation_samples(self, experiment: str, policy: str) -> str:
+        """Arguments of jobs that sample a policy's responses to the held-out queries."""
+        settings = self.configuration.experiments[experiment]
+        return self._samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.eval)
+
+    def conversations(self, model: str) -> str:
+        """Conversations that a model will be put, as JSON."""
+        found = conversations.of_model(self.configuration, model)
+        return json.dumps([conversation.model_dump() for conversation in found])

@@ -1,0 +1,187 @@
+"""Input files of the rules: paths that a job reads, by the names in its wildcards.
+
+    Inputs(configuration).start("quickstart", 2)        # the model that the training of iteration 2 starts from
+
+Ground floor: no torch, no Snakemake. Iterations may come as text, as they do in wildcards.
+"""
+
+import os
+
+from sami.data import external_responses
+from sami.records import BASE, last_trained, policy_name
+from sami.settings.experiment import Experiment
+from sami.settings.tasks import Task
+from sami.settings.writers import Writer
+from sami.settings.yaml_files import read_yaml
+from sami.workflow import layout
+from sami.workflow.configuration import Configuration
+from sami.workflow.layout import CONSTITUTIONS, EVAL_QUERIES, EVAL_RESPONSES, HELD_OUT, JUDGE_SERVER, VERDICTS
+from sami.workflow.policies import comparisons, policies, response_files
+
+
+class Inputs:
+    """Input files of the jobs of a configuration."""
+
+    def __init__(self, configuration: Configuration):
+        self.configuration, self.layout = configuration, configuration.layout
+
+    def _settings(self, experiment: str) -> Experiment:
+        return self.configuration.experiments[experiment]
+
+    def task(self, experiment: str) -> Task:
+        return self.configuration.tasks[self._settings(experiment).task]
+
+    def query_files(self, experiment: str) -> list[str]:
+        """The files of an experiment's task that lie on this machine."""
+        task = self.task(experiment)
+        return [path for path in dict.fromkeys(task.train.paths + task.eval.paths) if os.path.isfile(path)]
+
+    def policy_model(self, experiment: str, policy: str) -> str:
+        """Model folder of a policy: the base model, a trained one, or another that is judged beside them."""
+        settings = self._settings(experiment)
+        if policy == BASE:
+            return self.layout.model(settings.model)
+        if policy in settings.evaluation.models:
+            return self.layout.model(settings.evaluation.models[policy])
+        return f"{self.layout.results}/{experiment}/{policy}/model"
+
+    def iteration_model(self, experiment: str, iteration: int | str) -> str:
+        """Model folder of policy 0 (the base model), 1, ..., T."""
+        return self.policy_model(experiment, f"iteration-{iteration}")
+
+    def base_model(self, experiment: str) -> str:
+        return self.policy_model(experiment, BASE)
+
+    def sampled_model(self, experiment: str, iteration: int | str) -> str:
+        """The policy that responds for an iteration."""
+        return self.iteration_model(experiment, self._settings(experiment).method.sampled_policy(int(iteration)))
+
+    def start(self, experiment: str, iteration: int | str) -> str:
+        """The policy that training starts from."""
+        settings = self._settings(experiment)
+        return self.iteration_model(experiment, settings.method.start(int(iteration), settings.training))
+
+    def reference(self, experiment: str, iteration: int | str) -> str:
+        """The reference model of a KL term."""
+        settings = self._settings(experiment)
+        return self.iteration_model(experiment, settings.method.reference(int(iteration), settings.training))
+
+    def writer(self, experiment: str) -> Writer:
+        return self.configuration.writers[self._settings(experiment).constitutions.writer]
+
+    def writer_model(self, experiment: str) -> str | list[str]:
+        """The model folder of a writer that runs on this machine."""
+        writer = self.writer(experiment)
+        return self.layout.model(writer.model) if writer.runs_model else []
+
+    def principles(self, experiment: str) -> list[str]:
+        """The file of an experiment's principles, and behind it those that it extends."""
+        return self._principle_files(self._settings(experiment).constitutions.principles)
+
+    def held_out_principles(self, experiment: str) -> list[str]:
+        """The same for held-out principles."""
+        return self._principle_files(self._settings(experiment).constitutions.held_out)
+
+    def _principle_files(self, name: str | None) -> list[str]:
+        path = f"{self.configuration.root.constitutions}/{name}.yaml"
+        return [file.path for file in reversed(read_yaml(path).files)]
+
+    def constitutions(self, experiment: str) -> list[str]:
+        """The constitutions under which policies answer the held-out queries: those of training, and held-out ones."""
+        folders = ["", HELD_OUT] if self._settings(experiment).constitutions.held_out else [""]
+        return [self.layout.path(f"{folder}{CONSTITUTIONS}", experiment) for folder in folders]
+
+    def training_chunks(self, experiment: str, iteration: int | str) -> list[str]:
+        """The chunks that the responses of an iteration are joined from; none where one job samples them all."""
+        settings, iteration = self._settings(experiment), int(iteration)
+        path = self.layout.path(layout.RESPONSES, experiment, iteration=iteration)
+        queries, jobs = settings.train_counts()[iteration - 1], layout.sampling_jobs(settings, iteration)
+        return layout.chunks(path, queries, settings.sampling, jobs)
+
+    def evaluation_chunks(self, experiment: str, policy: str) -> list[str]:
+        """The same for a policy's responses to the held-out queries."""
+        settings = self._settings(experiment)
+        path = self.layout.path(EVAL_RESPONSES, experiment, policy=policy)
+        return layout.chunks(
+            path, settings.queries.eval, settings.evaluation.sampling, layout.evaluation_jobs(settings)
+        )
+
+    def response_file(self, experiment: str, policy: str) -> str:
+        """The file that a policy is, where its responses were made elsewhere."""
+        return response_files(self._settings(experiment))[policy][0]
+
+    def base_response_file(self, experiment: str) -> str:
+        return self.response_file(experiment, BASE)
+
+    def own_base_responses(self, experiment: str) -> str | list[str]:
+        """The base model's responses, which say what a file of responses is asked for; none where all are files."""
+        return [] if self._settings(experiment).imported else self.layout.path(EVAL_RESPONSES, experiment, policy=BASE)
+
+    def comparator_responses(self, experiment: str, comparator: str) -> str:
+        return self.layout.path(EVAL_RESPONSES, experiment, policy=policy_name(comparator))
+
+    def downloads(self) -> dict[str, str]:
+        """Files of responses that are not there -> where the web has them."""
+        return {
+            path: address
+            for settings in self.configuration.experiments.values()
+            for path, address in response_files(settings).values()
+            if address and not os.path.exists(path)
+        }
+
+    def texts_of_records(self, experiment: str, policy: str) -> list[str]:
+        """What the ids in a file of our records stand for: queries and constitutions of the experiment that made it."""
+        path = self.response_file(experiment, policy)
+        if not path.endswith(".jsonl"):
+            return []
+        maker = external_responses.experiment_of(path, self.layout.results)
+        if maker in self.configuration.experiments:  # it may still have to be made
+            return [self.layout.path(EVAL_QUERIES, maker), *self.constitutions(maker)]
+        return external_responses.text_files(path)
+
+    def of_policies(self, experiment: str, path: str) -> list[str]:
+        """One file of each policy that answers the held-out queries."""
+        return [self.layout.path(path, experiment, policy=name) for name in policies(self._settings(experiment))]
+
+    def of_iterations(self, experiment: str, path: str, first: int = 0) -> list[str]:
+        """One file of each policy first, ..., T; none where nothing is trained."""
+        settings = self._settings(experiment)
+        last = -1 if settings.external else settings.iterations
+        return [self.layout.path(path, experiment, iteration=t) for t in range(first, last + 1)]
+
+    def judge_model(self, judge: str) -> str | list[str]:
+        """The model folder of a judge that reads probabilities on this machine."""
+        settings = self.configuration.judges[judge]
+        return self.layout.model(settings.model) if settings.runs_model else []
+
+    def judge_server(self, experiment: str, policy: str, judge: str, comparator: str) -> str | list[str]:
+        """The server of a judge that the workflow serves itself; each job has its own."""
+        if not getattr(self.configuration.judges[judge], "serve", None):
+            return []
+        return self.layout.path(JUDGE_SERVER, experiment, policy=policy, judge=judge, comparator=comparator)
+
+    def verdicts(self, experiment: str) -> list[str]:
+        """The verdicts on every policy, by every judge, against every comparator."""
+        return [self._verdicts(experiment, *names) for names in comparisons(self._settings(experiment))]
+
+    def member_verdicts(self, experiment: str, policy: str, judge: str, comparator: str) -> list[str]:
+        """The verdicts of the members of a panel."""
+        members = self.configuration.judges[judge].members
+        return [self._verdicts(experiment, policy, member, comparator) for member in members]
+
+    def _verdicts(self, experiment: str, policy: str, judge: str, comparator: str) -> str:
+        return self.layout.path(VERDICTS, experiment, policy=policy, judge=judge, comparator=comparator)
+
+    def compared(self, comparison: str, *paths: str) -> list[str]:
+        """Files of each experiment of a comparison."""
+        names = self.configuration.root.compare[comparison]
+        return [self.layout.path(path, name) for path in paths for name in names]
+
+    def compared_verdicts(self, comparison: str) -> list[tuple[str, str]]:
+        """(experiment, file) of the verdicts of each experiment's first judge on its last trained policy."""
+        found = []
+        for name in self.configuration.root.compare[comparison]:
+            settings = self._settings(name)
+            wanted = last_trained(policies(settings)), settings.evaluation.judges[0]
+            found += [(name, self._verdicts(name, *names)) for names in comparisons(settings) if names[:2] == wanted]
+        return found

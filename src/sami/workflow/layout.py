@@ -1,0 +1,199 @@
+"""Paths of a run, and the chunks (files shard-03-of-64.jsonl) in which responses are sampled.
+
+    layout = Layout(results="results", resources="resources")
+    layout.path(EVAL_RESPONSES, experiment="quickstart", policy="iteration-1")
+    layout.pattern(EVAL_RESPONSES)          # with {experiment} and {policy}, as rules have it
+
+Each name below is a path in the folder of an experiment; what stands in braces is a wildcard of the workflow. What
+divides the items of a chunk is in `sami.sampling.shards`.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sami.sampling import shards
+from sami.settings.experiment import Experiment
+from sami.settings.sampling import Sampling
+
+FORMAT_VERSION = 2  # of all that stands in the folder of results: names of files, and fields of records
+
+TRAIN_QUERIES = "queries/train.jsonl"
+EVAL_QUERIES = "queries/eval.jsonl"
+PRINCIPLES = "principles.jsonl"
+CONSTITUTIONS = "constitutions.jsonl"
+HELD_OUT = "held-out/"  # before the two above
+RESPONSES = "iteration-{iteration}/responses.jsonl"
+RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
+EXAMPLES = "iteration-{iteration}/examples.jsonl"
+EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
+SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
+MODEL = "iteration-{iteration}/model"
+TRAINING_LOG = "iteration-{iteration}/training.jsonl"
+CHECKPOINTS = "iteration-{iteration}/checkpoints"
+TENSORBOARD = "tensorboard/iteration-{iteration}"
+EVAL_RESPONSES = "{policy}/eval/responses.jsonl"
+EVAL_RESPONSE_CHUNK = "{policy}/eval/responses/shard-{shard}.jsonl"
+EVAL_SAMPLING_COUNTS = "{policy}/eval/sampling.json"
+SCORES = "iteration-{iteration}/eval/scores.jsonl"
+VERDICTS = "{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"
+WRITER_SERVER = "servers/writer.json"
+HELD_OUT_WRITER_SERVER = "servers/held-out-writer.json"
+JUDGE_SERVER = "servers/judge-{judge}-{policy}-vs-{comparator}.json"
+SUMMARY = "tables/summary.csv"
+REPORT = "report.html"
+
+_VERDICTS_JOB = "-{judge}-{policy}-vs-{comparator}"
+_JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the rule, since there is one an experiment
+    "prepare_model": "prepare_model-{model}",
+    "fetch_responses": "fetch_responses/{released}",
+    "import_responses": "import_responses-{policy}",
+    "share_results": "share_results/{shared}",
+    "sample_responses": "sample_responses-{iteration}",
+    "sample_responses_shard": "sample_responses-{iteration}/shard-{shard}",
+    "build_sami_examples": "build_sami_examples-{iteration}",
+    "train": "train-{iteration}",
+    "sample_evaluation": "sample_evaluation-{policy}",
+    "sample_evaluation_shard": "sample_evaluation-{policy}/shard-{shard}",
+    "score_responses": "score_responses-{iteration}",
+    "judge_responses": f"judge_responses{_VERDICTS_JOB}",
+    "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
+    "serve_judge": f"serve_judge{_VERDICTS_JOB}",
+}
+
+
+def log(rule: str) -> str:
+    """Log of a job of a rule, in the folder of an experiment (of `resources`, for what experiments share)."""
+    return f"logs/{_JOBS.get(rule, rule)}.log"
+
+
+def benchmark(rule: str) -> str:
+    """Snakemake's record of seconds and memory of a job of a rule, where the log is."""
+    return f"benchmarks/{_JOBS.get(rule, rule)}.tsv"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two folders of a configuration, and the paths in them."""
+
+    results: str
+    resources: str
+
+    def pattern(self, path: str) -> str:
+        """A path in the folder of an experiment, with wildcards."""
+        return f"{self.results}/{{experiment}}/{path}"
+
+    def path(self, path: str, experiment: str, **wildcards) -> str:
+        """A path in the folder of an experiment."""
+        return f"{self.results}/{experiment}/{path.format(**wildcards)}"
+
+    def model(self, name: str) -> str:
+        """Folder of a model of the models file."""
+        return f"{self.resources}/models/{name}"
+
+    def shared(self, path: str) -> str:
+        """A log or benchmark of what experiments share."""
+        return f"{self.resources}/{path}"
+
+
+def provenance_record(output: str | Path) -> Path:
+    """The record beside an output, or in it, where that is a folder."""
+    return Path(output, "provenance.json") if Path(output).is_dir() else Path(f"{output}.provenance.json")
+
+
+def experiment_of(responses: str | Path) -> Path:
+    """The folder of the experiment that has a file of held-out responses, {folder}/{policy}/eval/responses.jsonl."""
+    return Path(os.path.normpath(Path(responses, "../../..")))
+
+
+MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should live
+
+
+def sampling_jobs(experiment: Experiment, iteration: int) -> int:
+    """Jobs that sample the responses of iteration 1, ..., T; where there are several, another joins their chunks."""
+    return _jobs(experiment, experiment.train_counts()[iteration - 1], experiment.sampling)
+
+
+def evaluation_jobs(experiment: Experiment) -> int:
+    """The same for the responses of one policy to the held-out queries."""
+    return _jobs(experiment, held_out_examples(experiment), experiment.evaluation.sampling)
+
+
+def held_out_examples(experiment: Experiment) -> int:
+    """Examples for evaluation: a held-out query has a set of learned principles, and may have one of held-out."""
+    return experiment.queries.eval * (2 if experiment.constitutions.held_out else 1)
+
+
+def responses_each(experiment: Experiment, sampling: Sampling) -> int:
+    """R, the responses to each example."""
+    return sampling.responses or experiment.constitutions.per_set
+
+
+def _jobs(experiment: Experiment, examples: int, sampling: Sampling) -> int:
+    each = responses_each(experiment, sampling)
+    return job_count(examples, each, sampling.max_new_tokens, experiment.engine.tokens_per_job)
+
+
+def job_count(examples: int, responses: int, max_new_tokens: int, tokens_per_job: int | None) -> int:
+    """Number of jobs that sample `responses` responses of at most `max_new_tokens` tokens to each example.
+
+    `tokens_per_job` is the most that one job generates, None for a single job. An example is never split.
+    """
+    if tokens_per_job is None:
+        return 1
+    return min(examples, math.ceil(examples * responses * max_new_tokens / tokens_per_job))
+
+
+def check_jobs(experiment: Experiment) -> None:
+    """Raises ValueError where an experiment samples in more jobs than `MOST_JOBS`."""
+    iterations = range(1, experiment.iterations + 1)
+    jobs = max(evaluation_jobs(experiment), *(sampling_jobs(experiment, t) for t in iterations))
+    if jobs > MOST_JOBS:
+        raise ValueError(
+            f"'engine.tokens_per_job: {experiment.engine.tokens_per_job}' splits the sampling of a policy into {jobs} "
+            f"jobs, expected at most {MOST_JOBS}; raise it"
+        )
+
+
+def chunks(responses: str, queries: int, sampling: Sampling, jobs: int) -> list[str]:
+    """The chunks that a file of responses is joined from; none where one job samples everything.
+
+    A finished file keeps its number of chunks, so that another `engine.tokens_per_job` does not make it out of date.
+    """
+    count = finished_jobs(responses, (queries, sampling.responses, sampling.max_new_tokens)) or jobs
+    return chunk_files(responses, count)
+
+
+def chunk_files(path: str, jobs: int) -> list[str]:
+    """The files of jobs that share a file, or what is named like it: {path without ending}/shard-3-of-9.jsonl."""
+    return shards.files(shards.together(os.path.splitext(path)[0], jobs)) if jobs > 1 else []
+
+
+def all_chunks(files: Sequence[str]) -> str | None:
+    """The name of all chunks of a file together; None where there are none."""
+    return shards.together(os.path.dirname(files[0]), len(files)) if files else None
+
+
+def joined_file(path: str) -> str:
+    """The file of which a path is a chunk; other paths as they are."""
+    return re.sub(r"/shard-\d+-of-\d+(\.jsonl)$", r"\1", path)
+
+
+def finished_jobs(responses: str | Path, size: tuple[int, int | None, int]) -> int | None:
+    """Number of jobs that sampled a file, by its provenance record.
+
+    None where there is no such file, or one of another size: queries, `responses` and `max_new_tokens` of the settings.
+    """
+    try:
+        record = json.loads(provenance_record(responses).read_bytes())
+        arguments, joined = record["arguments"], record["inputs"].get("shards")
+        found = arguments["count"], arguments["sampling"]["responses"], arguments["sampling"]["max_new_tokens"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or none of ours
+        return None
+    if size != found:
+        return None
+    return len(shards.files(next(iter(joined)))) if joined else 1

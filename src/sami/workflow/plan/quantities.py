@@ -1,0 +1,108 @@
+"""Sizes of what an experiment works on: models, hardware, tokens of texts; and notes on what is not known."""
+
+import functools
+from pathlib import Path
+
+from sami.models.engine_limits import LEAST_SAVING
+from sami.settings.experiment import Experiment
+from sami.settings.resources import Hardware, JobKind
+from sami.settings.sampling import Sampling
+from sami.workflow import layout
+from sami.workflow.configuration import Configuration
+from sami.workflow.layout import EVAL_QUERIES, TRAIN_QUERIES
+from sami.workflow.plan import lengths
+from sami.workflow.plan.costs import Matrix
+from sami.workflow.plan.model_sizes import ModelSize, model_size
+
+QUERIES = {"train": TRAIN_QUERIES, "eval": EVAL_QUERIES}
+
+
+class Quantities:
+    """Sizes of what an experiment works on, as far as they are known; `notes` grows by what is not."""
+
+    def __init__(self, configuration: Configuration, name: str, notes: list[str]):
+        self.configuration, self.name, self.notes = configuration, name, notes
+        self.experiment: Experiment = configuration.experiments[name]
+        self.root, self.layout = configuration.root, configuration.layout
+        self.task = configuration.tasks[self.experiment.task]
+
+    def hardware(self, kind: JobKind) -> tuple[str, Hardware]:
+        """What a kind of job runs on: the hardware that is named, or the first of the catalogue."""
+        job, known = self.experiment.resources.of(kind), self.configuration.hardware
+        name = job.hardware or next(iter(known))
+        if job.hardware is None:
+            asked = f" asks for {job.gpus} GPU(s) but" if job.gpus else ""
+            self.notes.append(
+                f"{self.name}: 'resources'{asked} names no hardware for some jobs: reckoned with {name}, and nothing "
+                f"is refused. Name one of {self.root.hardware}, for example resources: {{all: {{hardware: {name}}}}}."
+            )
+        return name, known[name]
+
+    def size(self, model: str) -> ModelSize:
+        found = model_size(model, self.configuration.models[model], Path(self.layout.model(model)))
+        if not found.complete:
+            missing = " and ".join(f"'{key}'" for key in ("parameters", "shape") if getattr(found, key) is None)
+            self.notes.append(
+                f"{self.root.models}: {model}: {missing} not stated, so its hours and memory are not known. Add the "
+                "key, or prepare the model first."
+            )
+        return found
+
+    @functools.cache  # noqa: B019 (a planner lives no longer than its plan)
+    def queries(self, part: str) -> lengths.Texts:
+        """Tokens of the queries for training or evaluation."""
+        found = lengths.of_queries(
+            self.task, self.experiment.task, part, Path(self.layout.path(QUERIES[part], self.name))
+        )
+        if found.mean is None:
+            self.notes.append(
+                f"{self.root.tasks}/{self.experiment.task}.yaml: the length of queries is not known. State it: "
+                "lengths: {query: TOKENS}."
+            )
+        return found
+
+    def constitution(self) -> float:
+        """Tokens of a constitution."""
+        settings = self.experiment.constitutions
+        names = [name for name in (settings.principles, settings.held_out) if name]
+        return lengths.of_constitution(
+            (self.configuration.principle_files[name] for name in names), settings.statements
+        )
+
+    def response(self, sampling: Sampling) -> float:
+        """Tokens of a response."""
+        stated = self.task.lengths.response
+        if stated is None:
+            self.notes.append(
+                f"{self.root.tasks}/{self.experiment.task}.yaml: responses are reckoned as long as they may be "
+                "(max_new_tokens). If you know better: lengths: {response: TOKENS}."
+            )
+        return min(stated or sampling.max_new_tokens, sampling.max_new_tokens)
+
+    def pairs(self) -> int:
+        """Pairs of responses that a judge compares."""
+        e = self.experiment
+        shown = 1 if e.external else layout.responses_each(e, e.evaluation.sampling)
+        if e.evaluation.judged == "positive" and not e.external:
+            shown = len(range(0, shown, e.constitutions.per_set))
+        return layout.held_out_examples(e) * shown
+
+    def matrix(self, part: str, sampling: Sampling, longest: bool = False) -> Matrix | None:
+        """Tokens that are encoded, and that are predicted, for the matrix of one example; of the longest, if asked."""
+        prompts, C, R = (
+            self.task.prompts,
+            self.experiment.constitutions.per_set,
+            layout.responses_each(self.experiment, sampling),
+        )
+        texts = self.queries(part)
+        query = texts.longest if longest else texts.mean
+        if query is None:
+            return None
+        response = sampling.max_new_tokens if longest else self.response(sampling)
+        prompt = lengths.of_template(prompts.training, prompts) + self.constitution() + query
+        if self.experiment.engine.scoring == "padded":
+            return C * R * (prompt + response), C * R * response
+        common = lengths.of_template(prompts.training, prompts, shared=True)
+        common += query if "{query}" in prompts.training.split("{constitution}")[0] else 0
+        common = common if common >= LEAST_SAVING else 0
+        return common + C * (prompt - common + R * response), C * R * response

@@ -1,0 +1,287 @@
+"""The rows of a plan: what the jobs of each stage and iteration take, from the configuration alone.
+
+    rows, notes = plan(configuration, ["quickstart"])
+
+Every formula is in docs/plan.md. A number that cannot be told is None, and a note says what is missing.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
+from sami.settings.experiment import Experiment
+from sami.settings.judges import EndpointJudge, Judge, LikelihoodJudge
+from sami.settings.resources import Hardware, JobKind
+from sami.settings.sampling import Sampling
+from sami.workflow import layout, sharing
+from sami.workflow.configuration import Configuration, local_model
+from sami.workflow.layout import EVAL_RESPONSES, SCORES, VERDICTS
+from sami.workflow.plan import costs, lengths
+from sami.workflow.plan.costs import BYTES_OF_A_TOKEN, Cost, Load, known_sum
+from sami.workflow.plan.quantities import Quantities
+from sami.workflow.policies import comparisons, models_by_policy, response_files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Cost):
+    """The jobs of one stage about one thing, and their cost.
+
+    stage: the rule. of: what it is about: an iteration, a policy, a judge, a model.
+    comparison: policy and comparator, where it is about verdicts.
+    jobs: how many.
+    gpus: that a job holds; 0 where the processor alone works.
+    hardware: name of the `machine` that the jobs run on.
+    """
+
+    experiment: str
+    stage: str
+    of: str
+    kind: JobKind
+    machine: Hardware
+    hardware: str
+    gpus: int = 0
+    jobs: int = 1
+    comparison: tuple[str, str] | None = None
+
+    @property
+    def held(self) -> int:
+        """GPUs, or machines without any, that a job keeps busy."""
+        return self.gpus if self.machine.is_gpu else 1
+
+    @property
+    def hours(self) -> float | None:
+        """Of GPUs, or of the machine."""
+        return None if self.seconds is None else self.jobs * self.seconds * self.held / 3600
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether memory suffices; None where that cannot be told."""
+        return None if self.memory is None else self.memory.total <= self.available
+
+    def with_cost(self, cost: Cost) -> "Row":
+        return replace(self, **vars(cost))
+
+
+def plan(configuration: Configuration, experiments: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """The rows of the given experiments, in the order of their work, and notes on what was assumed or is not known."""
+    notes: list[str] = []
+    planners = [Planner(configuration, name, notes) for name in experiments]
+    users = {model: planner for planner in reversed(planners) for model in configuration.models_of(planner.name)}
+    rows = [planner.prepare(model) for model, planner in users.items()]
+    found: set[tuple] = set()
+    for planner in planners:
+        for row in planner.rows():
+            # What it copies may be planned already, with the experiment that makes it or another that copies it.
+            key = row.experiment, row.stage, row.of, row.comparison
+            if row.experiment == planner.name or not (row.experiment in experiments or key in found):
+                rows.append(row)
+            found.add(key)
+    return rows, list(dict.fromkeys(notes))
+
+
+class Planner:
+    """The rows of one experiment.
+
+    What it copies from another experiment (`workflow.sharing`) is a row of that one.
+    """
+
+    def __init__(self, configuration: Configuration, name: str, notes: list[str] | None = None):
+        self.configuration, self.name = configuration, name
+        self.notes = [] if notes is None else notes
+        self.experiment: Experiment = configuration.experiments[name]
+        self.quantities = Quantities(configuration, name, self.notes)
+        self.copied = sharing.owners(configuration).get(name, {})
+
+    def rows(self) -> Iterable[Row]:
+        """All rows but those of preparing models, in the order of the work."""
+        e = self.experiment
+        yield from self.write()
+        evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
+        sampled = [self.sample_responses(t) for t in range(1, 1 + (0 if e.external else e.iterations))]
+        for t, row in enumerate(sampled, 1):
+            yield row
+            yield self.train(t)
+        yield from evaluated
+        for t in range(0 if e.external else e.iterations + 1):
+            yield self.score(t)
+        judges = self.configuration.judges
+        verdicts = [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
+        yield from verdicts
+        self.compare_cost([row for row in verdicts if row.experiment == self.name])
+        joined = sum(row.jobs > 1 for row in (*evaluated, *sampled) if row.experiment == self.name)
+        panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
+        yield self.light(joined + sum(_verdicts(*names) not in self.copied for names in panels) + len(self.copied))
+
+    def _maker(self, path: str) -> "Planner":
+        """The planner of the experiment that makes a file for this one."""
+        owner = self.copied.get(path)
+        return self if owner is None else Planner(self.configuration, owner, self.notes)
+
+    def prepare(self, model: str) -> Row:
+        """The weights of a model."""
+        entry = self.configuration.models[model]
+        row = self._row("prepare_model", model, "prepare")
+        linked = entry.source == "path" and not str(entry.path).endswith(".gguf")
+        cost = costs.preparation_cost(row.machine, self.quantities.size(model).bytes, linked)
+        return replace(row.with_cost(cost), experiment="")
+
+    def write(self) -> Iterable[Row]:
+        """Principles that a model writes: an answer for each behaviour, if the first one is usable."""
+        settings = self.experiment.constitutions
+        files = {"write_principles": settings.principles, "write_held_out_principles": settings.held_out}
+        for stage, file in files.items():
+            count = len(self.configuration.principle_files[file].behaviours) if file else 0
+            if count:
+                yield self._written(stage, count)
+
+    def _written(self, stage: str, count: int) -> Row:
+        name = self.experiment.constitutions.writer
+        writer = self.configuration.writers[name]
+        prompt = tokens_of(writer.prompt) + lengths.WRITTEN_STATEMENT
+        if writer.asks_endpoint and not writer.serve:
+            row = self._row(stage, name, "write")
+            tokens = count * prompt, count * writer.max_tokens
+            dollars = cost_of(*tokens, writer.price)
+            if dollars is None:
+                self.notes.append(f"the writer {name} has no price: its dollars are not known.")
+            seconds = row.machine.start_seconds + count * costs.seconds_of_an_answer(writer.max_tokens)
+            return replace(
+                row, prompt_tokens=tokens[0], new_tokens=tokens[1], requests=count, dollars=dollars, seconds=seconds
+            )
+        row = self._row(stage, name, "write", used=1)
+        load = Load(count, count, prompt, prompt, writer.max_tokens)
+        cost = costs.sampling_cost(
+            row.machine, self.quantities.size(local_model(writer)[0]), _one(writer.max_tokens), load
+        )
+        return row.with_cost(replace(cost, requests=count if writer.serve else 0))
+
+    def sample_responses(self, iteration: int) -> Row:
+        """The responses for an iteration."""
+        e, of = self.experiment, f"iteration-{iteration}"
+        jobs, count = layout.sampling_jobs(e, iteration), e.train_counts()[iteration - 1]
+        return self._sample("sample_responses", of, e.model, e.sampling, "train", count, jobs)
+
+    def sample_evaluation(self, policy: str) -> Row:
+        """The responses of one policy to the held-out queries."""
+        maker = self._maker(EVAL_RESPONSES.format(policy=policy))
+        e = maker.experiment
+        jobs, count, model = layout.evaluation_jobs(e), layout.held_out_examples(e), models_by_policy(e)[policy]
+        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", count, jobs)
+
+    def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, examples: int, jobs: int) -> Row:
+        prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
+        around = lengths.of_template(prompts.generation, prompts) + self.quantities.constitution()
+        response, requests = (
+            self.quantities.response(sampling),
+            examples * layout.responses_each(self.experiment, sampling),
+        )
+        prompt, longest = known_sum(texts.mean, around), known_sum(texts.longest, around)
+        load = Load(requests, math.ceil(requests / jobs), prompt, longest, response)
+        gpus = self.experiment.engine.tensor_parallel if sampling.sampler == "vllm" else 1
+        row = self._row(stage, of, "sample", used=gpus, jobs=jobs)
+        cost = costs.sampling_cost(row.machine, self.quantities.size(model), sampling, load, gpus)
+        return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 100)))
+
+    def train(self, iteration: int) -> Row:
+        """The training of one iteration."""
+        e, model = self.experiment, self.quantities.size(self.experiment.model)
+        row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
+        matrices = (self.quantities.matrix("train", e.sampling, longest) for longest in (False, True))
+        count = e.train_counts()[iteration - 1]
+        return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
+
+    def score(self, iteration: int) -> Row:
+        """The bound of one policy: its own responses, and for a trained one those of base and policy by one another."""
+        maker = self._maker(SCORES.format(iteration=iteration))
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        row = maker._row("score_responses", f"iteration-{iteration}", "score", used=1)
+        passes = layout.held_out_examples(e) * (1 if iteration == 0 else 3)
+        matrices = [maker.quantities.matrix("eval", e.evaluation.sampling, longest) for longest in (False, True)]
+        models, processes = 1 if iteration == 0 else 2, row.gpus or 1
+        cost = costs.scoring_cost(row.machine, model, passes, *matrices, e.engine.tokens_per_pass, models, processes)
+        each = e.constitutions.per_set * layout.responses_each(e, e.evaluation.sampling)
+        return row.with_cost(replace(cost, disk=passes * each * 50))
+
+    def judge(self, policy: str, name: str, comparator: str) -> Row:
+        """The verdicts of one judge on one policy."""
+        maker = self._maker(_verdicts(policy, name, comparator))
+        return replace(maker._judge(name, maker.configuration.judges[name]), comparison=(policy, comparator))
+
+    def _judge(self, name: str, judge: Judge) -> Row:
+        pairs = self.quantities.pairs()
+        response = self.quantities.response(self.experiment.evaluation.sampling)
+        records = pairs * 2 * (response * BYTES_OF_A_TOKEN + 200)
+        if not judge.runs_model and not judge.asks_endpoint:
+            row = self._row("judge_responses", name, "light")
+            return replace(row, seconds=row.machine.start_seconds, disk=records)
+        asked, query = (
+            pairs * (1 if getattr(judge, "orders", "both") == "random" else 2),
+            self.quantities.queries("eval").mean,
+        )
+        around = (
+            tokens_of(judge.prompt)
+            + tokens_of(judge.system or "")
+            + 2 * TOKENS_PER_MESSAGE
+            + self.quantities.constitution()
+        )
+        prompt = known_sum(around, query, 2 * response)
+        if isinstance(judge, LikelihoodJudge):
+            row = self._row("judge_responses", name, "judge", used=1)
+            one = None if prompt is None else (prompt, 1)
+            model, tokens = self.quantities.size(judge.model), judge.batch_size * (prompt or 0)
+            cost = costs.scoring_cost(row.machine, model, asked, one, one, tokens)
+            return row.with_cost(replace(cost, disk=records))
+        row = self._row("judge_responses", name, "judge", used=1 if judge.serve else 0)
+        cost = self._request_cost(row, judge, asked, prompt)
+        return row.with_cost(replace(cost, disk=records + asked * judge.max_tokens * BYTES_OF_A_TOKEN))
+
+    def _request_cost(self, row: Row, judge: EndpointJudge, asked: int, prompt: float | None) -> Cost:
+        """One request for each pair and order, to an endpoint or to a model that the workflow serves."""
+        if judge.serve:
+            load = Load(asked, asked, prompt, prompt, judge.max_tokens)
+            cost = costs.sampling_cost(row.machine, self.quantities.size(judge.serve), _one(judge.max_tokens), load)
+            return replace(cost, requests=asked)
+        cost = costs.request_cost(judge, row.machine, asked, prompt)
+        if cost.dollars is None:
+            self.notes.append(f"the judge {row.of} has no limits.price: its dollars are not known.")
+        return cost
+
+    def compare_cost(self, verdicts: Sequence[Row]) -> None:
+        """Says which judge would reach the dollars that it may cost, so that its last verdicts would be missing."""
+        for name in dict.fromkeys(row.of for row in verdicts):
+            most = getattr(getattr(self.configuration.judges[name], "limits", None), "max_cost", None)
+            asked = sum(row.dollars or 0 for row in verdicts if row.of == name)
+            if most is not None and asked > most:
+                self.notes.append(
+                    f"{self.name}: verdicts of {name} may cost ${asked:.2f}, more than the ${most:g} of its "
+                    f"limits.max_cost ({self.configuration.root.judges}/{name}.yaml), so some would be refused. Raise "
+                    "it, or lower the number of queries, policies or comparators."
+                )
+
+    def light(self, others: int) -> Row:
+        """Everything that takes seconds, and `others` that join what several jobs have made.
+
+        Queries, constitutions and principles by people, responses from files; tables, figures and the report.
+        """
+        e, files = self.experiment, self.configuration.principle_files
+        names = [name for name in (e.constitutions.principles, e.constitutions.held_out) if name]
+        by_people = sum(bool(files[name].pairs) for name in names)
+        return self._row("light", "", "light", jobs=4 + len(names) + by_people + len(response_files(e)) + others)
+
+    def _row(self, stage: str, of: str, kind: JobKind, used: int = 0, jobs: int = 1) -> Row:
+        """A row on the hardware of its kind; `used` is the number of GPUs that a job can use."""
+        name, machine = self.quantities.hardware(kind)
+        gpus = max(used, self.experiment.resources.of(kind).gpus or 0) if used and machine.is_gpu else 0
+        return Row(
+            experiment=self.name, stage=stage, of=of, kind=kind, machine=machine, hardware=name, gpus=gpus, jobs=jobs
+        )
+
+
+def _verdicts(policy: str, judge: str, comparator: str) -> str:
+    return VERDICTS.format(policy=policy, judge=judge, comparator=comparator)
+
+
+def _one(max_new_tokens: int) -> Sampling:
+    """Settings of what a served model does: one answer at a time."""
+    return Sampling(temperature=1.0, max_new_tokens=max_new_tokens, batch_size=1)

@@ -1,0 +1,176 @@
+"""Files that a configuration names: principles, queries and responses, as far as they are on this machine."""
+
+import os
+from pathlib import Path
+
+from sami.data import external_responses, queries
+from sami.data.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
+from sami.data.data_files import local
+from sami.data.principles import from_people
+from sami.errors import UserError, plain, within
+from sami.records import BASE, Constitution
+from sami.settings.tasks import Task
+from sami.workflow.configuration import Configuration
+from sami.workflow.policies import response_files
+
+CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a start may take
+
+
+def check_writer(configuration: Configuration, experiment: str) -> None:
+    """A person's principles are in the file; a model writer needs behaviours to write about."""
+    constitutions = configuration.experiments[experiment].constitutions
+    kind = configuration.writers[constitutions.writer].kind
+    needed = "pairs" if kind == "human" else "behaviours"
+    for key in ("principles", "held_out"):
+        name = getattr(constitutions, key)
+        if name is not None and not getattr(configuration.principle_files[name], needed):
+            other = "behaviours" if needed == "pairs" else "pairs"
+            raise UserError(
+                f"{configuration.where(experiment, 'constitutions', key)}: found '{name}', a file with '{other}', "
+                f"expected one with '{needed}', since the writer '{constitutions.writer}' is of kind {kind}. Name "
+                f"another file of {configuration.root.constitutions}, or another writer."
+            )
+
+
+def check_constitutions(configuration: Configuration, experiment: str) -> list[Constitution]:
+    """A person's principles can be made into sets of different constitutions; held-out principles are others.
+
+    Returns:
+        The constitutions that the experiment will evaluate, none where a model is still to write the principles.
+    """
+    settings, seed = configuration.experiments[experiment].constitutions, configuration.experiments[experiment].seed
+    learned, held_out = (
+        (f"{configuration.root.constitutions}/{name}.yaml", configuration.principle_files[name]) if name else None
+        for name in (settings.principles, settings.held_out)
+    )
+    if held_out and held_out[1].behaviours:
+        with within(f"{held_out[0]} (held out), {learned[0]}"):
+            check_held_out(*({b.id: [b.description] for b in file.behaviours} for _, file in (learned, held_out)))
+    if not learned[1].pairs:
+        return []
+    principles = from_people(learned[1], settings.writer)
+    with within(learned[0]):
+        built = build(principles, settings, seed)
+    if held_out:
+        with within(f"{held_out[0]} (held out), {learned[0]}"):
+            built += build_held_out(from_people(held_out[1], settings.writer), principles, settings, seed)
+    return built
+
+
+def check_imported(configuration: Configuration, name: str) -> None:
+    """The files of responses are there, about the same queries, and under constitutions that the principles make.
+
+    Reading them takes no time, so the whole import is tried.
+    """
+    experiment = configuration.experiments[name]
+    released, constitutions = experiment.external, experiment.constitutions
+    kind = configuration.writers[constitutions.writer].kind
+    if kind != "human":
+        raise UserError(
+            f"{configuration.where(name, 'constitutions', 'writer')}: found '{constitutions.writer}', a writer of kind "
+            f"{kind}, expected one of kind human, since the principles of imported responses are written already. "
+            "Set it to human."
+        )
+    files = {policy: path for policy, (path, address) in response_files(experiment).items()
+             if os.path.exists(path) or not address}  # fmt: skip
+    if files and not Path(released.folder).is_dir():
+        raise UserError(
+            f"{configuration.where(name, 'imported', 'folder')}: found {plain(released.folder)}, but there is no such "
+            f"folder; expected one with the files {', '.join(released.policies.values())}. Those that the SAMI "
+            "authors released are in github.com/janphilippfranken/sami, folders experiments/*/results: copy them, set "
+            "the key to where they are, or 'source' to the web address of such a folder."
+        )
+    built = check_constitutions(configuration, name)
+    if BASE in files:
+        with within(configuration.where(name, "external", "policies", BASE)):
+            asked = external_responses.queries(files[BASE], experiment.task, experiment.queries.eval)
+        for policy, file in files.items():
+            with within(configuration.where(name, "external", "policies", policy)):
+                external_responses.examples(file, asked, built, policy)
+
+
+def check_response_files(configuration: Configuration, name: str) -> None:
+    """Policies that are files of responses are there, and have what is judged, where queries and principles are known.
+
+    Files that another experiment makes, or that come from the web, are looked at when they are imported.
+    """
+    experiment = configuration.experiments[name]
+    for policy, (path, address) in response_files(experiment).items():
+        where = configuration.where(name, "evaluation", "policies", policy, "responses")
+        if external_responses.experiment_of(path, configuration.root.results) in configuration.experiments:
+            continue
+        if not os.path.exists(path):
+            if address:
+                continue
+            raise UserError(
+                f"{where}: found {plain(path)}, but there is no such file; expected responses in the SAMI authors' "
+                "format (.json), or held-out responses of another experiment (results/*/*/eval/responses.jsonl). Mend "
+                "the path, or set 'source' to the web address of the file's folder."
+            )
+        with within(where):
+            _check_covers(configuration, name, path)
+
+
+def _check_covers(configuration: Configuration, name: str, path: str) -> None:
+    """Raises UserError where a file of responses cannot have all that is judged."""
+    experiment, responses = configuration.experiments[name], external_responses.read(path)
+    count, questions = experiment.queries.eval, len({response.key[0] for response in responses})
+    if questions < count:
+        raise UserError(
+            f"{path}: found responses to {questions} different questions, expected one to each of the {count} held-out "
+            "queries ('queries.eval'). Lower that, or name another file."
+        )
+    asked = configuration.tasks[experiment.task].eval
+    sets = by_set(check_constitutions(configuration, name))
+    if sets and _quickly_read(Path(asked.path)):
+        by_id = {query.id: query for query in queries.load(asked, experiment.task)[:count]}
+        how = experiment.evaluation.sampling.responses, BASE, experiment.seed, experiment.constitutions.shuffle
+        constitutions = {constitution.id: constitution for members in sets.values() for constitution in members}
+        examples = empty_examples(list(by_id), sets, *how)
+        external_responses.match(path, responses, examples, by_id, constitutions, name, experiment.evaluation.judged)
+
+
+def check_counts(configuration: Configuration, name: str) -> None:
+    """Every iteration uses fresh queries, so their counts add up."""
+    experiment = configuration.experiments[name]
+    task = configuration.tasks[experiment.task]
+    counts = experiment.train_counts()[: experiment.iterations]
+    added = f" ({' + '.join(map(str, counts))})" if len(counts) > 1 else ""
+    for key, asked, found, there in (
+        ("train", sum(counts), f"{sum(counts)}{added}", task.train.count),
+        ("eval", experiment.queries.eval, experiment.queries.eval, task.eval.count),
+    ):
+        if asked > there:
+            raise UserError(
+                f"{configuration.where(name, 'queries', key)}: more queries asked than there are: found {found}, "
+                f"expected at most {there}, which is '{key}.count' in "
+                f"{configuration.root.tasks}/{experiment.task}.yaml. Lower the one or raise the other."
+            )
+
+
+def check_queries(file: str, name: str, task: Task) -> None:
+    """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
+    loaded = []
+    for key in ("train", "eval"):
+        everything = getattr(task, key).paths
+        paths = [Path(path) for path in everything if local(path)]
+        for path in paths:
+            if set("{}") & set(str(path)):
+                raise UserError(
+                    f"{file}: {key}.path: found {path}, expected a path without braces, which Snakemake would take "
+                    "for a wildcard. Rename the folder or the file."
+                )
+            if path.suffix in {".json", ".parquet"} and not path.is_file():
+                raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
+        if len(paths) == len(everything) and all(map(_quickly_read, paths)):
+            with within(f"{file}: {key}"):
+                loaded.append(queries.load(getattr(task, key), name))
+    if len(loaded) == 2 and task.train.loader == "file":
+        with within(f"{file}: train.path, eval.path"):
+            queries.check_disjoint(*loaded)
+
+
+def _quickly_read(path: Path) -> bool:
+    """Whether queries stand in a file that takes a start no time; a missing one is told when it is read."""
+    lines = path.name.endswith((".jsonl", ".jsonl.gz"))
+    return lines and not (path.exists() and path.stat().st_size > CHECKED_BYTES)

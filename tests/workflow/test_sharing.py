@@ -1,0 +1,119 @@
+"""Sharing of what nobody trains: who makes it, who copies it, and what makes it out of date."""
+
+import argparse
+import json
+
+import pytest
+import yaml
+from configured import MODEL
+from workflow_project import Project
+
+from sami.stages import share_results
+from sami.workflow.sharing import owners
+
+RESPONSES, SCORES = "iteration-0/eval/responses.jsonl", "iteration-0/eval/scores.jsonl"
+INSTRUCT, VERDICTS = "instruct/eval/responses.jsonl", "instruct/eval/verdicts-checks-vs-base.jsonl"
+
+
+def shared(project, experiments: dict, run=("a", "b"), defaults=None) -> dict[str, dict[str, str]]:
+    return owners(project.load(yaml.safe_dump({"run": [*run], "defaults": defaults or {}, "experiments": experiments})))
+
+
+def test_first_experiment_of_the_configuration_makes_what_all_need(project):
+    experiments = {"a": {}, "b": {"training": {"objective": "supervised"}}, "c": {"iterations": 1}}
+    found = shared(project, experiments, run=["c", "b", "a"])
+    # The quickstart is outside `run`: it copies, but nobody copies from it.
+    assert found == {name: {RESPONSES: "a", SCORES: "a"} for name in ("b", "c", "quickstart")}
+
+
+def test_experiments_outside_run_make_nothing_for_others(project):
+    experiments = {"a": {"seed": 7}, "b": {"seed": 7}}
+    assert not {"a", "b"} & shared(project, experiments, run=["quickstart"]).keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"learning_rate": 1e-3, "start_from": "previous"}},
+        {"iterations": 1},
+        {"queries": {"train": 8}},
+        {"sampling": {"max_new_tokens": 7}},
+        {"engine": {"tokens_per_pass": 5, "tokens_per_job": 2000, "processes": 2}},
+        {"resources": {"all": {"mem_mb": 1}}},
+        {"evaluation": {"bootstrap_samples": 123, "confidence": 0.5}},
+        {"evaluation": {"judges": ["gpt-4o", "checks"]}},
+    ],
+)
+def test_settings_of_which_it_does_not_depend(project, change):
+    assert shared(project, {"a": {}, "b": change})["b"] == {RESPONSES: "a", SCORES: "a"}
+    assert shared(project, {"a": change, "b": {}})["b"] == {RESPONSES: "a", SCORES: "a"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"queries": {"eval": 3}},
+        {"evaluation": {"sampling": {"max_new_tokens": 7}}},
+        {"evaluation": {"sampling": {"responses": 4}}},
+        {"constitutions": {"shuffle": False}},
+        {"constitutions": {"held_out": "tldr-diverse-held-out"}},
+        {"model": "mistral-7b"},
+        {"task": "tldr"},
+    ],
+)
+def test_settings_on_which_it_depends(project, change):
+    assert "b" not in shared(project, {"a": {}, "b": change})
+
+
+def test_other_models_and_verdicts_between_what_nobody_trains(project):
+    def with_policies(**more):
+        return {"evaluation": {"policies": {"instruct": MODEL}, **more}}
+
+    every = {RESPONSES: "a", SCORES: "a", INSTRUCT: "a", VERDICTS: "a"}
+    assert shared(project, {"a": with_policies(), "b": with_policies()})["b"] == every
+    found = shared(project, {"a": with_policies(), "b": with_policies(judged="positive")})["b"]
+    assert found == {path: "a" for path in (RESPONSES, SCORES, INSTRUCT)}
+    # The same name for other models, and another judge, which only the second has.
+    other = {"evaluation": {"policies": {"instruct": "mistral-7b"}}}
+    assert shared(project, {"a": with_policies(), "b": other})["b"] == {RESPONSES: "a", SCORES: "a"}
+    found = shared(project, {"a": with_policies(), "b": with_policies(judges=["gpt-4o"])})["b"]
+    assert found == {path: "a" for path in (RESPONSES, SCORES, INSTRUCT)}
+
+
+def test_principles_that_a_model_writes_are_each_experiments_own(project):
+    written = {"constitutions": {"writer": "smollm2", "principles": "everyday-behaviours"}}
+    assert not {"a", "b"} & shared(project, {"a": written, "b": written}).keys()
+
+
+def test_copy_holds_the_record_of_the_original(tmp_path):
+    original, copy = tmp_path / "original.jsonl", tmp_path / "copy.jsonl"
+    original.write_text('{"x": "ü"}\n')
+    assert share_results.main(argparse.Namespace(original=original, output=copy)) == {}
+    assert copy.read_bytes() == original.read_bytes()
+    (tmp_path / "original.jsonl.provenance.json").write_text(json.dumps({"stage": "sample_responses"}))
+    found = share_results.main(argparse.Namespace(original=original, output=copy))
+    assert found == {"original": {"stage": "sample_responses"}}
+
+
+def test_editing_one_experiment_touches_nothing_that_is_shared(tiny_source, tmp_path):
+    """On the DAG: every output is there; then training, sampling and engine of one experiment change."""
+    first, second = {}, {"training": {"objective": "supervised"}}
+    project = Project(tmp_path / "project", tiny_source)
+    settings = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+
+    def configure(**experiments):
+        project.write("tiny.yaml", settings | {"run": [*experiments], "experiments": experiments})
+
+    configure(a=first, b=second)
+    rules = project.dry_run()
+    assert {("share_results", f"b/{path}") for path in (RESPONSES, SCORES)} <= rules
+    assert {("sample_evaluation", f"a/{RESPONSES}"), ("score_responses", f"a/{SCORES}")} <= rules
+    assert not {("sample_evaluation", f"b/{RESPONSES}"), ("score_responses", f"b/{SCORES}")} & rules
+    project.finish(rules)
+    edit = {"training": {"epochs": 2}, "sampling": {"max_new_tokens": 11}, "engine": {"tokens_per_pass": 99}}
+    for settings_of in ({"a": edit, "b": second}, {"a": first, "b": second | {"iterations": 2} | edit}):
+        configure(**settings_of)
+        rules = project.dry_run()
+        assert any(rule == "train" for rule, _ in rules)
+        assert not any("iteration-0/" in path for _, path in rules)
