@@ -25,7 +25,7 @@ include: "workflow/rules/constitutions.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/figures.smk"
+include: "workflow/rules/analysis.smk"
 include: "workflow/rules/plan.smk"
 
 
@@ -45,9 +45,6 @@ localrules:
     combine_verdicts,
     tabulate,
     compare_experiments,
-    plot_figures,
-    plot_imported_figures,
-    plot_comparison,
     build_report,
 
 
