@@ -26,6 +26,16 @@ def test_terminal_summary(tmp_path):
     ]
 
 
+def test_terminal_summary_without_scores_has_no_columns_of_them(tmp_path):
+    path = tmp_path / "summary.csv"
+    path.write_text(SUMMARY_COLUMNS + "\n0,,,,,,,,,44.1042,0.0000,48,iteration-0,\n")
+    assert summary.format(str(path)).splitlines() == [
+        "iteration  win rate  tokens  degenerate  queries",
+        "---------  --------  ------  ----------  -------",
+        "0 (base)   -         44      0.0%        48",
+    ]
+
+
 def test_terminal_summary_imports_nothing_heavy(experiment):
     _, folder = experiment
     path = str(folder / "summary.csv")

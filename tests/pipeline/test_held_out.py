@@ -183,7 +183,7 @@ def experiment(judged: str, queries: int = 14, seed: int = 3) -> Run:
         pairs = read_pairs("p", "c", policy.examples, base.examples, asked, known, judged)
         comparisons.append(Comparison(policy, base.name, "checks", judgements(draw, pairs, "checks")))
     published = [{"comparator": "base", "principles": kind, "win_rate": rate} for kind, rate in
-                 (("learned", 0.68), ("held-out", 0.67))]  # fmt: skip
+                 (("training", 0.68), ("held-out", 0.67))]  # fmt: skip
     evaluation = Evaluation.model_validate(
         EVALUATION | {"judges": ["checks"], "comparators": ["base"], "judged": judged, "published": published}
     )
@@ -195,7 +195,7 @@ def made():
     return build_tables(experiment("all"))
 
 
-def test_other_tables_are_those_of_the_learned_principles_alone(made):
+def test_other_tables_are_those_of_the_principles_of_training_alone(made):
     run = experiment("all")
     trained = {i: c for i, c in run.constitutions.items() if not c.held_out}
     alone = build_tables(replace(run.under({c.set_id for c in trained.values()}), constitutions=trained))
@@ -204,8 +204,8 @@ def test_other_tables_are_those_of_the_learned_principles_alone(made):
     for name in made.keys() - {"generalisation"}:
         table = made[name]
         if "principles" in table:
-            assert set(table["principles"]) == {"learned", "held-out"}
-            table = table[table["principles"] == "learned"]
+            assert set(table["principles"]) == {"training", "held-out"}
+            table = table[table["principles"] == "training"]
         left, right = (t.reset_index(drop=True) for t in (table, alone[name]))
         pd.testing.assert_frame_equal(left, right, obj=name)
 
@@ -215,10 +215,10 @@ def test_generalisation_agrees_with_a_slow_computation(made):
     run = experiment("all")
     comparisons, known = run.comparisons, run.constitutions
     assert table["policy"].tolist() == ["iteration-1"] * 2 + ["other"] * 2
-    assert table["principles"].tolist() == ["learned", "held-out"] * 2
+    assert table["principles"].tolist() == ["training", "held-out"] * 2
     for number, comparison in enumerate(comparisons):
         means = {}
-        for offset, kind in enumerate(("learned", "held-out")):
+        for offset, kind in enumerate(("training", "held-out")):
             row = table.iloc[2 * number + offset]
             said = [v for v in comparison.verdicts if known[v.constitution_id].held_out == (kind == "held-out")]
             assert row["win_rate"] == pytest.approx(np.mean([v.preference for v in said]))
@@ -227,7 +227,7 @@ def test_generalisation_agrees_with_a_slow_computation(made):
             means[kind] = {
                 q: np.mean([v.preference for v in said if v.query_id == q]) for q in {v.query_id for v in said}
             }
-        differences = [means["learned"][query] - means["held-out"][query] for query in means["learned"]]
+        differences = [means["training"][query] - means["held-out"][query] for query in means["training"]]
         assert row["difference"] == pytest.approx(np.mean(differences))
         width = 2 * 1.96 * np.std(differences) / np.sqrt(len(differences))
         assert row["difference_high"] - row["difference_low"] == pytest.approx(width, rel=0.2)
@@ -236,7 +236,7 @@ def test_generalisation_agrees_with_a_slow_computation(made):
 
 
 def test_tables_by_principle_say_which_are_held_out(made):
-    kinds = {"a": "learned", "b": "learned", "c": "learned", "x": "held-out", "y": "held-out", "z": "held-out"}
+    kinds = {"a": "training", "b": "training", "c": "training", "x": "held-out", "y": "held-out", "z": "held-out"}
     for name in ("win_rates_by_principle", "adherence"):
         table = made[name]
         assert dict(zip(table["principle"], table["principles"], strict=True)) == kinds, name
@@ -289,12 +289,12 @@ def test_the_figure_shows_both_kinds_with_what_is_published(made):
     figure = figures.generalisation(made["generalisation"], "made-up")
     (axes,) = figure.axes
     drawn = {bars.get_label(): bars for bars in axes.containers}
-    lines = {kind: drawn[kind].lines[0] for kind in ("learned", "held-out")}
+    lines = {kind: drawn[kind].lines[0] for kind in ("training", "held-out")}
     for kind, line in lines.items():
         rows = made["generalisation"][made["generalisation"]["principles"] == kind]
         assert line.get_ydata()[0] == pytest.approx(rows["win_rate"].iloc[0])
     told = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert told == ["published, learned", "published, held-out", "learned", "held-out"]
+    assert told == ["published, training", "published, held-out", "training", "held-out"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0 (base)", "1", "other"]
 
 

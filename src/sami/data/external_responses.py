@@ -25,6 +25,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from sami import records
+from sami.data.joined import check_known, read_by_id
 from sami.data.queries import normalised
 from sami.errors import UserError
 from sami.json_files import read_json
@@ -164,19 +165,15 @@ def given(path: str | Path, texts: Sequence[str | Path] | None = None) -> list[G
             for i in released.question
         ]
     asked, *others = texts or texts_beside(path)
-    queries = {query.id: query.text for query in records.read(Query, asked)}
-    constitutions = {c.id: _texts(c) for c in records.read(Constitution, *others)}
+    queries, constitutions = read_by_id(Query, asked), read_by_id(Constitution, *others)
+    examples = records.read(Example, path)
+    expected = "Leave the responses in the folder of the experiment that made them."
+    check_known(examples, path, queries, constitutions, [asked, *others], expected)
     found = []
-    for example in records.read(Example, path):
-        if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
-            raise UserError(
-                f"{path}: query '{example.query_id}', set '{example.set_id}': the query or one of the constitutions "
-                f"{', '.join(example.constitution_ids)} is not in {', '.join(map(str, [asked, *others]))}, which are "
-                "of another run; expected the responses in the folder of the experiment that made them."
-            )
+    for example in examples:
         for response in example.responses:
-            statements = constitutions[example.constitution_ids[response.constitution]]
-            found.append(Given(queries[example.query_id], [statements[i] for i in example.order], response))
+            statements = _texts(constitutions[example.constitution_ids[response.constitution]])
+            found.append(Given(queries[example.query_id].text, [statements[i] for i in example.order], response))
     return found
 
 

@@ -3,11 +3,11 @@
 Ground floor: no torch, no HTTP.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sami.data.joined import check_known, check_once
 from sami.errors import UserError
 from sami.records import Answer, Constitution, Example, Query, Response, Verdict
 
@@ -53,12 +53,7 @@ def read_pairs(
     for file, examples in ((policy_file, policy), (comparator_file, comparator)):
         if not examples:
             raise UserError(f"{file}: there are no responses in it, expected one example a line. Sample them again.")
-        for key, count in Counter(example.key for example in examples).items():
-            if count > 1:
-                raise UserError(
-                    f"{file}: found {count} examples of query '{key[0]}' and set '{key[1]}', expected one; ids must be "
-                    "unique. Delete the others, or sample the responses again."
-                )
+        check_once(examples, file)
     others = {example.key: example for example in comparator}
     apart = sorted({example.key for example in policy} ^ others.keys())
     if apart:
@@ -77,11 +72,7 @@ def read_pairs(
                 f"{_asked(theirs)}; expected the same. Sample both again, or judge only what both have "
                 "('evaluation.judged')."
             )
-        if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
-            raise UserError(
-                f"{where}: the query or one of the constitutions {', '.join(example.constitution_ids)} is not in the "
-                "files of --queries and --constitutions, which are of another run. Make the responses again."
-            )
+        check_known([example], policy_file, queries, constitutions)
         pairs += [
             Pair(
                 queries[example.query_id],

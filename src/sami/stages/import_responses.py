@@ -10,31 +10,23 @@ Writes  examples (Example): for each query one under the constitution that the f
 
 from sami import records
 from sami.data import external_responses
-from sami.errors import UserError
+from sami.data.joined import read_by_id, read_examples
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    queries = records.read(records.Query, arguments.queries)
-    constitutions = records.read(records.Constitution, *arguments.constitutions)
+    queries = read_by_id(records.Query, arguments.queries)
+    constitutions = read_by_id(records.Constitution, *arguments.constitutions)
     if arguments.asked is None:
-        examples = external_responses.examples(arguments.given, queries, constitutions, arguments.policy)
+        texts = [*queries.values()], [*constitutions.values()]
+        examples = external_responses.examples(arguments.given, *texts, arguments.policy)
     else:
-        asked = records.read(records.Example, arguments.asked)
-        texts = (
-            {query.id: query for query in queries},
-            {constitution.id: constitution for constitution in constitutions},
-        )
-        if not all(e.query_id in texts[0] and texts[1].keys() >= set(e.constitution_ids) for e in asked):
-            raise UserError(
-                f"{arguments.asked}: found queries or constitutions that are not in the files of --queries and "
-                "--constitutions, which are of another run. Name the files of one experiment."
-            )
         examples = external_responses.match(
             arguments.given,
             external_responses.given(arguments.given, arguments.texts),
-            asked,
-            *texts,
+            read_examples(arguments.asked, queries, constitutions),
+            queries,
+            constitutions,
             arguments.policy,
             arguments.judged,
         )

@@ -228,6 +228,30 @@ def test_divergence_is_shown_where_there_is_one(kl, panels):
     assert len(training.training(table).axes) == panels
 
 
+SAMI = ["loss", "bound", "row_accuracy", "column_accuracy", "own_log_probability", "other_log_probability", "kl"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "labels"),
+    [
+        (SAMI, ["Loss (nats)", "Row accuracy", "Column accuracy", "Gradient norm", "KL divergence (nats)"]),
+        (["loss", "margin", "accuracy"], ["Loss (nats)", "Margin", "Accuracy", "Gradient norm"]),
+        (["loss"], ["Loss (nats)", "Gradient norm"]),
+    ],
+)
+def test_every_metric_of_an_objective_has_a_panel(metrics, labels):
+    """But for those that another panel or figure shows."""
+    step = {"step": 1, **dict.fromkeys(metrics, -0.5), "gradient_norm": 2.0, "learning_rate": 1e-5, "queries": 8}
+    table = pd.DataFrame([{"policy": "iteration-1", "iteration": 1, **step, "step": n} for n in (1, 2)])
+    drawn = [axes for axes in training.training(table).axes if axes.get_ylabel()]
+    assert [axes.get_ylabel() for axes in drawn] == labels
+    for axes in drawn:
+        low, high = axes.get_ylim()
+        values = [y for line in axes.get_lines() for y in line.get_ydata()]
+        assert low < min(values)
+        assert high > max(values)
+
+
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"summary\.csv: no such file"):
         files.read(str(tmp_path), "summary")

@@ -1,11 +1,15 @@
 """Files of a run that do not belong together: each is named before any table is made."""
 
+import json
 from pathlib import Path
 
 import pytest
-from tabulated import load, write_experiment
+from tabulated import EVALUATION, load, table_of, write_experiment
 
+from sami.analysis.tables.rows import Policy
+from sami.analysis.tables.run import Run, read_training
 from sami.errors import UserError
+from sami.settings.evaluation import Evaluation
 
 
 def without_first(lines):
@@ -30,6 +34,12 @@ def renamed(old, new):
         ("information", renamed("iteration-1", "iteration-7"), "found log-probabilities of iteration-0, iteration-7"),
         ("responses", without_first, "expected those of the 3 queries that the base model answered"),
         ("responses", renamed('"instruct"', '"iteration-1"'), "'iteration-1', expected those of 'instruct'"),
+        (
+            "responses",
+            renamed('"constitution":1', '"constitution":0'),
+            "found 6 responses, expected those to the 6 cases of the base model that are judged, and no others; 6 diff",
+        ),
+        ("training", lambda lines: [*lines[:3], lines[3].replace('"kl"', '"lk"')], "line 4: field 'kl': found nothing"),
         ("training", renamed('"loss"', '"los"'), "line 1: field 'loss': found no"),
     ],
 )
@@ -61,3 +71,21 @@ def test_files_in_any_order_but_none_twice(tmp_path):
         load(flags | {"training": flags["training"][:1]})
     with pytest.raises(UserError, match="--policies: found iteration-0, iteration-1, iteration-2, iteration-1"):
         load(flags | {"policies": ["iteration-0", "iteration-1", "iteration-2", "iteration-1"]})
+
+
+def test_a_training_log_has_the_metrics_of_its_objective(tmp_path):
+    """Those of the machine's work are left out, and a metric may be undefined."""
+    step = {"step": 1, "loss": 0.7, "margin": -0.2, "accuracy": None, "gradient_norm": 2.0, "seconds": 3.5}
+    path = tmp_path / "training.jsonl"
+    path.write_text(json.dumps(step) + "\n" + json.dumps(step | {"step": 2, "accuracy": 0.5}) + "\n")
+    steps = read_training(path)
+    assert list(steps[0]) == ["step", "loss", "margin", "accuracy", "gradient_norm"]
+    table = table_of(
+        "training",
+        Run([Policy("iteration-1", 1, [], training=steps)], [], {}, {}, Evaluation.model_validate(EVALUATION)),
+    )
+    assert list(table) == ["policy", "iteration", *steps[0]]
+    assert table["accuracy"].isna().tolist() == [True, False]
+    path.write_text(json.dumps(step | {"margin": "large"}) + "\n")
+    with pytest.raises(UserError, match="line 1: field 'margin': found 'large', expected a number"):
+        read_training(path)

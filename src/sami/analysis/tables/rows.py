@@ -16,7 +16,7 @@ from sami.records import Constitution, Example, Response, Scores, Verdict
 
 Row = dict[str, Any]
 NOTHING = Interval(math.nan, math.nan, math.nan)  # no values to estimate from: empty cells
-TRAINING, HELD_OUT = "learned", "held-out"  # kinds of principles
+TRAINING, HELD_OUT = "training", "held-out"  # kinds of principles
 
 
 @dataclass(frozen=True)
