@@ -1,17 +1,6 @@
 """Tables, figures and the report of an experiment, and comparisons of several."""
 
 
-def outputs(entries, folder):
-    """Patterns of the files of tables or figures in the catalogue; what Snakemake's report shows has its caption."""
-    for entry in entries:
-        for file in entry.files:
-            path = in_experiment(f"{folder}/{file}")
-            labels = {"shows": entry.name.replace("_", " "), "kind": folder.removesuffix("s")}
-            caption = f"../report/{entry.caption_file}"
-            shown = file == entry.reported_file
-            yield report(path, caption=caption, category="{experiment}", labels=labels) if shown else path
-
-
 rule tabulate:
     input:
         constitutions=evaluated_constitutions,
@@ -76,20 +65,6 @@ rule compare_experiments:
         "--queries {input.queries:q} --constitutions {input.constitutions:q} --judged {params.judged:q} "
         "--verdicts {input.verdicts:q} --samples {params.samples} --confidence {params.confidence} "
         "--seed {params.seed} --output {params.folder:q}"
-
-
-def rules_of_figures():
-    """(name of a rule, the figures it draws, pattern of the experiments or comparisons that have these)."""
-    names = {
-        (True, False): "plot_figures",
-        (True, True): "plot_figures_with_held_out",
-        (False, False): "plot_figures_without_training",
-        (False, True): "plot_figures_with_held_out_without_training",
-    }
-    for (training, held_out), name in names.items():
-        shown = figures.of_experiment(training, held_out)
-        yield name, shown, one_of(n for n, e in SETTINGS.experiments.items() if experiment_figures(e) == shown)
-    yield "plot_comparison", figures.figures("comparison"), COMPARISONS
 
 
 # A rule has the same outputs for all experiments, which differ in their figures: so one rule for each set of figures.
