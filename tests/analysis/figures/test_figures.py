@@ -215,6 +215,9 @@ def test_figures_without_values(tmp_path):
     )
     figure = policies.adherence(empty)
     assert "programmatic check" in figure.axes[0].texts[0].get_text()
+    for draw_figure, name in ((policies.bound, "scored"), (training.training, "trained")):
+        bare = pd.DataFrame(columns=["policy", "iteration", "principles"])
+        assert draw_figure(bare).axes[0].texts[0].get_text() == f"No policy was {name}."
     names = {"policy": ["iteration-1"], "comparator": "iteration-0", "judge": "checks"}
     bare = pd.DataFrame({**names, "win_rate": 1.0} | dict.fromkeys(NO_INTERVAL, np.nan))
     style.save(win_rates.win_rate(bare), tmp_path, "win_rate")

@@ -42,6 +42,8 @@ def bound(information: pd.DataFrame, title: str = "") -> Figure:
 
     From the table `information`; the dotted line is log C, which the bound cannot exceed.
     """
+    if information.empty:
+        return empty_figure(TWO_COLUMNS, 1.2, title, "No policy was scored.")
     figure, (axes, accuracies) = subplots(TWO_COLUMNS, 2.3, 2, title)
     information = information[information["principles"] == TRAINING]
     largest = information["max_bound"].max()

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sami.analysis.figures.parts import legend, subplots
+from sami.analysis.figures.parts import empty_figure, legend, subplots
 from sami.analysis.figures.style import SEQUENCE, TWO_COLUMNS, styled
 
 # Columns of the table that are no metrics, and metrics that another panel or figure shows: SAMI's bound is a constant
@@ -28,6 +28,8 @@ def training(training: pd.DataFrame, title: str = "") -> Figure:
 
     One line an iteration.
     """
+    if training.empty:
+        return empty_figure(TWO_COLUMNS, 1.2, title, "No policy was trained.")
     names = metrics(training)
     rows = 1 if len(names) < 4 else 2
     figure, axes = subplots(TWO_COLUMNS, 1.65 * max(rows, 1.4), rows * math.ceil(len(names) / rows), title, rows=rows)
