@@ -570,6 +570,7 @@ def test_the_page_is_the_same_bytes_again_and_names_the_given_provenance(experim
     assert [stage for stage, _ in page.settings_of(found)] == ["tabulate", "train"]
     text = (folder / "report.html").read_text()
     assert "95% intervals" in text
+    assert "where <code>evaluation.published</code> gives it" in text  # the caption of a figure
     assert re.findall(r"(?:src|srcset|action|href)=\"(?!data:image/png;base64,|#)([^\"]{0,40})", text) == [
         "https://arxiv.org/abs/2404.14313"  # a link to follow, nothing to load
     ]

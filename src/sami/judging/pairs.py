@@ -116,7 +116,7 @@ def _asked(responses: Mapping[tuple[str, int], Response]) -> str:
 
 
 def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details) -> Verdict:
-    """What a judge's answers about one pair add up to: the mean preference, and on which side of one half it lies.
+    """Verdict of a judge's answers about one pair: the mean preference, and on which side of one half it lies.
 
     Args:
         margin: a preference that is no further from one half is a tie.

@@ -62,7 +62,7 @@ def win_rate_by_principle(by_principle: pd.DataFrame, title: str = "") -> Figure
 
 @styled
 def length_bias(length_bias: pd.DataFrame, title: str = "") -> Figure:
-    """How far verdicts follow length: mean preference by length difference, with the fit of it.
+    """Bias of verdicts towards length: mean preference by length difference, with the fit of it.
 
     By the first judge, against the first comparator, for the last trained policy.
     """

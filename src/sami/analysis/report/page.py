@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup, escape
 
 from sami.analysis import summary
 from sami.analysis.figures.catalogue import FIGURES
@@ -131,7 +130,7 @@ def read_provenance(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def origin(found: list[dict[str, Any]]) -> dict[str, str]:
-    """What is worth a line on the page: seed, code, versions. Records that disagree are all named."""
+    """Seed, code and versions, a line on the page each. Records that disagree are all named."""
     pairs = [("seed", record.get("arguments", {}).get("seed")) for record in found]
     pairs += [("commit", record.get("git_commit")) for record in found]
     pairs += [("python", record.get("python")) for record in found]
@@ -161,12 +160,6 @@ def embedded(value: Any) -> str:
 def source_hash(text: str) -> str:
     """The name of an inline style or script in a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def as_html(caption: str) -> Markup:
-    """A caption, in which two backquotes mark code."""
-    parts = caption.split("``")
-    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def build(
@@ -211,7 +204,6 @@ def render(**content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["caption"] = as_html
     style, script = ((SOURCES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return environment.get_template("page.html.j2").render(
         style=style,

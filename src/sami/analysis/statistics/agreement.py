@@ -14,7 +14,7 @@ LABELS = tuple(choice for choice in CHOICES if choice != "invalid")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far judges agree beyond chance, on the verdicts that are valid for all of them.
+    """Agreement of judges beyond chance, on the verdicts that are valid for all of them.
 
     `share` is the share of agreeing pairs of judges; all is NaN where there is no such verdict, `kappa` also where
     chance alone makes them agree (all say one thing).

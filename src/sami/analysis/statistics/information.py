@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 @dataclass(frozen=True)
 class Information:
-    """What one (C, R) matrix says about the mutual information of constitutions and responses. Losses are in nats.
+    """Losses, bound and accuracies of one (C, R) matrix of constitutions and responses, in nats.
 
     `bound` is InfoNCE's lower bound (van den Oord et al. 2018, arXiv 1807.03748), `max_bound` what it can reach.
     """

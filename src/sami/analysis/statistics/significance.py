@@ -21,7 +21,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far apart two policies are on the same queries, and the p-value of no difference."""
+    """Difference of two policies on the same queries, and the p-value of no difference."""
 
     interval: Interval
     p: float

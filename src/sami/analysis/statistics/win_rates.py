@@ -136,7 +136,7 @@ def wilson(share: float, count: float, quantile: float) -> tuple[float, float]:
 def queries_needed(
     values_by_query: Mapping[str, Sequence[float]], wanted_width: float, confidence: float
 ) -> int | None:
-    """How many queries like these bring Wilson's interval of their mean down to a full width.
+    """Number of queries like these that bring Wilson's interval of their mean down to a full width.
 
     Rounded up to two digits, since it rests on how far these queries differ. None where a single query tells nothing of
     that. Two at least: without two there is no interval.

@@ -11,7 +11,7 @@ MODULES = {module.__name__.split(".")[-1]: module for module in (comparison, pol
 
 
 def rows_of(table: Table, *arguments) -> list[Row]:
-    """What the function of a table returns."""
+    """Rows of a table, as its function returns them."""
     module, _, name = table.function.partition(".")
     return getattr(MODULES[module], name)(*arguments)
 

@@ -94,9 +94,10 @@ _ALL = (
         "One row a policy; iteration 0 is the base model, and models that were not trained here have no iteration. The "
         "bound is the lower bound on the mutual information of a policy's own held-out responses and their "
         "constitutions, in nats; the win rate is the mean preference for its responses by the first judge against the "
-        "first comparator, a tie counting half (the comparator has none), ``lc_win_rate`` the same at equal length. "
-        "Intervals are over queries. Read the win rate beside the mean number of tokens, since judges may favour "
-        "length, and beside the share of degenerate responses, since a high bound can also be reached by gibberish.",
+        "first comparator, a tie counting half (the comparator has none); ``lc_win_rate`` in the file is that at equal "
+        "length. Intervals are over queries. Read the win rate beside the mean number of tokens, since judges may "
+        "favour length, and beside the share of degenerate responses, since a high bound can also be reached by "
+        "gibberish.",
         printed=("policy", *OF_SCORES, "win_rate", "lc_win_rate", "response_tokens", "degenerate_share", "n_queries"),
         tables=("information", "win_rates", "degeneration"),
         reported=True,

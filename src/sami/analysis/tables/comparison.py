@@ -79,7 +79,7 @@ def load(
 
 
 def _results(name: str, folder: Path, texts: Sequence[Path], verdicts: Sequence[Path]) -> Results:
-    """What is compared of one experiment, `texts` being its files of queries and constitutions."""
+    """Results of one experiment, `texts` being its files of queries and constitutions."""
     queries, constitutions = read_by_id(Query, texts[0]), read_by_id(Constitution, texts[1])
     found = {}
     for file in verdicts:

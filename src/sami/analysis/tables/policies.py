@@ -69,7 +69,7 @@ def _information(run: Run) -> list[Row]:
 
 
 def adherence(run: Run) -> list[Row]:
-    """How far responses follow each statement of the constitution they were written for, by programmatic checks."""
+    """Degrees to which responses follow each statement of their constitution, by programmatic checks."""
     statements = [s for c in run.constitutions.values() for s in c.statements if s.check is not None]
     pairs = dict.fromkeys((s.principle, wanted) for s in statements for wanted in (True, False))  # in file order
     names = {checks.key(s): (s.principle, s.wanted) for s in statements}

@@ -21,7 +21,7 @@ TRAINING, HELD_OUT = "training", "held-out"  # kinds of principles
 
 @dataclass(frozen=True)
 class Policy:
-    """What the files say of one policy: a trained one, `iteration` 0 being the base model, or another model.
+    """One policy as its files have it: a trained one, `iteration` 0 being the base model, or another model.
 
     `own`: its scores of its own responses. `on_base`: its scores of the base model's responses. `by_base`: the base
     model's scores of its responses. For the base model all three are the same. Scores exist for the examples whose
@@ -46,7 +46,7 @@ class Policy:
         return [(example, response) for example in self.examples for response in example.responses]
 
     def under(self, set_ids: Collection[str]) -> "Policy":
-        """What there is of it under the constitutions of some sets."""
+        """The policy under the constitutions of some sets alone."""
         names = ("examples", "own", "on_base", "by_base")
         return replace(self, **{name: [r for r in getattr(self, name) if r.set_id in set_ids] for name in names})
 

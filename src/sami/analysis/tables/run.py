@@ -48,7 +48,7 @@ class Run:
         return length_control(self.comparisons, self.estimator)
 
     def under(self, set_ids: Collection[str]) -> "Run":
-        """What policies did under the constitutions of some sets."""
+        """The run under the constitutions of some sets alone."""
         policies, comparisons = ([of.under(set_ids) for of in some] for some in (self.policies, self.comparisons))
         return replace(self, policies=policies, comparisons=comparisons)
 
@@ -139,7 +139,7 @@ def _check_queries(name: str, examples: list[Example], base: list[Example], file
 
 
 def cases_of(example: Example) -> list[Case]:
-    """What verdicts on the responses of an example are about."""
+    """The cases of an example, one a response."""
     return [
         (*example.key, example.constitution_ids[response.constitution], number)
         for number, response in enumerate(example.responses)

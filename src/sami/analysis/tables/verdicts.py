@@ -50,7 +50,7 @@ def win_rates(run: Run) -> list[Row]:
 
 
 def queries_needed(verdicts: Iterable[Verdict], evaluation: Evaluation) -> int | None:
-    """How many queries like those of the verdicts give a win rate's interval the width that is wanted."""
+    """Number of queries like those of the verdicts that give a win rate's interval the width that is wanted."""
     preferences = by_query((v.query_id, v.preference) for v in verdicts)
     return queries_for_width(preferences, evaluation.wanted_width, evaluation.confidence)
 
@@ -110,7 +110,7 @@ def comparisons(run: Run) -> list[Row]:
 
 
 def agreement(run: Run) -> list[Row]:
-    """How far every two judges agree, and all together where there are three, on each comparison and on all.
+    """Agreement of every two judges, and of all together where there are three, on each comparison and on all.
 
     A panel is made of the verdicts of other judges, so it is left out of all together. No rows with a single judge.
     """
