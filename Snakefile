@@ -34,7 +34,7 @@ for method in METHODS:
 
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/sharing.smk"
-include: "workflow/rules/figures.smk"
+include: "workflow/rules/analysis.smk"
 include: "workflow/rules/plan.smk"
 
 

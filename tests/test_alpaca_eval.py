@@ -12,7 +12,7 @@ import pytest
 from conftest import SHARED_DATA
 
 from sami import alpaca_eval
-from sami.analysis.statistics import win_rate
+from sami.analysis.statistics.win_rates import win_rate
 from sami.errors import UserError
 
 FOLDER = SHARED_DATA / "alpaca_eval"

@@ -103,7 +103,7 @@ def test_importing_a_stage_does_nothing_to_the_process():
 
 def test_ground_floor_needs_no_torch():
     modules = "records settings.experiment data.principles data.prompts data.queries data.constitutions endpoints.chat "
-    modules += "analysis.statistics analysis.tables analysis.plotting analysis.summary workflow.preflight"
+    modules += "analysis.tables.build analysis.figures.draw analysis.report.browser analysis.summary workflow.preflight"
     code = "import sys\n" + "".join(f"import sami.{m}\n" for m in modules.split())
     code += "import sami.judging.checks, sami.sampling.responses\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

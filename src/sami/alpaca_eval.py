@@ -35,15 +35,10 @@ from typing import Any
 
 import numpy as np
 
-from sami.analysis.statistics import (
-    Interval,
-    Judged,
-    Prior,
-    bootstrap,
-    joint_difficulties,
-    length_controlled,
-    standard_error,
-)
+from sami.analysis.statistics.bootstrap import Interval, bootstrap
+from sami.analysis.statistics.length_control import Judged, Prior, joint_difficulties, length_controlled
+from sami.analysis.statistics.win_rates import standard_error
+from sami.analysis.text import interval
 from sami.data.data_files import rows
 from sami.errors import UserError
 
@@ -213,9 +208,8 @@ def line(result: Result) -> str:
     )
 
 
-def _percent(interval: Interval) -> str:
-    estimate, low, high = (100 * value for value in interval)
-    return f"{estimate:.2f} [{low:.2f}, {high:.2f}]"
+def _percent(estimate: Interval) -> str:
+    return interval(*(100 * value for value in estimate), ".2f")
 
 
 def compare(results: Sequence[Result], published: Mapping[str, float]) -> list[str]:

@@ -14,17 +14,19 @@ import zlib
 from pathlib import Path
 
 import pytest
-from test_tables import EVALUATION, SUMMARY_COLUMNS, command
+from tabulated import EVALUATION, SUMMARY_COLUMNS, command
 
 from sami import records
-from sami.analysis import statistics
 from sami.analysis.report import browser, page
+from sami.analysis.statistics.repetition import is_degenerate
+from sami.analysis.tables.rows import Comparison, Policy
+from sami.analysis.tables.run import Run
 from sami.errors import UserError
 from sami.judging import checks
 from sami.judging.pairs import POINTS, read_pairs, verdict
 from sami.judging.panel import majority
-from sami.records import Answer, Check, Constitution, Example, Query, Response, Statement, Verdict
-from sami.settings.evaluation import Degeneration, Evaluation
+from sami.records import Answer, Check, Constitution, Example, Query, Response, Statement, Verdict, iteration_of
+from sami.settings.evaluation import Evaluation
 from sami.stages import build_report
 
 POLICIES = ["iteration-0", "iteration-1", "iteration-2", "instruct"]
@@ -37,7 +39,7 @@ HOSTILE = [  # each is the query and a part of the response of one case
     "a\u202eb \u2028 \u2029 \x00 \x1b[31m \x7f &amp; \ufeff",
 ]
 WORDS = ["kettle", "ladder", "music", "garden", "train", "letter", "winter", "bread", "river", "window"]
-RULE = Degeneration.model_validate(EVALUATION["degeneration"])
+RULE = Evaluation.model_validate(EVALUATION).degeneration
 
 
 def constitutions() -> list[Constitution]:
@@ -260,7 +262,7 @@ def test_filters_agree_with_the_records(experiment, visit):
     assert choose(tab, principle="polite") == 0
     assert choose(tab, polarity="wanted") == 12
     tab.click("text=Reset")
-    degenerate = [statistics.is_degenerate(text, RULE.ngram, RULE.max_repeated) for text in texts["instruct"]]
+    degenerate = [is_degenerate(text, RULE.ngram, RULE.max_repeated) for text in texts["instruct"]]
     choose(tab, policy="instruct")
     tab.check("[name=degenerate]")
     assert count_of(tab) == sum(degenerate) > 0
@@ -513,13 +515,15 @@ def test_five_thousand_cases(visit, tmp_path):
         ]
         for policy in POLICIES
     }  # fmt: skip
-    verdicts = {}
-    for policy in POLICIES[1:]:
-        for pair in read_pairs("a", "b", examples[policy], examples["iteration-0"], queries, known):
-            said = draw.choice(browser.CHOICES)
-            answer = Answer(order="policy-first", choice=said, preference=POINTS[said])
-            verdicts.setdefault(policy, []).append(verdict(pair, "checks", [answer]))
-    data = browser.data(examples, dict.fromkeys(POLICIES, "file"), verdicts, known, queries, RULE)
+    policies = [Policy(name, iteration_of(name), of) for name, of in examples.items()]
+    comparisons = []
+    for policy in policies[1:]:
+        pairs = read_pairs("a", "b", policy.examples, examples["iteration-0"], queries, known)
+        said = [draw.choice(browser.CHOICES) for _ in pairs]
+        answers = [Answer(order="policy-first", choice=choice, preference=POINTS[choice]) for choice in said]
+        verdicts = [verdict(pair, "checks", [answer]) for pair, answer in zip(pairs, answers, strict=True)]
+        comparisons.append(Comparison(policy, "iteration-0", "checks", verdicts))
+    data = browser.data(Run(policies, comparisons, queries, known, Evaluation.model_validate(EVALUATION)))
     empty = page.table("summary", [["iteration"]])
     text = page.render(
         title="large", origin={}, settings=[], confidence=0.95, summary=empty, tables=[], figures=[], browser=data
@@ -566,6 +570,7 @@ def test_the_page_is_the_same_bytes_again_and_names_the_given_provenance(experim
     assert [stage for stage, _ in page.settings_of(found)] == ["tabulate", "train"]
     text = (folder / "report.html").read_text()
     assert "95% intervals" in text
+    assert "where <code>evaluation.published</code> gives it" in text  # the caption of a figure
     assert re.findall(r"(?:src|srcset|action|href)=\"(?!data:image/png;base64,|#)([^\"]{0,40})", text) == [
         "https://arxiv.org/abs/2404.14313"  # a link to follow, nothing to load
     ]
@@ -592,13 +597,34 @@ def replace(path: str, old: str, new: str) -> None:
     ("spoil", "message"),
     [
         (lambda f: f["policies"].pop(), "--policies: found .* expected one name of its own for each of the 4 files"),
-        (lambda f: f["policies"].reverse(), "iteration-0.jsonl: found responses of iteration-0, expected those of 'in"),
-        (lambda f: (f["policies"].pop(0), f["responses"].pop(0)), "expected 'iteration-0', the base model, among them"),
-        (lambda f: drop_first(f["responses"][1]), "iteration-1.jsonl: found responses on 4 cases, expected the 6"),
-        (lambda f: drop_first(f["verdicts"][0]), "found verdicts on 5 cases, expected the 6 .* query 'q0'"),
-        (lambda f: replace(f["verdicts"][0], '"second":"', '"second":"x'), "is about other responses than those of"),
-        (lambda f: f["verdicts"].append(f["verdicts"][0] + "l"), "found verdicts of the same judge .* in both"),
-        (lambda f: drop_first(f["queries"][0]), "query 'q0' or constitution .* is not in the files of --queries"),
+        (
+            lambda f: f["policies"].reverse(),
+            "iteration-0.jsonl: found responses of the policy 'iteration-0', expected those of 'in",
+        ),
+        (
+            lambda f: (f["policies"].pop(0), f["responses"].pop(0)),
+            r"expected one name .* iteration-0 \(the base model\) among them",
+        ),
+        (
+            lambda f: drop_first(f["responses"][1]),
+            "iteration-1.jsonl: found 2 examples, expected those of the 3 queries",
+        ),
+        (
+            lambda f: drop_first(f["verdicts"][0]),
+            "found 5 verdicts on 5 pairs, expected one on each of the 6 responses of iteration-1",
+        ),
+        (
+            lambda f: replace(f["verdicts"][0], '"second":"', '"second":"x'),
+            "query 'q.', constitution .*: the verdict is on other texts",
+        ),
+        (
+            lambda f: f["verdicts"].append(f["verdicts"][0] + "l"),
+            "found the verdicts of .*, which .* holds too; expected one file of each",
+        ),
+        (
+            lambda f: drop_first(f["queries"][0]),
+            "query 'q0', set 'short': the query or one of .* is not in the files of --queries",
+        ),
         (lambda f: f["tables"].append(f["tables"].pop() + "x"), "tablesx.* expected a provenance record"),
         (lambda f: f["figures"].append(f["figures"].pop() + "x"), "figuresx: no such folder"),
         (lambda f: Path(f["figures"][0], "bound.png").write_text("?"), "bound.png: this is no PNG file"),

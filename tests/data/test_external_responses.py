@@ -489,7 +489,7 @@ def test_plan_has_no_job_of_sampling_training_or_information(project):
     planned = {rule for rule, _ in project.planned(*project.folder_given)}
     assert planned == {
         "all", "import_queries", "write_principles", "build_constitutions", "import_responses", "judge_responses",
-        "tabulate", "plot_imported_figures", "build_report",
+        "tabulate", "plot_figures_without_training", "build_report",
     }  # fmt: skip
 
 

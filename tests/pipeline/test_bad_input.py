@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from conftest import ROOT
 from pydantic import BaseModel
-from test_tables import EVALUATION, write_experiment
+from tabulated import EVALUATION, write_experiment
 from training_run import ENGINE, PROMPTS, TRAINING
 
 from sami import records

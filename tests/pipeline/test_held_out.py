@@ -4,6 +4,7 @@ import argparse
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,20 @@ import yaml
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tables import EVALUATION, judgements
+from tabulated import EVALUATION, judgements, table_of
 
 from sami import records
-from sami.analysis import plotting, tables
+from sami.analysis.figures import win_rates as figures
+from sami.analysis.tables.build import build as build_tables
+from sami.analysis.tables.rows import Comparison, Policy
+from sami.analysis.tables.run import Run, load_comparisons
 from sami.data.constitutions import assign, build, build_held_out, by_set, draw_sets, empty_examples
 from sami.errors import UserError
 from sami.judging.pairs import read_pairs
 from sami.records import Check, Constitution, Principle
 from sami.settings.evaluation import Evaluation
 from sami.settings.principles import Constitutions
-from sami.stages import build_constitutions, tabulate
+from sami.stages import build_constitutions
 from sami.workflow.configuration import load
 from sami.workflow.preflight import check
 
@@ -150,8 +154,8 @@ def test_obstacles_are_named_before_anything_runs(checked, held_out, constitutio
 # --- tables and figure ------------------------------------------------------------------------------------------------
 
 
-def experiment(judged: str, queries: int = 14, seed: int = 3):
-    """Policies 0 and 1, an imported one, and verdicts by checks of a made-up experiment, with what `tabulate` takes."""
+def experiment(judged: str, queries: int = 14, seed: int = 3) -> Run:
+    """Policies 0 and 1, an imported one, and verdicts by checks of a made-up experiment."""
     draw = random.Random(f"held-out-{seed}")
     known = {c.id: c for c in constitutions()}
     asked = {f"q{n}": records.Query(id=f"q{n}", task="t", text=f"What of {n}?") for n in range(queries)}
@@ -172,52 +176,49 @@ def experiment(judged: str, queries: int = 14, seed: int = 3):
             scores.append(records.Scores(**key, scorer=name, responses_of=name, **entries))
         iteration = None if name == "other" else int(name[-1])
         own = {} if name == "other" else {"own": scores, "on_base": scores, "by_base": scores}
-        policies.append(tables.Policy(name, iteration, filled, **own))
+        policies.append(Policy(name, iteration, filled, **own))
     base = policies[0]
     comparisons = []
     for policy in policies[1:]:
         pairs = read_pairs("p", "c", policy.examples, base.examples, asked, known, judged)
-        comparisons.append(tables.Comparison(policy, base.name, "checks", judgements(draw, pairs, "checks")))
+        comparisons.append(Comparison(policy, base.name, "checks", judgements(draw, pairs, "checks")))
     published = [{"comparator": "base", "principles": kind, "win_rate": rate} for kind, rate in
-                 (("learned", 0.68), ("held-out", 0.67))]  # fmt: skip
+                 (("training", 0.68), ("held-out", 0.67))]  # fmt: skip
     evaluation = Evaluation.model_validate(
         EVALUATION | {"judges": ["checks"], "comparators": ["base"], "judged": judged, "published": published}
     )
-    return policies, comparisons, known, asked, evaluation
+    return Run(policies, comparisons, asked, known, evaluation, seed=1)
 
 
 @pytest.fixture(scope="module")
 def made():
-    return tabulate.tabulate(*experiment("all"), seed=1)
+    return build_tables(experiment("all"))
 
 
-def test_other_tables_are_those_of_the_learned_principles_alone(made):
-    policies, comparisons, known, asked, evaluation = experiment("all")
-    learned = {c.set_id for c in known.values() if not c.held_out}
-    alone = tabulate.tabulate(
-        [policy.under(learned) for policy in policies],
-        [comparison.under(learned) for comparison in comparisons],
-        {i: c for i, c in known.items() if not c.held_out}, asked, evaluation, seed=1,
-    )  # fmt: skip
+def test_other_tables_are_those_of_the_principles_of_training_alone(made):
+    run = experiment("all")
+    trained = {i: c for i, c in run.constitutions.items() if not c.held_out}
+    alone = build_tables(replace(run.under({c.set_id for c in trained.values()}), constitutions=trained))
     assert made.keys() == alone.keys()
     assert alone["generalisation"].empty
     for name in made.keys() - {"generalisation"}:
         table = made[name]
         if "principles" in table:
-            assert set(table["principles"]) == {"learned", "held-out"}
-            table = table[table["principles"] == "learned"]
+            assert set(table["principles"]) == {"training", "held-out"}
+            table = table[table["principles"] == "training"]
         left, right = (t.reset_index(drop=True) for t in (table, alone[name]))
         pd.testing.assert_frame_equal(left, right, obj=name)
 
 
 def test_generalisation_agrees_with_a_slow_computation(made):
     table = made["generalisation"]
-    _, comparisons, known, _, _ = experiment("all")
+    run = experiment("all")
+    comparisons, known = run.comparisons, run.constitutions
     assert table["policy"].tolist() == ["iteration-1"] * 2 + ["other"] * 2
-    assert table["principles"].tolist() == ["learned", "held-out"] * 2
+    assert table["principles"].tolist() == ["training", "held-out"] * 2
     for number, comparison in enumerate(comparisons):
         means = {}
-        for offset, kind in enumerate(("learned", "held-out")):
+        for offset, kind in enumerate(("training", "held-out")):
             row = table.iloc[2 * number + offset]
             said = [v for v in comparison.verdicts if known[v.constitution_id].held_out == (kind == "held-out")]
             assert row["win_rate"] == pytest.approx(np.mean([v.preference for v in said]))
@@ -226,7 +227,7 @@ def test_generalisation_agrees_with_a_slow_computation(made):
             means[kind] = {
                 q: np.mean([v.preference for v in said if v.query_id == q]) for q in {v.query_id for v in said}
             }
-        differences = [means["learned"][query] - means["held-out"][query] for query in means["learned"]]
+        differences = [means["training"][query] - means["held-out"][query] for query in means["training"]]
         assert row["difference"] == pytest.approx(np.mean(differences))
         width = 2 * 1.96 * np.std(differences) / np.sqrt(len(differences))
         assert row["difference_high"] - row["difference_low"] == pytest.approx(width, rel=0.2)
@@ -235,25 +236,26 @@ def test_generalisation_agrees_with_a_slow_computation(made):
 
 
 def test_tables_by_principle_say_which_are_held_out(made):
-    kinds = {"a": "learned", "b": "learned", "c": "learned", "x": "held-out", "y": "held-out", "z": "held-out"}
+    kinds = {"a": "training", "b": "training", "c": "training", "x": "held-out", "y": "held-out", "z": "held-out"}
     for name in ("win_rates_by_principle", "adherence"):
         table = made[name]
         assert dict(zip(table["principle"], table["principles"], strict=True)) == kinds, name
 
 
 def test_positive_verdicts_alone_make_tables_and_information_stays():
-    policies, comparisons, known, asked, evaluation = experiment("positive")
-    assert all(known[v.constitution_id].positive for c in comparisons for v in c.verdicts)
-    made, whole = tabulate.tabulate(policies, comparisons, known, asked, evaluation, 1), experiment("all")
+    run = experiment("positive")
+    assert all(run.constitutions[v.constitution_id].positive for c in run.comparisons for v in c.verdicts)
+    made, whole = build_tables(run), build_tables(experiment("all"))
     assert made["generalisation"]["n_verdicts"].tolist() == [14] * 4
     assert set(made["win_rates_by_principle"]["polarity"]) == {"wanted"}
     assert made["win_rates"]["n_verdicts"].tolist() == [14, 14]
-    pd.testing.assert_frame_equal(made["information"], tabulate.tabulate(*whole, seed=1)["information"])
+    pd.testing.assert_frame_equal(made["information"], whole["information"])
 
 
 def test_pairs_are_those_of_the_responses_that_are_judged():
-    policies, _, known, asked, _ = experiment("all")
-    base, trained, _ = (policy.examples for policy in policies)
+    run = experiment("all")
+    known, asked = run.constitutions, run.queries
+    base, trained, _ = (policy.examples for policy in run.policies)
     kept = [
         [e.model_copy(update={"constitution_ids": [e.constitution_ids[j]], "responses": [
             e.responses[j].model_copy(update={"constitution": 0})]}) for e in base]
@@ -270,35 +272,35 @@ def test_pairs_are_those_of_the_responses_that_are_judged():
 
 
 def test_verdicts_of_the_other_setting_are_refused(tmp_path):
-    policies, comparisons, known, _, evaluation = experiment("all")
+    run = experiment("all")
     files = []
-    for comparison in comparisons:
+    for comparison in run.comparisons:
         files.append(tmp_path / f"{comparison.policy.name}.jsonl")
         records.write(comparison.verdicts, files[-1])
-    assert len(tabulate.load_comparisons(files, policies, known, evaluation)) == 2
-    positive = evaluation.model_copy(update={"judged": "positive"})
+    assert len(load_comparisons(files, run.policies, run.constitutions, run.evaluation)) == 2
+    positive = run.evaluation.model_copy(update={"judged": "positive"})
     with pytest.raises(
         UserError, match="found 56 verdicts on 56 pairs, expected one on each of the 28 responses of it"
     ):
-        tabulate.load_comparisons(files, policies, known, positive)
+        load_comparisons(files, run.policies, run.constitutions, positive)
 
 
 def test_the_figure_shows_both_kinds_with_what_is_published(made):
-    figure = plotting.generalisation(made["generalisation"], "made-up")
+    figure = figures.generalisation(made["generalisation"], "made-up")
     (axes,) = figure.axes
     drawn = {bars.get_label(): bars for bars in axes.containers}
-    lines = {kind: drawn[kind].lines[0] for kind in ("learned", "held-out")}
+    lines = {kind: drawn[kind].lines[0] for kind in ("training", "held-out")}
     for kind, line in lines.items():
         rows = made["generalisation"][made["generalisation"]["principles"] == kind]
         assert line.get_ydata()[0] == pytest.approx(rows["win_rate"].iloc[0])
     told = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert told == ["published, learned", "published, held-out", "learned", "held-out"]
+    assert told == ["published, training", "published, held-out", "training", "held-out"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0 (base)", "1", "other"]
 
 
 def test_the_figure_without_held_out_principles_says_so():
-    empty = tables.generalisation([], {"learned": set()}, Evaluation.model_validate(EVALUATION), None)
-    (axes,) = plotting.generalisation(empty).axes
+    empty = table_of("generalisation", Run([], [], {}, {}, Evaluation.model_validate(EVALUATION)))
+    (axes,) = figures.generalisation(empty).axes
     assert [text.get_text() for text in axes.texts] == ["No principles are held out."]
 
 

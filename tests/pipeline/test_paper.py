@@ -96,10 +96,10 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         # The random policies have learned, and differ from the base model.
         information = [row for row in rows(folder / "tables/information.csv") if row["policy"] != BASE]
         assert {row["policy"] for row in information} == {f"iteration-{t}" for t in range(1, experiment.iterations + 1)}
-        learned = {row["principles"] for row in information}
-        assert learned == ({"learned", "held-out"} if experiment.constitutions.held_out else {"learned"})
+        kinds = {row["principles"] for row in information}
+        assert kinds == ({"training", "held-out"} if experiment.constitutions.held_out else {"training"})
         compared = {row["principles"] for row in rows(folder / "tables/generalisation.csv")}
-        assert compared == ({"learned", "held-out"} if experiment.constitutions.held_out else set())
+        assert compared == ({"training", "held-out"} if experiment.constitutions.held_out else set())
         base = (finished / "resources/ci/models" / experiment.model / "model.safetensors").read_bytes()
         weights = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
         assert len({base, *(policy.read_bytes() for policy in weights)}) == 1 + experiment.iterations

@@ -3,6 +3,8 @@
 import inspect
 import re
 
+from sami.analysis.figures import catalogue as figures
+from sami.analysis.tables import catalogue as tables
 from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
@@ -176,47 +178,15 @@ def stage(name):
     return f"exec python -m sami.stages.{name} --threads {{threads}} --log {{log:q}} "
 
 
-TABLES = ["win_rates", "win_rates_by_principle", "win_rates_by_length", "generalisation", "comparisons", "agreement"]
-TABLES += ["length_bias", "information", "adherence", "lengths", "degeneration", "training", "samples"]
-NOT_PRINTED = ["length_bias", "training", "samples"]  # data of figures and long texts: CSV alone
-
-
-def table_paths(*names):
-    """The files of tables: CSV for programs, and Markdown and LaTeX for people."""
-    return [
-        f"tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex")[: 1 if name in NOT_PRINTED else 3]
-    ]
-
-
-FIGURES = ["win_rate", "win_rate_by_principle", "length_controlled", "length_bias", "length"]
-FIGURES += ["degeneration", "adherence"]
-TRAINING_FIGURES = ["bound", "training"]  # of experiments that train
-
-
-def figure_paths(*names):
-    """The files of figures: for print, and for the screen."""
-    return [f"figures/{name}.{kind}" for name in names for kind in ("pdf", "png")]
+def experiment_figures(settings):
+    """The figures in the catalogue that an experiment has."""
+    return figures.of_experiment(training=not settings.external, held_out=bool(settings.constitutions.held_out))
 
 
 def figures_of(experiment):
     """The files of all figures of an experiment."""
-    settings = SETTINGS.experiments[experiment]
-    names = FIGURES + TRAINING_FIGURES * (not settings.external)
-    names = [*names, "generalisation"] if settings.constitutions.held_out else names
-    return [f"{RESULTS}/{experiment}/{path}" for path in figure_paths(*names)]
-
-
-def drawn(names):
-    """Patterns of the files of figures; what is for the screen is also for the report of the workflow."""
-    for name in names:
-        pdf, png = map(in_experiment, figure_paths(name))
-        yield pdf
-        yield report(
-            png,
-            caption=f"../report/{name}.rst",
-            category="{experiment}",
-            labels={"shows": name.replace("_", " "), "kind": "figure"},
-        )
+    shown = experiment_figures(SETTINGS.experiments[experiment])
+    return [LAYOUT.path(f"figures/{file}", experiment) for file in figures.files(shown)]
 
 
 def experiment_targets(experiment):
@@ -227,13 +197,15 @@ def experiment_targets(experiment):
 
 def comparison_targets(name):
     """The table and the figure of a comparison."""
-    return [LAYOUT.path(path, name) for path in (*table_paths("comparison"), *figure_paths("comparison"))]
+    shown = figures.files(figures.figures("comparison"))
+    paths = [f"tables/{file}" for file in tables.files(comparison=True)] + [f"figures/{file}" for file in shown]
+    return [LAYOUT.path(path, name) for path in paths]
 
 
 def printed_targets():
     """All tables and figures of the experiments that are requested, and of the comparisons among them."""
     for experiment in REQUESTED:
-        yield from [LAYOUT.path(path, experiment) for path in table_paths("summary", *TABLES)]
+        yield from [LAYOUT.path(f"tables/{file}", experiment) for file in tables.files()]
         yield from figures_of(experiment)
     for comparison in targets.requested_comparisons(SETTINGS, OPTIONS.targets):
         yield from comparison_targets(comparison)

@@ -4,46 +4,52 @@
 
 It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares: another
 machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks what does
-not exist (a comparator's win rate against itself). A model that was not trained here stands under its name.
+not exist (a comparator's win rate against itself); columns of scores are left out where no policy was scored. A model
+that was not trained here stands under its name.
 """
 
 import csv
+import math
 import sys
 from collections.abc import Callable
+from functools import partial
 
+from sami.analysis.tables.catalogue import OF_SCORES, ends
+from sami.analysis.text import MISSING, interval, number
 from sami.errors import UserError
 
-
-def _number(name: str, digits: int) -> Callable[[dict[str, str]], str]:
-    return lambda row: f"{float(row[name]):.{digits}f}" if row[name] else "-"
+Row = dict[str, str]
 
 
-def _share(name: str, digits: int) -> Callable[[dict[str, str]], str]:
-    return lambda row: f"{float(row[name]):.{digits}%}" if row[name] else "-"
+def _value(row: Row, name: str, scale: float) -> float:
+    return float(row[name]) * scale if row[name] else math.nan
 
 
-def _interval(name: str, stem: str, scale: int, digits: int, unit: str) -> Callable[[dict[str, str]], str]:
-    def text(row: dict[str, str]) -> str:
-        if not row[name]:
-            return "-"
-        estimate = f"{float(row[name]) * scale:.{digits}f}{unit}"
-        low, high = row[f"{stem}_low"], row[f"{stem}_high"]
-        if not low:  # a single query has no interval
-            return estimate
-        return f"{estimate} [{float(low) * scale:.{digits}f}, {float(high) * scale:.{digits}f}]"
-
-    return text
+def _number(row: Row, name: str, digits: int, scale: float = 1, unit: str = "") -> str:
+    text = number(_value(row, name, scale), f".{digits}f")
+    return text if text == MISSING else text + unit
 
 
-COLUMNS: dict[str, Callable[[dict[str, str]], str]] = {
-    "iteration": lambda row: "0 (base)" if row["iteration"] == "0" else row["iteration"] or row["policy"],
-    "bound (nats)": _interval("bound_nats", "bound", 1, 2, ""),
-    "row accuracy": _share("row_accuracy", 0),
-    "column accuracy": _share("column_accuracy", 0),
-    "win rate": _interval("win_rate", "win", 100, 0, "%"),
-    "tokens": _number("response_tokens", 0),
-    "degenerate": _share("degenerate_share", 1),
-    "queries": lambda row: row["n_queries"],
+_share = partial(_number, scale=100, unit="%")
+
+
+def _interval(row: Row, name: str, digits: int, scale: float = 1, unit: str = "") -> str:
+    return interval(*(_value(row, column, scale) for column in (name, *ends(name))), f".{digits}f", unit)
+
+
+def _policy(row: Row, name: str) -> str:
+    return "0 (base)" if row[name] == "0" else row[name] or row["policy"]
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the column of the table, and its text
+    "iteration": ("iteration", _policy),
+    "bound (nats)": ("bound_nats", partial(_interval, digits=2)),
+    "row accuracy": ("row_accuracy", partial(_share, digits=0)),
+    "column accuracy": ("column_accuracy", partial(_share, digits=0)),
+    "win rate": ("win_rate", partial(_interval, digits=0, scale=100, unit="%")),
+    "tokens": ("response_tokens", partial(_number, digits=0)),
+    "degenerate": ("degenerate_share", partial(_share, digits=1)),
+    "queries": ("n_queries", lambda row, name: row[name]),
 }
 
 
@@ -59,7 +65,12 @@ def cells(path: str) -> list[list[str]]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return [list(COLUMNS), *([text(row) for text in COLUMNS.values()] for row in rows)]
+        columns = {
+            heading: [text(row, name) for row in rows]
+            for heading, (name, text) in COLUMNS.items()
+            if name not in OF_SCORES or any(row[name] for row in rows)
+        }
+        return [list(columns), *map(list, zip(*columns.values(), strict=True))]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected the summary.csv of a finished experiment.") from None
     except (KeyError, ValueError, TypeError) as error:

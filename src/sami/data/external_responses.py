@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sami import records
 from sami.data import authors_format
+from sami.data.joined import check_known, read_by_id
 from sami.data.queries import normalised
 from sami.errors import UserError
 from sami.records import Constitution, Example, Query, Response
@@ -61,21 +62,17 @@ def read(path: str | Path, texts: Sequence[str | Path] | None = None) -> list[Ex
             )
             for i in file.question
         ]
-    query_file, *others = texts or text_files(path)
-    queries = {query.id: query.text for query in records.read(Query, query_file)}
-    constitutions = {c.id: _texts(c) for c in records.read(Constitution, *others)}
+    asked, *others = texts or text_files(path)
+    queries, constitutions = read_by_id(Query, asked), read_by_id(Constitution, *others)
+    examples = records.read(Example, path)
+    expected = "Leave the responses in the folder of the experiment that made them."
+    check_known(examples, path, queries, constitutions, [asked, *others], expected)
     found = []
-    named = ", ".join(map(str, [query_file, *others]))
-    for example in records.read(Example, path):
-        if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
-            raise UserError(
-                f"{path}: query '{example.query_id}', set '{example.set_id}': the query or one of the constitutions "
-                f"{', '.join(example.constitution_ids)} is not in {named}, which are "
-                "of another run; expected the responses in the folder of the experiment that made them."
-            )
+    for example in examples:
         for response in example.responses:
-            statements = constitutions[example.constitution_ids[response.constitution]]
-            found.append(ExternalResponse(queries[example.query_id], [statements[i] for i in example.order], response))
+            statements = _texts(constitutions[example.constitution_ids[response.constitution]])
+            ordered = [statements[i] for i in example.order]
+            found.append(ExternalResponse(queries[example.query_id].text, ordered, response))
     return found
 
 
@@ -107,20 +104,6 @@ def text_files(path: str | Path) -> list[Path]:
         )
     held_out = folder / "held-out/constitutions.jsonl"
     return [*files, held_out] if held_out.is_file() else files
-
-
-def check_asked(
-    file: str | Path,
-    asked: Sequence[Example],
-    queries: Mapping[str, Query],
-    constitutions: Mapping[str, Constitution],
-) -> None:
-    """Raises UserError where the examples of a file, an experiment's own, name texts that the experiment lacks."""
-    if not all(e.query_id in queries and constitutions.keys() >= set(e.constitution_ids) for e in asked):
-        raise UserError(
-            f"{file}: found queries or constitutions that are not in the files of --queries and --constitutions, "
-            "which are of another run. Name the files of one experiment."
-        )
 
 
 def match(

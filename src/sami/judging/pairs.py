@@ -3,11 +3,11 @@
 Ground floor: no torch, no HTTP.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sami.data.joined import check_known, check_once
 from sami.errors import UserError
 from sami.records import Answer, Choice, Constitution, Example, Query, Response, Verdict
 
@@ -51,7 +51,9 @@ def read_pairs(
             numbers of responses.
     """
     for file, examples in ((policy_file, policy), (comparator_file, comparator)):
-        _require_unique(file, examples)
+        if not examples:
+            raise UserError(f"{file}: there are no responses in it, expected one example a line. Sample them again.")
+        check_once(examples, file)
     others = {example.key: example for example in comparator}
     _require_same_keys(policy_file, comparator_file, policy, others)
     for example in policy:
@@ -63,11 +65,7 @@ def read_pairs(
                 f"{_names(theirs)}; expected the same. Sample both again, or judge only what both have "
                 "('evaluation.judged')."
             )
-        if example.query_id not in queries or not constitutions.keys() >= set(example.constitution_ids):
-            raise UserError(
-                f"{where}: the query or one of the constitutions {', '.join(example.constitution_ids)} is not in the "
-                "files of --queries and --constitutions, which are of another run. Make the responses again."
-            )
+        check_known([example], policy_file, queries, constitutions)
     pairs = [
         pair for example in policy for pair in _pairs_of(example, others[example.key], queries, constitutions, judged)
     ]
@@ -77,18 +75,6 @@ def read_pairs(
             "judged. Set 'evaluation.judged' to all."
         )
     return pairs
-
-
-def _require_unique(file: str | Path, examples: Sequence[Example]) -> None:
-    """Raises UserError where a file holds no examples, or two of the same query and set."""
-    if not examples:
-        raise UserError(f"{file}: there are no responses in it, expected one example a line. Sample them again.")
-    for key, count in Counter(example.key for example in examples).items():
-        if count > 1:
-            raise UserError(
-                f"{file}: found {count} examples of query '{key[0]}' and set '{key[1]}', expected one; ids must be "
-                "unique. Delete the others, or sample the responses again."
-            )
 
 
 def _require_same_keys(
@@ -153,7 +139,7 @@ def _names(responses: Mapping[tuple[str, int], Response]) -> str:
 
 
 def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details) -> Verdict:
-    """The verdict that a judge's answers about one pair make: the mean preference, and on which side of one half it is.
+    """Verdict of a judge's answers about one pair: the mean preference, and on which side of one half it lies.
 
     Args:
         margin: a preference that is no further from one half is a tie.

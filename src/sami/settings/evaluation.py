@@ -24,7 +24,7 @@ class Published(Settings):
 
     comparator: str
     """One of `comparators`."""
-    principles: Literal["learned", "held-out"] = "learned"
+    principles: Literal["training", "held-out"] = "training"
     """Which principles it is about."""
     win_rate: Share | Annotated[list[Share], Field(min_length=2, max_length=2)]
     """A number, or a range of two: `[0.66, 0.77]`."""
@@ -108,7 +108,7 @@ class Evaluation(Settings):
         """The other policies that are files of responses."""
         return {name: policy for name, policy in self.policies.items() if not isinstance(policy, str)}
 
-    def published_range(self, comparator: str, principles: str = "learned") -> tuple[float, float]:
+    def published_range(self, comparator: str, principles: str = "training") -> tuple[float, float]:
         """Lowest and highest published win rate against a policy; NaN where none is given."""
         for entry in self.published:
             if (policy_name(entry.comparator), entry.principles) == (policy_name(comparator), principles):

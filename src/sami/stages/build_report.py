@@ -9,52 +9,27 @@ Writes  one HTML file that needs nothing else: no server, no network. Without a 
 
 import logging
 
-from sami import records
-from sami.analysis import summary
 from sami.analysis.report import browser, page
-from sami.errors import UserError
+from sami.analysis.tables import run
 from sami.settings.evaluation import Evaluation
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 
 
-def responses_of(arguments) -> dict[str, list[records.Example]]:
-    """Policy -> examples. Raises UserError where names and files do not go together."""
-    names, files = arguments.policies, arguments.responses
-    if len(names) != len(files) or len(set(names)) < len(names):
-        raise UserError(
-            f"--policies: found {', '.join(names)}, expected one name of its own for each of the {len(files)} files "
-            "of --responses."
-        )
-    return {name: records.read(records.Example, file) for name, file in zip(names, files, strict=True)}
-
-
 def main(arguments) -> None:
-    found = page.read_provenance(arguments.provenance or [arguments.tables])
-    responses = responses_of(arguments)
-    data = browser.data(
-        responses,
-        dict(zip(arguments.policies, map(str, arguments.responses), strict=True)),
-        {str(file): records.read(records.Verdict, file) for file in arguments.verdicts},
-        {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
-        {query.id: query for query in records.read(records.Query, arguments.queries)},
-        arguments.evaluation.degeneration,
-        arguments.evaluation.judged,
+    loaded = run.load(
+        arguments.queries,
+        arguments.constitutions,
+        run.by_policy(arguments.policies, arguments.responses),
+        arguments.verdicts,
+        arguments.evaluation,
     )
-    text = page.render(
-        title=arguments.title,
-        origin=page.origin(found),
-        settings=page.settings_of(found),
-        confidence=arguments.evaluation.confidence,
-        summary=page.table("summary", summary.cells(str(arguments.tables / "summary.csv"))),
-        tables=page.read_tables(arguments.tables),
-        figures=page.read_figures(arguments.figures),
-        browser=data,
-    )
-    content = text.encode("utf-8", "replace")  # a provenance record can hold half a surrogate pair
+    data = browser.data(loaded)
+    origin = page.read_provenance(arguments.provenance or [arguments.tables])
+    content = page.build(arguments.title, data, arguments.tables, arguments.figures, origin, loaded.evaluation)
     arguments.output.write_bytes(content)
-    log.info("%d cases, %d policies, %.2f MB", len(data["cases"]), len(responses), len(content) / 1e6)
+    log.info("%d cases, %d policies, %.2f MB", len(data["cases"]), len(loaded.policies), len(content) / 1e6)
 
 
 if __name__ == "__main__":

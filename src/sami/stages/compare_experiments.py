@@ -9,65 +9,21 @@ Writes  a folder with the table `comparison` as CSV, Markdown and LaTeX
 
 import logging
 
-from sami import records
-from sami.analysis import comparing, table_files
-from sami.analysis.tables import Estimator
-from sami.errors import UserError
+from sami.analysis.tables import build, comparison, files
+from sami.analysis.tables.catalogue import TABLES
+from sami.analysis.tables.rows import Estimator
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 
 
-def load(arguments) -> list[comparing.Results]:
-    """Reads what is compared of each experiment. Raises UserError where names and files do not go together."""
-    names = arguments.experiments
-    for flag in ("tables", "queries", "constitutions"):
-        if len(getattr(arguments, flag)) != len(names) or len(set(names)) < len(names):
-            raise UserError(
-                f"--{flag}: found {len(getattr(arguments, flag))}, expected one for each of the experiments "
-                f"{', '.join(names)}, each named once, in this order."
-            )
-    if len(arguments.judged) != len(arguments.verdicts) or not set(arguments.judged) <= set(names):
-        raise UserError(
-            f"--judged: found {', '.join(arguments.judged)}, expected for each of the {len(arguments.verdicts)} files "
-            f"of --verdicts its experiment, one of {', '.join(names)}."
-        )
-    loaded = []
-    for name, tables, *files in zip(names, arguments.tables, arguments.queries, arguments.constitutions, strict=True):
-        queries = {query.id: query for query in records.read(records.Query, files[0])}
-        constitutions = {c.id: c for c in records.read(records.Constitution, files[1])}
-        preferences = {}
-        for experiment, file in zip(arguments.judged, arguments.verdicts, strict=True):
-            if experiment == name:
-                verdicts = records.read(records.Verdict, file)
-                check_ids(file, verdicts, queries, constitutions, files)
-                kind = verdicts[0].comparator, verdicts[0].judge
-                preferences[kind] = comparing.preferences(verdicts, queries, constitutions)
-        frames = (table_files.read(tables, table) for table in ("win_rates", "information", "degeneration"))
-        loaded.append(comparing.Results(name, *frames, preferences))
-    return loaded
-
-
-def check_ids(file, verdicts, queries, constitutions, texts) -> None:
-    """Raises UserError where verdicts are about queries of another run, or all about constitutions of another one.
-
-    Some may be about held-out constitutions, which are not compared.
-    """
-    strange = next((verdict for verdict in verdicts if verdict.query_id not in queries), None)
-    if strange is None and not any(verdict.constitution_id in constitutions for verdict in verdicts):
-        strange = verdicts[0]
-    if strange is not None:
-        raise UserError(
-            f"{file}: query '{strange.query_id}' or constitution '{strange.constitution_id}' is not in "
-            f"{texts[0]} and {texts[1]}, which are of another run. Name files of one experiment."
-        )
-
-
 def main(arguments) -> None:
+    texts = arguments.queries, arguments.constitutions
+    results = comparison.load(arguments.experiments, arguments.tables, *texts, arguments.judged, arguments.verdicts)
     estimator = Estimator(arguments.samples, arguments.confidence, arguments.seed)
-    table = comparing.comparison(load(arguments), estimator)
-    table_files.write({"comparison": table}, arguments.output)
-    log.info("%d experiments: %d rows, %d paired differences", len(arguments.experiments), len(table),
+    table = build.frame(TABLES["comparison"], comparison.comparison(results, estimator))
+    files.write({"comparison": table}, arguments.output)
+    log.info("%d experiments: %d rows, %d paired differences", len(results), len(table),
              table["difference"].notna().sum())  # fmt: skip
 
 

@@ -10,24 +10,26 @@ Writes  examples (Example): for each query one under the constitution that the f
 
 from sami import records
 from sami.data import authors_format, external_responses
+from sami.data.joined import read_by_id, read_examples
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
-    queries = records.read(records.Query, arguments.queries)
-    constitutions = records.read(records.Constitution, *arguments.constitutions)
+    queries = read_by_id(records.Query, arguments.queries)
+    constitutions = read_by_id(records.Constitution, *arguments.constitutions)
     if arguments.asked is None:
-        examples = authors_format.examples(arguments.given, queries, constitutions, arguments.policy)
+        texts = [*queries.values()], [*constitutions.values()]
+        examples = authors_format.examples(arguments.given, *texts, arguments.policy)
     else:
-        asked = records.read(records.Example, arguments.asked)
-        by_id = (
-            {query.id: query for query in queries},
-            {constitution.id: constitution for constitution in constitutions},
+        examples = external_responses.match(
+            arguments.given,
+            external_responses.read(arguments.given, arguments.texts),
+            read_examples(arguments.asked, queries, constitutions),
+            queries,
+            constitutions,
+            arguments.policy,
+            arguments.judged,
         )
-        external_responses.check_asked(arguments.asked, asked, *by_id)
-        found = external_responses.read(arguments.given, arguments.texts)
-        how = arguments.policy, arguments.judged
-        examples = external_responses.match(arguments.given, found, asked, *by_id, *how)
     records.write(examples, arguments.output)
 
 

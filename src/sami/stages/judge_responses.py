@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 
 from sami import records
+from sami.data.joined import read_by_id
 from sami.judging.kinds import Means, judge
 from sami.judging.pairs import POINTS, read_pairs
 from sami.settings.endpoints import Limits
@@ -29,8 +30,8 @@ def main(arguments) -> None:
         arguments.comparator_responses,
         records.read(records.Example, arguments.responses),
         records.read(records.Example, arguments.comparator_responses),
-        {query.id: query for query in records.read(records.Query, arguments.queries)},
-        {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)},
+        read_by_id(records.Query, arguments.queries),
+        read_by_id(records.Constitution, *arguments.constitutions),
         arguments.judged,
     )
     means = Means(

@@ -1,4 +1,4 @@
-"""What the browser of responses knows: every response with every verdict on it, each text once.
+"""Data of the browser of responses: every response with every verdict on it, each text once.
 
 A *case* is what a verdict is about (`Verdict.key`): a query, a constitution of one set, and the number of the response
 in its example. All policies answer the cases that are judged, most of them all cases. Texts, queries, constitutions and
@@ -7,87 +7,30 @@ responses stand in lists and are referred to by position, so that the data are h
 Ground floor: no torch, no HTTP.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
 
-from sami.analysis.statistics import is_degenerate
-from sami.errors import UserError
+from sami.analysis.statistics.repetition import is_degenerate
+from sami.analysis.tables.rows import Comparison, Policy
+from sami.analysis.tables.run import Case, Run, cases_of
 from sami.judging import checks
-from sami.judging.pairs import judged_responses
-from sami.records import BASE, Constitution, Example, Query, Response, Verdict
+from sami.judging.prompts import ORDERS
+from sami.records import BASE, Choice, Constitution, Response
 from sami.settings.evaluation import Degeneration
 
-CHOICES = ("first", "second", "tie", "invalid")  # the page knows them by position
-ORDERS = ("policy-first", "comparator-first")
-
-Key = tuple[str, str, str, int]
+CHOICES = get_args(Choice)  # the page knows them, and ORDERS, by position
 
 
-class Numbers(dict):
-    """Gives every different thing a number, in the order in which they come."""
+class Index(dict):
+    """Numbers for different things, in the order in which they come."""
 
     def __missing__(self, thing) -> int:
         self[thing] = len(self)
         return self[thing]
 
 
-def by_case(examples: Sequence[Example], file: str) -> dict[Key, Response]:
-    """Case -> response, in the order of the examples. Raises UserError where an example comes twice."""
-    cases = {}
-    for example in examples:
-        for number, response in enumerate(example.responses):
-            key = (*example.key, example.constitution_ids[response.constitution], number)
-            if key in cases:
-                raise UserError(
-                    f"{file}: found two examples of query '{key[0]}' and set '{key[1]}', expected one. Make these "
-                    "responses again."
-                )
-            cases[key] = response
-    return cases
-
-
-def check_policies(policies: Mapping[str, Sequence[Example]], files: Mapping[str, str]) -> None:
-    """Raises UserError where there is no base model, or a file holds no responses or those of another policy."""
-    if BASE not in policies:
-        raise UserError(f"--policies: found {', '.join(policies)}, expected '{BASE}', the base model, among them.")
-    for policy, examples in policies.items():
-        found = sorted({example.policy for example in examples})
-        if found != [policy]:
-            raise UserError(
-                f"{files[policy]}: found responses of {', '.join(found) or 'no policy'}, expected those of '{policy}'. "
-                "Name the policies in the order of --responses."
-            )
-
-
-def check_cases(found: Collection[Key], expected: Collection[Key], apart: set[Key], file: str, what: str) -> None:
-    """Raises UserError where something is not about the cases that it should be about: where any are `apart`."""
-    if apart:
-        query, set_id, constitution, number = min(apart)
-        raise UserError(
-            f"{file}: found {what} on {len(found)} cases, expected the {len(expected)} that the base model answered, "
-            f"as far as they are judged; {len(apart)} are in one of them only, the first of which is query '{query}', "
-            f"set '{set_id}', constitution '{constitution}', number {number}. Make this file again."
-        )
-
-
-def data(
-    policies: Mapping[str, Sequence[Example]],
-    files: Mapping[str, str],
-    verdicts: Mapping[str, Sequence[Verdict]],
-    constitutions: Mapping[str, Constitution],
-    queries: Mapping[str, Query],
-    rule: Degeneration,
-    judged: str = "all",
-) -> dict[str, Any]:
-    """All that the page's script reads, as plain values.
-
-    Args:
-        policies: name -> examples, in the order of the page; "iteration-0" is the base model.
-        files: policy -> the file of its examples, for messages.
-        verdicts: file -> its verdicts, those of one judge on one policy against one comparator.
-        constitutions, queries: by id.
-        rule: when a response counts as degenerate.
-        judged: under which constitutions there are verdicts (`sami.judging.pairs.judged_responses`).
+def data(run: Run) -> dict[str, Any]:
+    """All that the page's script reads of a run, as plain values.
 
     Returns:
         - policies, judges: names; base: the position of the base model.
@@ -97,51 +40,42 @@ def data(
         - responses: [text, tokens or null, words, cut off, degenerate]; the last two are 0 or 1.
         - cases: [query, constitution, number, [response of each policy], [degrees of each policy]]; the degrees are
           those of the statements, null without a programmatic check. Both are null where a policy has no response.
-        - comparisons: for each file of verdicts {policy, comparator, judge, choices, preferences, answers}; the last
-          three hold an entry a case: a digit (position in CHOICES), a number, and a list of [order (position in
-          ORDERS), choice, preference, text]; of a case that is not judged "-", null, and none.
-
-    Raises:
-        UserError: the files do not fit together.
+        - comparisons: for each policy, comparator and judge {policy, comparator, judge, choices, preferences, answers};
+          the last three hold an entry a case: a digit (position in CHOICES), a number, and a list of [order (position
+          in ORDERS), choice, preference, text]; of a case that is not judged "-", null, and none.
     """
-    check_policies(policies, files)
-    answered = {policy: by_case(examples, files[policy]) for policy, examples in policies.items()}
-    known = answered[BASE]
-    texts, asked, shown, responses = Numbers(), Numbers(), Numbers(), Numbers()
-    judged_cases = {
-        (*example.key, *which)
-        for example in policies[BASE]
-        for which in judged_responses(example, constitutions, judged)
-    }
-    for policy, cases in answered.items():
-        apart = (cases.keys() - known.keys()) | (judged_cases - cases.keys())
-        check_cases(cases, known if judged == "all" else judged_cases, apart, files[policy], "responses")
+    answered = {policy.name: _by_case(policy) for policy in run.policies}
+    texts, queries, shown, responses, judges = Index(), Index(), Index(), Index(), Index()
     cases = []
-    for key in known:
-        query_id, _, constitution_id, number = key
-        if query_id not in queries or constitution_id not in constitutions:
-            raise UserError(
-                f"{files[BASE]}: query '{query_id}' or constitution '{constitution_id}' is not in the files of "
-                "--queries and --constitutions, which are of another run. Make the responses again."
-            )
-        given = [of.get(key) for of in answered.values()]
+    for case in answered[BASE]:
+        query_id, _, constitution_id, number = case
+        given = [of.get(case) for of in answered.values()]
         numbers = [r and responses[texts[r.text], r.tokens, r.finish == "length"] for r in given]
-        degrees = [r and _degrees(r.text, constitutions[constitution_id]) for r in given]
-        cases.append([asked[query_id], shown[constitution_id], number, numbers, degrees])
-    names, judges = list(policies), Numbers()
-    comparisons = [_comparison(file, of, answered, judged_cases, names, judges, texts) for file, of in verdicts.items()]
-    _check_once(comparisons, list(verdicts))
-    statements = {i: constitutions[i].statements for i in shown}
+        degrees = [r and _degrees(r.text, run.constitutions[constitution_id]) for r in given]
+        cases.append([queries[query_id], shown[constitution_id], number, numbers, degrees])
+    names = list(answered)
+    comparisons = [_comparison(comparison, answered[BASE], names, judges, texts) for comparison in run.comparisons]
+    statements = {i: run.constitutions[i].statements for i in shown}
+    known = run.queries
     return {
         "policies": names,
         "base": names.index(BASE),
         "judges": list(judges),
-        "queries": [[i, texts[queries[i].text], _optional(queries[i].reference, texts)] for i in asked],
+        "queries": [[i, texts[known[i].text], _optional(known[i].reference, texts)] for i in queries],
         "constitutions": [[i, [[s.principle, int(s.wanted), texts[s.text]] for s in statements[i]]] for i in shown],
-        "responses": _responses(responses, list(texts), rule),
+        "responses": _responses(responses, list(texts), run.evaluation.degeneration),
         "cases": cases,
         "comparisons": comparisons,
         "texts": list(texts),
+    }
+
+
+def _by_case(policy: Policy) -> dict[Case, Response]:
+    """Case -> response, in the order of the examples."""
+    return {
+        case: response
+        for example in policy.examples
+        for case, response in zip(cases_of(example), example.responses, strict=True)
     }
 
 
@@ -161,41 +95,20 @@ def _degrees(text: str, constitution: Constitution) -> list[float | None]:
     return [None if check is None else round(checks.degree(check, text), 2) for check in checked]
 
 
-def _optional(text: str | None, texts: Numbers) -> int | None:
+def _optional(text: str | None, texts: Index) -> int | None:
     return texts[text] if text else None
 
 
 def _comparison(
-    file: str,
-    verdicts: Sequence[Verdict],
-    answered: Mapping[str, Mapping[Key, Response]],
-    judged: Collection[Key],
-    names: list[str],
-    judges: Numbers,
-    texts: Numbers,
+    comparison: Comparison, cases: Iterable[Case], names: list[str], judges: Index, texts: Index
 ) -> dict[str, Any]:
-    """The verdicts of one file, in the order of the cases."""
-    kinds = sorted({(verdict.policy, verdict.comparator, verdict.judge) for verdict in verdicts})
-    if len(kinds) != 1 or not {kinds[0][0], kinds[0][1]} <= answered.keys():
-        raise UserError(
-            f"{file}: found verdicts of (policy, comparator, judge) {kinds or 'none'}, expected those of one judge on "
-            f"one of the policies {', '.join(answered)} against another. Judge these responses again."
-        )
-    policy, comparator, judge = kinds[0]
-    by_key = {verdict.key: verdict for verdict in verdicts}
-    first, second = answered[policy], answered[comparator]
-    check_cases(by_key, judged, by_key.keys() ^ judged, file, "verdicts")
-    for key, verdict in by_key.items():
-        if (verdict.first, verdict.second) != (first[key].text, second[key].text):
-            raise UserError(
-                f"{file}: the verdict on query '{key[0]}', constitution '{key[2]}', number {key[3]} is about other "
-                f"responses than those of '{policy}' and '{comparator}' in --responses. Judge these responses again."
-            )
-    ordered = [by_key.get(key) for key in answered[BASE]]
+    """The verdicts of a comparison, in the order of the cases."""
+    by_case = {verdict.key: verdict for verdict in comparison.verdicts}
+    ordered = [by_case.get(case) for case in cases]
     return {
-        "policy": names.index(policy),
-        "comparator": names.index(comparator),
-        "judge": judges[judge],
+        "policy": names.index(comparison.policy.name),
+        "comparator": names.index(comparison.comparator),
+        "judge": judges[comparison.judge],
         "choices": "".join(str(CHOICES.index(verdict.choice)) if verdict else "-" for verdict in ordered),
         "preferences": [verdict and round(verdict.preference, 4) for verdict in ordered],
         "answers": [
@@ -206,16 +119,3 @@ def _comparison(
             for verdict in ordered
         ],
     }
-
-
-def _check_once(comparisons: Sequence[Mapping[str, Any]], files: Sequence[str]) -> None:
-    """Raises UserError where two files hold verdicts of the same judge on the same policies."""
-    seen: dict[tuple, str] = {}
-    for comparison, file in zip(comparisons, files, strict=True):
-        names = tuple(comparison[name] for name in ("policy", "comparator", "judge"))
-        if names in seen:
-            raise UserError(
-                f"{file} and {seen[names]}: found verdicts of the same judge on the same policies in both, expected "
-                "them in one. Name one of the files."
-            )
-        seen[names] = file

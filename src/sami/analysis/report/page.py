@@ -10,48 +10,19 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 
+from sami.analysis import summary
+from sami.analysis.figures.catalogue import FIGURES
+from sami.analysis.tables.catalogue import TABLES
 from sami.errors import UserError
+from sami.settings.evaluation import Evaluation
 
 SOURCES = Path(__file__).parent
-FIGURES = {  # name: caption, in the order of the page
-    "win_rate": "Win rate by iteration, a tie counting half: a panel for each comparator, a line for each judge. Above "
-    "the dotted line a policy's responses follow their constitutions better than the comparator's. Grey: published.",
-    "bound": "Left: lower bound on the mutual information between responses and constitutions; it cannot exceed log C. "
-    "Right: accuracies on own responses.",
-    "length": "Mean response length, apart for constitutions that want every principle and for the others.",
-    "win_rate_by_principle": "Win rate of the last trained policy by principle, for constitutions that want it and "
-    "that want its opposite, together and apart. Right: how many queries there were, and how many are needed for an "
-    "interval of the wanted width.",
-    "generalisation": "Win rates under the principles of training and under held-out ones, by the first judge.",
-    "length_controlled": "Win rates as judged, and as predicted for responses of equal length, by the first judge.",
-    "length_bias": "Preference for the last trained policy by how much longer its response is than the comparator's.",
-    "adherence": "How far responses follow each principle, or its opposite, when their constitution asks for it "
-    "(programmatic checks).",
-    "training": "The course of training. Each iteration is one line.",
-    "degeneration": "Left: share of responses that repeat themselves. Right: how likely responses are to the policy "
-    "and to the base model.",
-}
-TABLES = {  # the same of tables; the summary stands at the top of the page
-    "win_rates": "Each policy against each comparator by each judge, and what tells how far to trust it.",
-    "comparisons": "Differences in win rate between policies on the same pairs.",
-    "win_rates_by_principle": "The last trained policy under constitutions that hold each principle or its opposite.",
-    "generalisation": "Win rates under learned and under held-out principles; difference: learned minus held-out.",
-    "win_rates_by_length": "Win rates on the shortest, middle and longest third of the queries.",
-    "agreement": "How far judges agree.",
-    "length_bias": "How far verdicts follow the length of responses.",
-    "information": "Bound on the mutual information, losses and accuracies.",
-    "adherence": "Degree of following each principle, by programmatic checks.",
-    "lengths": "Length of responses in tokens and words.",
-    "degeneration": "Repetition, and log-probabilities per token.",
-    "training": "Every optimiser step.",
-    "samples": "Responses of all policies to a few queries.",
-}
 BROAD = 1000  # pixels: a figure over two columns of print is wider
 LONG = 60  # characters: a longer cell is text to read and may wrap
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -95,11 +66,16 @@ def files(folder: Path, suffix: str, known: Iterable[str], stage: str) -> list[P
     return sorted(folder.glob(f"*{suffix}"), key=lambda path: (order.get(path.stem, len(order)), path.name))
 
 
+def caption_of(catalogue: Mapping[str, Any], name: str) -> str:
+    """The caption of a table or figure; none of those that are in no catalogue."""
+    return catalogue[name].caption if name in catalogue else ""
+
+
 def table(name: str, cells: list[list[str]]) -> Table:
     """A table of a header and rows of text."""
     header, *rows = cells or [[]]
     numeric = [all(_is_number(row[i]) for row in rows if row[i] not in ("", "-")) for i in range(len(header))]
-    return Table(name, TABLES.get(name, ""), header, rows, numeric)
+    return Table(name, caption_of(TABLES, name), header, rows, numeric)
 
 
 def _is_number(text: str) -> bool:
@@ -136,11 +112,9 @@ def read_figures(folder: Path) -> list[Figure]:
         if not content.startswith(_PNG) or len(content) < 24:
             raise UserError(f"{path}: this is no PNG file. Draw the figures again.")
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))  # of the header chunk
-        figures.append(Figure(path.stem, FIGURES.get(path.stem, ""), base64.b64encode(content).decode(), width, height))
+        picture = base64.b64encode(content).decode()
+        figures.append(Figure(path.stem, caption_of(FIGURES, path.stem), picture, width, height))
     return figures
-
-
-# --- where it comes from ----------------------------------------------------------------------------------------------
 
 
 def read_provenance(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -156,7 +130,7 @@ def read_provenance(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def origin(found: list[dict[str, Any]]) -> dict[str, str]:
-    """What is worth a line on the page: seed, code, versions. Records that disagree are all named."""
+    """Seed, code and versions, a line on the page each. Records that disagree are all named."""
     pairs = [("seed", record.get("arguments", {}).get("seed")) for record in found]
     pairs += [("commit", record.get("git_commit")) for record in found]
     pairs += [("python", record.get("python")) for record in found]
@@ -177,9 +151,6 @@ def settings_of(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(stage, json.dumps(arguments, indent=2, ensure_ascii=False)) for stage, arguments in plain if arguments]
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
 def embedded(value: Any) -> str:
     """JSON that can stand inside a script element: no text in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -189,6 +160,39 @@ def embedded(value: Any) -> str:
 def source_hash(text: str) -> str:
     """The name of an inline style or script in a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def build(
+    title: str,
+    data: dict[str, Any],
+    tables: Path,
+    figures: Path,
+    provenance: list[dict[str, Any]],
+    evaluation: Evaluation,
+) -> bytes:
+    """The page of an experiment, in UTF-8.
+
+    Args:
+        title: the experiment's name.
+        data: what `sami.analysis.report.browser.data` returns.
+        tables, figures: the folders.
+        provenance: the records to name.
+        evaluation: how policies are compared.
+
+    Raises:
+        UserError: a table or figure is none, or the summary is missing.
+    """
+    text = render(
+        title=title,
+        origin=origin(provenance),
+        settings=settings_of(provenance),
+        confidence=evaluation.confidence,
+        summary=table("summary", summary.cells(str(tables / "summary.csv"))),
+        tables=read_tables(tables),
+        figures=read_figures(figures),
+        browser=data,
+    )
+    return text.encode("utf-8", "replace")  # a provenance record can hold half a surrogate pair
 
 
 def render(**content: Any) -> str:

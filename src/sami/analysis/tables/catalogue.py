@@ -1,0 +1,230 @@
+"""Catalogue of tables: the columns, print and caption of each, once.
+
+Rules, stages, printed files, the page of an experiment and Snakemake's report read this list. It imports nothing, so
+that the workflow can read it; `sami.analysis.tables.build` calls the functions. To add a table, write a function that
+returns rows and an entry here. What the columns mean is told in docs/statistics.md.
+"""
+
+from dataclasses import dataclass
+
+STEMS = {"win_rate": "win", "lc_win_rate": "lc", "bound_nats": "bound"}  # of an interval, where it is not the name
+P_VALUES = ("p", "p_holm")
+FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
+WHOLE = ("iteration", "queries_needed", "shared_pairs")  # numbers that stay whole beside empty cells
+OF_SCORES = ("bound_nats", "row_accuracy", "column_accuracy")  # not printed where no policy was scored
+HEADINGS = {  # in print; others are their names
+    "bound_nats": "bound (nats)",
+    "max_bound": "log C",
+    "lc_win_rate": "at equal length",
+    "n_queries": "queries",
+    "n_verdicts": "verdicts",
+    "n_responses": "responses",
+    "p_holm": "p (Holm)",
+    "base_log_probability": "log-probability, base",
+    "own_log_probability": "log-probability, own",
+}
+
+
+def span(*names: str) -> tuple[str, ...]:
+    """Columns of estimates with their intervals: each name, and its stem with _low and _high."""
+    return tuple(column for name in names for column in (name, *ends(name)))
+
+
+def ends(name: str) -> tuple[str, str]:
+    """Columns of an interval, or of a range, alone."""
+    stem = STEMS.get(name, name)
+    return f"{stem}_low", f"{stem}_high"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of an experiment, or of a comparison of several.
+
+    Attributes:
+        function: module and name in `sami.analysis.tables`. It takes a run, under the principles of training alone
+            unless the table has a column `principles`, and the tables in `tables`, and returns rows: dictionaries.
+        columns: in the order of the CSV file.
+        caption: on the page; two backquotes mark code.
+        printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
+        tables: names of the tables it is made of.
+        open: whether columns that the rows have besides follow.
+        comparison: whether it is a comparison's; its function takes what is compared, and an estimator.
+        reported: whether Snakemake's report shows it.
+    """
+
+    name: str
+    function: str
+    columns: tuple[str, ...]
+    caption: str
+    printed: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    open: bool = False
+    comparison: bool = False
+    reported: bool = False
+
+    @property
+    def files(self) -> list[str]:
+        """Names of its files: CSV for programs, and Markdown and LaTeX for people."""
+        return [f"{self.name}.{kind}" for kind in (("csv", "md", "tex") if self.printed else ("csv",))]
+
+    @property
+    def reported_file(self) -> str | None:
+        """The one of its files that Snakemake's report shows."""
+        return self.files[0] if self.reported else None
+
+    @property
+    def caption_file(self) -> str:
+        """Name of the file of its caption, in workflow/report."""
+        return f"tables/{self.name}.rst"
+
+
+POLICY = ("policy", "iteration")
+JUDGED = ("policy", "comparator", "judge")
+VERDICTS = (*POLICY, *JUDGED[1:])
+TESTED = ("n_queries", "n_verdicts")
+PUBLISHED = ends("published")
+DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
+
+_ALL = (
+    Table(
+        "summary",
+        "policies.summary",
+        ("iteration", *span("bound_nats"), "row_accuracy", "column_accuracy", *span("win_rate"), "response_tokens",
+         "degenerate_share", "n_queries", "policy", "lc_win_rate"),
+        "One row a policy; iteration 0 is the base model, and models that were not trained here have no iteration. The "
+        "bound is the lower bound on the mutual information of a policy's own held-out responses and their "
+        "constitutions, in nats; the win rate is the mean preference for its responses by the first judge against the "
+        "first comparator, a tie counting half (the comparator has none); ``lc_win_rate`` in the file is that at equal "
+        "length. Intervals are over queries. Read the win rate beside the mean number of tokens, since judges may "
+        "favour length, and beside the share of degenerate responses, since a high bound can also be reached by "
+        "gibberish.",
+        printed=("policy", *OF_SCORES, "win_rate", "lc_win_rate", "response_tokens", "degenerate_share", "n_queries"),
+        tables=("information", "win_rates", "degeneration"),
+        reported=True,
+    ),
+    Table(
+        "win_rates",
+        "verdicts.win_rates",
+        (*VERDICTS, "wins", "ties", "losses", "invalid", *span("win_rate"), "standard_error",
+         "win_rate_without_invalid", *span("lc_win_rate"), "position_consistency", "first_shown_share", "mean_words",
+         "comparator_mean_words", "p", "p_holm", "queries_needed", "invalid_answers", "input_tokens", "output_tokens",
+         "cost", *TESTED, *PUBLISHED),
+        "Each policy against each comparator by each judge, and what tells how far to trust it.",
+        printed=(*JUDGED, "win_rate", "lc_win_rate", "published", "mean_words", "comparator_mean_words", "p_holm",
+                 "n_queries"),
+    ),
+    Table(
+        "comparisons",
+        "verdicts.comparisons",
+        ("policy", "other_policy", *JUDGED[1:], *span("difference"), "p", "p_holm", *TESTED),
+        "Differences in win rate between policies on the same pairs.",
+        printed=("policy", "other_policy", *JUDGED[1:], "difference", "p_holm", "n_queries"),
+    ),
+    Table(
+        "win_rates_by_principle",
+        "subsets.win_rates_by_principle",
+        (*VERDICTS, "principle", "polarity", *span("win_rate"), "p", "p_holm", "queries_needed", *TESTED, "principles"),
+        "The last trained policy under constitutions that hold each principle or its opposite.",
+        printed=(*JUDGED, "principles", "principle", "polarity", "win_rate", "p_holm", "n_queries", "queries_needed"),
+    ),
+    Table(
+        "generalisation",
+        "subsets.generalisation",
+        (*VERDICTS, "principles", *span("win_rate", "difference"), "cost", *TESTED, *PUBLISHED),
+        "Win rates under the principles of training and under held-out ones; difference: training minus held-out.",
+        printed=(*JUDGED, "principles", "win_rate", "published", "difference", "n_queries"),
+    ),
+    Table(
+        "win_rates_by_length",
+        "subsets.win_rates_by_length",
+        (*VERDICTS, "third", *ends("words"), *span("win_rate"), *TESTED),
+        "Win rates on the shortest, middle and longest third of the queries.",
+        printed=(*JUDGED, "third", "words", "win_rate", "n_queries"),
+    ),
+    Table(
+        "agreement",
+        "verdicts.agreement",
+        (*JUDGED, "other_judge", "measure", "agreement", *span("kappa"), *TESTED),
+        "How far judges agree.",
+        printed=(*JUDGED, "other_judge", "agreement", "kappa", "n_verdicts"),
+    ),
+    Table(
+        "length_bias",
+        "verdicts.length_bias",
+        (*VERDICTS, "bin", *ends("difference"), "standardised", *span("preference"), "intercept", "coefficient",
+         "scale", "n_verdicts"),
+        "How far verdicts follow the length of responses.",
+    ),
+    Table(
+        "information",
+        "policies.information",
+        (*POLICY, "responses", *span("bound_nats"), "max_bound",
+         *span("row_loss", "column_loss", "row_accuracy", "column_accuracy", "difference"), "n_queries", "n_matrices",
+         "principles"),
+        "Bound on the mutual information, losses and accuracies.",
+        printed=("policy", "principles", "responses", "bound_nats", "max_bound", "row_accuracy", "column_accuracy",
+                 "difference", "n_queries"),
+    ),
+    Table(
+        "adherence",
+        "policies.adherence",
+        (*POLICY, "principle", "polarity", *span("degree"), "n_responses", "principles"),
+        "Degree of following each principle, by programmatic checks.",
+        printed=("policy", "principles", "principle", "polarity", "degree", "n_responses"),
+    ),
+    Table(
+        "lengths",
+        "policies.lengths",
+        (*POLICY, "polarity", *span("mean_tokens", "median_tokens", "mean_words", "median_words"), "n_responses"),
+        "Length of responses in tokens and words.",
+        printed=("policy", "polarity", "mean_tokens", "mean_words", "n_responses"),
+    ),
+    Table(
+        "degeneration",
+        "policies.degeneration",
+        (*POLICY, *span(*DEGENERATION), "n_responses"),
+        "Repetition, and log-probabilities per token.",
+        printed=("policy", *DEGENERATION, "n_responses"),
+    ),
+    Table(
+        "training",
+        "policies.training",
+        (*POLICY, "step", "loss"),
+        "Every optimiser step.",
+        open=True,
+    ),
+    Table(
+        "samples",
+        "policies.samples",
+        ("query_id", "constitution_id", "query", "constitution"),
+        "Responses of all policies to a few queries.",
+        open=True,
+    ),
+    Table(
+        "comparison",
+        "comparison.comparison",
+        ("experiment", *VERDICTS, *span("win_rate", "lc_win_rate"), *PUBLISHED, *span("bound_nats"), "mean_words",
+         "comparator_mean_words", *span("degenerate_share", "difference"), "p", "p_holm", "shared_pairs", *TESTED),
+        "Several experiments side by side: their last trained policies, and other models beside them, against each "
+        "comparator, by the first judge of each. ``difference`` is the win rate minus that of the first experiment, on "
+        "the pairs that both were judged on by the same judge (same query, same constitution, ``shared_pairs`` of "
+        "them); ``p`` is of no difference, and ``p_holm`` is corrected for the number of differences in the table. "
+        "``published_low`` and ``published_high`` are published win rates, ``_low`` and ``_high`` otherwise intervals "
+        "over queries.",
+        printed=("experiment", *JUDGED, "win_rate", "lc_win_rate", "published", "bound_nats", "mean_words",
+                 "degenerate_share", "difference", "p_holm", "n_queries"),
+        comparison=True,
+        reported=True,
+    ),
+)  # fmt: skip
+TABLES = {table.name: table for table in _ALL}
+
+
+def tables(comparison: bool = False) -> list[Table]:
+    """The tables of an experiment, or those of a comparison of several, in the order of the page."""
+    return [table for table in TABLES.values() if table.comparison == comparison]
+
+
+def files(comparison: bool = False) -> list[str]:
+    """Names of the files of all tables of an experiment, or of a comparison."""
+    return [file for table in tables(comparison) for file in table.files]
