@@ -77,6 +77,11 @@ class Node(NamedTuple):
     module: str
     name: str
 
+    def within(self, places: tuple[str, ...]) -> bool:
+        """Whether it belongs to one of some modules or definitions, named without the package."""
+        path = f"{self.module}.{self.name}.".partition(".")[2]
+        return any(path.startswith(f"{place}.") for place in places)
+
 
 class Package:
     """The source of a package, read once.
@@ -90,18 +95,23 @@ class Package:
         self._modules: dict[str, Module | None] = {}
         self._uses, self._node_digest = map(functools.cache, (self._uses, self._node_digest))
 
-    def digest(self, stage: str) -> str:
-        """Digest of all that a stage reaches, in 16 hexadecimal digits."""
-        nodes = sorted({self._node_digest(node) for node in self.reached(stage)})
+    def digest(self, stage: str, without: tuple[str, ...] = ()) -> str:
+        """Digest of all that a stage reaches, in 16 hexadecimal digits.
+
+        Args:
+            stage: its name.
+            without: modules and definitions ("sampling.vllm_sampler") that its settings do not let it use.
+        """
+        nodes = sorted({self._node_digest(node, without) for node in self.reached(stage, without)})
         return hashlib.sha256("".join(nodes).encode()).hexdigest()[:16]
 
-    def reached(self, stage: str) -> set[Node]:
+    def reached(self, stage: str, without: tuple[str, ...] = ()) -> set[Node]:
         """The definitions that a stage reaches."""
         waiting, seen = [Node(f"{self.folder.name}.stages.{stage}", "()")], set()
         words, optional = set(), set()
         while waiting:
             node = waiting.pop()
-            if node not in seen:
+            if node not in seen and not node.within(without):
                 seen.add(node)
                 words |= self._code(node).words
                 optional |= self._keys_of(node)
@@ -121,12 +131,13 @@ class Package:
         definitions = self._module(node.module).definitions
         return {Node(node.module, name) for name in definitions if name.startswith(f"{node.name}.")}
 
-    def _node_digest(self, node: Node) -> str:
+    def _node_digest(self, node: Node, without: tuple[str, ...]) -> str:
         """Digest of a definition, and of what each name in it stands for."""
         uses = [
             f"{name}={self._code(target).digest if target.module else target.name}"
             for name, targets in self._uses(node).items()
             for target in targets
+            if not target.within(without)
         ]
         return hashlib.sha256("\n".join([self._code(node).digest, *sorted(uses)]).encode()).hexdigest()
 

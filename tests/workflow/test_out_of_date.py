@@ -74,7 +74,10 @@ def test_figures_train_nothing(project, edit):
 
 # The last test, since the project then has results of edited code.
 def test_the_scorer_plans_training_and_what_follows_and_results_can_be_accepted_as_they_are(project, edit):
-    shutil.rmtree(project.folder / "results/quickstart/iteration-2")  # a run that is half done
+    results = project.folder / "results/quickstart"
+    for folder in ("iteration-2", "tables", "figures"):  # a run that is half done
+        shutil.rmtree(results / folder)
+    (results / "report.html").unlink()
     missing = {(rule, "2") for rule in (*AFTER_POLICY, "sample_responses", "train")} | AT_THE_END
     edit("scoring/packing.py", "def pack(", "def pack(new=1, *")
     scored = {("score_responses", "0"), ("train", "1"), *((rule, "1") for rule in AFTER_POLICY)}

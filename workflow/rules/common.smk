@@ -302,6 +302,18 @@ def sampling_environment(sampling_of):
     return alike(lambda e: f"../../envs/{'sampling' if sampling_of(e).sampler == 'vllm' else 'training'}.yaml")
 
 
+def sampling_code(sampling_of):
+    """Digest of the code of a job that samples, without that of the other sampler."""
+    others = {"vllm": ("sampling.transformers_sampler",), "transformers": ("sampling.vllm_sampler",)}
+    return alike(lambda e: code_digest("sample_responses", without=others[sampling_of(e).sampler]))
+
+
+def other_writers(writer):
+    """The code of the writers that an experiment does not have: what a person has written does not depend on it."""
+    others = tuple(f"stages.write_principles.{kind}" for kind in ("endpoint", "local") if kind != writer.kind)
+    return (*others, "data.principles.write") if writer.kind == "human" else others
+
+
 def local_files(task):
     """The query files of a task that lie on this machine."""
     return [path for path in dict.fromkeys(task.train.paths + task.eval.paths) if os.path.isfile(path)]

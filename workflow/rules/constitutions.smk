@@ -20,7 +20,7 @@ rule write_principles:
         **needs(writing_kind),
         api_jobs=lambda wildcards: 1 if writer_of(wildcards).kind == "endpoint" else None,
     params:
-        code=code_digest("write_principles"),
+        code=lambda wildcards: code_digest("write_principles", without=other_writers(writer_of(wildcards))),
         writer=lambda wildcards: as_json(writer_of(wildcards), exclude={"price"}),
         name=lambda wildcards: settings_of(wildcards).constitutions.writer,
         model=lambda wildcards, input: flag("model", input.model),

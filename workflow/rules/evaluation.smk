@@ -23,7 +23,7 @@ rule sample_evaluation:
         **needs(sampling_kind),
         engine=slice_of("engine"),
     params:
-        code=code_digest("sample_responses"),
+        code=sampling_code(lambda settings: settings.evaluation.sampling),
         arguments=lambda wildcards: evaluation_samples(wildcards.experiment, wildcards.policy),
         share=joined,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),

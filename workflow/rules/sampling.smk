@@ -24,7 +24,7 @@ rule sample_responses:
         **needs(sampling_kind),
         engine=slice_of("engine"),
     params:
-        code=code_digest("sample_responses"),
+        code=sampling_code(lambda settings: settings.sampling),
         arguments=lambda wildcards: training_samples(wildcards.experiment, int(wildcards.iteration)),
         share=joined,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),
