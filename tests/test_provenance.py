@@ -11,7 +11,8 @@ from conftest import ROOT
 from pydantic import TypeAdapter
 
 from sami import provenance
-from sami.digests import Node, Package, is_harness
+from sami.provenance.digests import Node, Package
+from sami.provenance.syntax import is_harness
 from sami.settings.experiment import Experiment
 from sami.settings.judges import Judge, PanelJudge
 from sami.settings.models import Model

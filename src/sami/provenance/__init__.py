@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sami.digests import Package
+from sami.provenance.digests import Package
 
-SOURCE = Path(__file__).parent
+SOURCE = Path(__file__).parents[1]
 PACKAGES = [
     "torch",
     "transformers",
