@@ -11,7 +11,8 @@ from conftest import ROOT
 from pydantic import TypeAdapter
 
 from sami import provenance
-from sami.digests import Node, Package, is_harness
+from sami.provenance.digests import Node, Package
+from sami.provenance.syntax import is_harness
 from sami.settings.experiment import Experiment
 from sami.settings.judges import Judge, PanelJudge
 from sami.settings.models import Model
@@ -313,3 +314,19 @@ def test_a_new_key_with_a_default_changes_no_argument_of_a_stage():
     told = [kind.model_validate(found).model_dump_json(exclude_defaults=True) for kind in (Model, NewModel)]
     assert told[0] == told[1]
     assert json.loads(told[0]) == found
+
+
+def test_code_of_other_kinds_can_be_left_out(copy):
+    human = ("stages.write_principles.endpoint", "stages.write_principles.local", "data.principles.write")
+    transformers = ("sampling.vllm_sampler",)
+    assert "sami.endpoints.completions" not in {node.module for node in ALL.reached("write_principles", human)}
+    before = ALL.digest("write_principles", human), ALL.digest("sample_responses", transformers)
+    assert before[0] != BEFORE["write_principles"]
+    edit(copy, "endpoints/chat.py", "complete")
+    edit(copy, "sampling/vllm_sampler.py", "VllmSampler")
+    after = Package(copy)
+    assert (after.digest("write_principles", human), after.digest("sample_responses", transformers)) == before
+    assert after.digest("write_principles") != BEFORE["write_principles"]
+    assert after.digest("sample_responses") != BEFORE["sample_responses"]
+    edit(copy, "data/principles.py", "from_people")
+    assert Package(copy).digest("write_principles", human) != before[0]

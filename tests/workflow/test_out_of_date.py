@@ -46,7 +46,7 @@ def edit(project):
         path.write_text(text)
 
 
-def test_words_keys_for_others_and_the_harness_plan_nothing(project, edit):
+def test_words_keys_for_others_and_the_harness_plan_nothing_and_figures_train_nothing(project, edit):
     for path in (project.folder / "src/sami").rglob("*.py"):
         module = str(path.relative_to(project.folder / "src/sami"))
         edit(module, "", "# A comment.\n")
@@ -58,7 +58,8 @@ def test_words_keys_for_others_and_the_harness_plan_nothing(project, edit):
     edit("stage.py", "RESUMABLE = 75", "RESUMABLE = 74")
     edit("workflow/slurm.py", "def parse_end(", "def unused():\n    return 1\n\n\ndef parse_end(")
     edit("workflow/plan/jobs.py", "def plan(", "def unused():\n    return 1\n\n\ndef plan(")
-    assert project.planned() == set()
+    edit("analysis/plotting.py", "def win_rate(", "def win_rate(new=1, *")
+    assert project.planned() == {("plot_figures", ""), ("build_report", ""), ("all", "")}
 
 
 def test_sampling_plans_all_that_follows_it(project, edit):
@@ -67,14 +68,12 @@ def test_sampling_plans_all_that_follows_it(project, edit):
     assert project.planned() == everything | {("sample_evaluation", "0"), ("score_responses", "0")}
 
 
-def test_figures_train_nothing(project, edit):
-    edit("analysis/plotting.py", "def win_rate(", "def win_rate(new=1, *")
-    assert project.planned() == {("plot_figures", ""), ("build_report", ""), ("all", "")}
-
-
 # The last test, since the project then has results of edited code.
 def test_the_scorer_plans_training_and_what_follows_and_results_can_be_accepted_as_they_are(project, edit):
-    shutil.rmtree(project.folder / "results/quickstart/iteration-2")  # a run that is half done
+    results = project.folder / "results/quickstart"
+    for folder in ("iteration-2", "tables", "figures"):  # a run that is half done
+        shutil.rmtree(results / folder)
+    (results / "report.html").unlink()
     missing = {(rule, "2") for rule in (*AFTER_POLICY, "sample_responses", "train")} | AT_THE_END
     edit("scoring/packing.py", "def pack(", "def pack(new=1, *")
     scored = {("score_responses", "0"), ("train", "1"), *((rule, "1") for rule in AFTER_POLICY)}

@@ -121,6 +121,12 @@ def sampling_environment(sampling_of):
     return uniform(lambda e: f"../../envs/{'sampling' if sampling_of(e).sampler == 'vllm' else 'training'}.yaml")
 
 
+def sampling_code(sampling_of):
+    """Digest of the code of a job that samples, without that of the other sampler."""
+    others = {"vllm": ("sampling.transformers_sampler",), "transformers": ("sampling.vllm_sampler",)}
+    return uniform(lambda e: code_digest("sample_responses", without=others[sampling_of(e).sampler]))
+
+
 def chunk_argument(wildcards, input):
     """Argument of a stage: the chunks that it joins."""
     return flag("shards", layout.all_chunks(input.shards))

@@ -5,6 +5,13 @@ def writing_kind(wildcards, input):
     return "write" if writer_of(wildcards).runs_model else "light"
 
 
+def writing_code(wildcards):
+    """Digest of the code that writes principles, without that of writers that the experiment does not have."""
+    writer = writer_of(wildcards)
+    places = {"endpoints.writer": writer.asks_endpoint, "sampling.local_writer": writer.runs_model}
+    return code_digest("write_principles", without=tuple(place for place, used in places.items() if not used))
+
+
 def writer_server(path):
     """Input function: the server of a writer that the workflow serves itself."""
     return lambda wildcards: LAYOUT.path(path, wildcards.experiment) if writer_of(wildcards).serve else []
@@ -35,7 +42,7 @@ rule write_principles:
         **job_resources(writing_kind),
         api_jobs=lambda wildcards: 1 if writer_of(wildcards).asks_endpoint else None,
     params:
-        code=code_digest("write_principles"),
+        code=writing_code,
         writer=lambda wildcards: as_json(writer_of(wildcards), exclude={"price"}),
         name=lambda wildcards: settings_of(wildcards).constitutions.writer,
         model=lambda wildcards, input: flag("model", input.model),

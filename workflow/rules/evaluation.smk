@@ -41,7 +41,7 @@ rule sample_evaluation:
         **job_resources(sampling_kind),
         engine=slice_of("engine"),
     params:
-        code=code_digest("sample_responses"),
+        code=sampling_code(lambda settings: settings.evaluation.sampling),
         arguments=by_wildcards(ARGUMENTS.evaluation_samples),
         share=chunk_argument,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),

@@ -24,7 +24,7 @@ rule sample_responses:
         **job_resources(sampling_kind),
         engine=slice_of("engine"),
     params:
-        code=code_digest("sample_responses"),
+        code=sampling_code(lambda settings: settings.sampling),
         arguments=by_wildcards(ARGUMENTS.training_samples),
         share=chunk_argument,
         counts=lambda wildcards, output: flag("counts", output.get("counts")),

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sami.digests import Package
+from sami.provenance.digests import Package
 
-SOURCE = Path(__file__).parent
+SOURCE = Path(__file__).parents[1]
 PACKAGES = [
     "torch",
     "transformers",
@@ -42,13 +42,17 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_digest(stage: str) -> str:
+def code_digest(stage: str, without: tuple[str, ...] = ()) -> str:
     """Digest of the code that can change what a stage writes, as it was when this process first asked.
 
     The workflow passes it to the rule as a parameter, so that editing the code makes the outputs of the stages that use
     it out of date, and no others.
+
+    Args:
+        stage: its name.
+        without: modules ("sampling.vllm_sampler") that the settings do not let it use.
     """
-    return _package().digest(stage)
+    return _package().digest(stage, without)
 
 
 @functools.cache
