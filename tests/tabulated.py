@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sami import records
-from sami.analysis.tables import build, run
+from sami.analysis.tables import build, files, run
 from sami.analysis.tables.catalogue import TABLES
 from sami.analysis.tables.run import Run
 from sami.judging import checks, panel
@@ -228,6 +228,12 @@ def load(flags, **changes) -> Run:
         training=flags["training"],
         seed=1,
     )
+
+
+def make_tables(flags, folder: Path) -> Path:
+    """Writes the tables of `load(flags)`, as the stage does in a process of its own."""
+    files.write(build.build(load(flags)), folder)
+    return folder
 
 
 def table_of(name: str, *arguments) -> pd.DataFrame:
