@@ -74,7 +74,7 @@ def test_finished_file_keeps_its_chunks(tmp_path):
 
 def test_too_many_jobs(project):
     told = message(project.load, experiment("engine: {tokens_per_job: 1}\n    queries: {train: 1200}"))
-    assert told.startswith("mine.yaml, line 3: experiments.quickstart: 'engine.tokens_per_job: 1' splits the sampling")
+    assert told.startswith("mine.yaml, line 2: experiments.quickstart: 'engine.tokens_per_job: 1' splits the sampling")
     assert "into 1200 jobs, expected at most 1000; raise it" in told
 
 

@@ -1,4 +1,4 @@
-"""Paths of a run, and the chunks (files shard-03-of-64.jsonl) in which responses are sampled.
+"""Paths of a run, and the chunks in which responses are sampled (files shard-03-of-64.jsonl).
 
     layout = Layout(results="results", resources="resources")
     layout.path(EVAL_RESPONSES, experiment="quickstart", policy="iteration-1")
@@ -103,11 +103,6 @@ class Layout:
 def provenance_record(output: str | Path) -> Path:
     """The record beside an output, or in it, where that is a folder."""
     return Path(output, "provenance.json") if Path(output).is_dir() else Path(f"{output}.provenance.json")
-
-
-def experiment_of(responses: str | Path) -> Path:
-    """The folder of the experiment that has a file of held-out responses, {folder}/{policy}/eval/responses.jsonl."""
-    return Path(os.path.normpath(Path(responses, "../../..")))
 
 
 MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should live

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sami.records import read_json_lines
-from sami.sampling import shards
+from sami.records import iteration_of, read_json_lines
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
 from sami.workflow.plan.rows import Row
@@ -51,56 +50,58 @@ def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome 
     return found
 
 
+OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the folder of an experiment
+    "train": layout.MODEL,
+    "sample_responses": layout.RESPONSES,
+    "sample_evaluation": layout.EVAL_RESPONSES,
+    "score_responses": layout.SCORES,
+    "judge_responses": layout.VERDICTS,
+}
+
+
 class _Files:
-    """Where the jobs of a row leave what."""
+    """Files that the jobs of a row leave."""
 
     def __init__(self, row: Row, configuration: Configuration, stages: set[str]):
         self.row, self.stages = row, stages
-        root = configuration.root
-        self.shared, self.folder = Path(root.resources), Path(root.results, row.experiment)
+        self.layout = configuration.layout
         self.experiment = configuration.experiments.get(row.experiment)
+        policy, comparator = row.comparison or (row.of, None)
+        names = {"policy": policy, "comparator": comparator, "iteration": iteration_of(row.of)}
+        self.wildcards = names | {"judge": row.of, "model": row.of}
+
+    def _path(self, path: str) -> Path:
+        return Path(self.layout.path(path, self.row.experiment, **self.wildcards))
 
     def benchmarks(self) -> Iterable[Path]:
         """What Snakemake has written about each job that has ended."""
-        stage, of, folder = self.row.stage, self.row.of, self.folder / "benchmarks"
+        stage = self.row.stage
         if stage == "prepare_model":
-            return [self.shared / f"benchmarks/prepare_model-{of}.tsv"]
+            return [Path(self.layout.shared(layout.benchmark(stage)).format(**self.wildcards))]
         if stage == "light":
-            return [f for f in folder.glob("*.tsv") if f.stem.split("-")[0] not in self.stages]
-        if stage == "judge_responses":
-            return [folder / f"{stage}-{of}-{'-vs-'.join(self.row.comparison)}.tsv"]
-        number = of.removeprefix("iteration-")
-        if stage == "sample_responses":
-            return self._sampling(folder / f"{stage}-{number}", self.experiment.train_counts()[int(number) - 1])
-        if stage == "sample_evaluation":
-            return self._sampling(folder / f"{stage}-{of}", self.experiment.queries.eval)
-        return [folder / (f"{stage}.tsv" if stage.startswith("write") else f"{stage}-{number}.tsv")]
+            folder = self._path("benchmarks")
+            own = [file for file in folder.glob("*.tsv") if file.stem.split("-")[0] not in self.stages]
+            return [*own, *folder.glob("share_results/**/*.tsv")]
+        benchmark = self._path(layout.benchmark(stage))
+        return [benchmark, *self._of_chunks(benchmark)]
 
-    def _sampling(self, stem: Path, queries: int) -> list[Path]:
-        """Of a job that samples, or of one that joins and of those that have drawn the shards."""
-        sampling = self.experiment.evaluation.sampling if "evaluation" in stem.name else self.experiment.sampling
-        size = (queries, sampling.responses, sampling.max_new_tokens)
-        jobs = layout.finished_jobs(self._responses(), size) or 1
-        drawn = shards.files(shards.together(str(stem), jobs)) if jobs > 1 else []
-        return [Path(f"{stem}.tsv"), *(Path(file).with_suffix(".tsv") for file in drawn)]
-
-    def _responses(self) -> Path:
-        part = "eval/" if self.row.stage == "sample_evaluation" else ""
-        return self.folder / self.row.of / f"{part}responses.jsonl"
+    def _of_chunks(self, benchmark: Path) -> list[Path]:
+        """Of the jobs that sampled the chunks of a file."""
+        e = self.experiment
+        if self.row.stage == "sample_responses":
+            queries, sampling = e.train_counts()[self.wildcards["iteration"] - 1], e.sampling
+        elif self.row.stage == "sample_evaluation":
+            queries, sampling = e.queries.eval, e.evaluation.sampling
+        else:
+            return []
+        jobs = layout.finished_jobs(self.output(), (queries, sampling.responses, sampling.max_new_tokens)) or 1
+        return [Path(file).with_suffix(".tsv") for file in layout.chunk_files(str(benchmark), jobs)]
 
     def output(self) -> Path | None:
         """The largest file or folder that the jobs leave."""
-        of = self.row.of
-        if self.row.stage == "judge_responses":
-            policy, comparator = self.row.comparison
-            return self.folder / policy / f"eval/verdicts-{of}-vs-{comparator}.jsonl"
-        return {
-            "prepare_model": self.shared / "models" / of,
-            "train": self.folder / of / "model",
-            "score_responses": self.folder / of / "eval/scores.jsonl",
-            "sample_responses": self._responses(),
-            "sample_evaluation": self._responses(),
-        }.get(self.row.stage)
+        if self.row.stage == "prepare_model":
+            return Path(self.layout.model(self.row.of))
+        return self._path(OUTPUTS[self.row.stage]) if self.row.stage in OUTPUTS else None
 
     def size(self) -> float | None:
         """Bytes of that."""
@@ -115,7 +116,7 @@ class _Files:
         output = self.output()
         if output is None:
             return {}
-        record = output / "provenance.json" if output.is_dir() else Path(f"{output}.provenance.json")
+        record = layout.provenance_record(output)
         return json.loads(record.read_text()) if record.is_file() else {}
 
     def memory(self) -> float:
@@ -129,7 +130,7 @@ class _Files:
 
     def steps(self) -> list[dict]:
         """The metrics of training, a mapping each step."""
-        return _lines(self.folder / self.row.of / "training.jsonl") if self.row.stage == "train" else []
+        return _lines(self._path(layout.TRAINING_LOG)) if self.row.stage == "train" else []
 
     def steps_took(self) -> float:
         """Seconds of all steps of a training."""
@@ -140,7 +141,7 @@ class _Files:
         if steps := self.steps():
             return {"prompt_tokens": sum(step["tokens"] for step in steps)}
         if self.row.stage.startswith("sample"):
-            counts = self._responses().with_name("sampling.json")
+            counts = self.output().with_name("sampling.json")
             return {"new_tokens": json.loads(counts.read_text()).get("tokens")} if counts.is_file() else {}
         if self.row.stage == "judge_responses" and self.row.requests:
             answers = [answer for verdict in _lines(self.output()) for answer in verdict["answers"]]
