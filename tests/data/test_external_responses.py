@@ -167,7 +167,7 @@ def test_file_of_other_questions(tmp_path, constitutions):
 @pytest.mark.skipif(not (SHARED_DATA / "sami-tldr-released").is_dir(), reason="the released files are not here")
 def test_real_files(constitutions):
     folder = SHARED_DATA / "sami-tldr-released"
-    files = {name: folder / file for name, file in EXPERIMENT["imported"]["policies"].items()}
+    files = {name: folder / file for name, file in EXPERIMENT["external"]["policies"].items()}
     asked = authors_format.queries(files["iteration-0"], "tldr", EXPERIMENT["queries"]["eval"])
     assert len(asked) == 250
     posts = {query.id: query.model_copy(update={"text": query.text.removeprefix("POST: ")}) for query in asked}
@@ -192,7 +192,7 @@ def test_real_files(constitutions):
 
 
 def own(constitutions, *texts: str, responses: int | None = None):
-    """What an experiment asks about some posts: queries, constitutions and examples, as `imported.match` takes them."""
+    """What an experiment asks about some posts: queries, constitutions and examples, as `external_responses.match` takes them."""
     queries = {f"q{n}": records.Query(id=f"q{n}", task="t", text=text) for n, text in enumerate(texts)}
     examples = empty_examples(list(queries), by_set(constitutions), responses, "iteration-0", 1, False)
     return examples, queries, {constitution.id: constitution for constitution in constitutions}
@@ -271,7 +271,7 @@ def test_records_of_another_run_than_their_texts(tmp_path, constitutions):
 # --- in an experiment -------------------------------------------------------------------------------------------------
 
 SMALL = merge(EXPERIMENT, {"queries": {"eval": 2}, "evaluation": {"judges": ["checks"]}}) | {
-    "imported": {
+    "external": {
         "folder": "data",
         "policies": {"iteration-0": "base.json", "iteration-1": "one.json", "instruct": "chat.json"},
     }
@@ -306,8 +306,8 @@ def test_nothing_that_only_training_needs_is_asked_for(checked):
 @pytest.mark.parametrize(
     ("changes", "key", "told"),
     [
-        ({"imported": {"folder": "nowhere"}}, "imported.folder", '"nowhere" (text), but there is no such folder'),
-        ({"imported": {"policies": {"instruct": "x.json"}}}, "external.policies.instruct", "x.json: no such file"),
+        ({"external": {"folder": "nowhere"}}, "external.folder", '"nowhere" (text), but there is no such folder'),
+        ({"external": {"policies": {"instruct": "x.json"}}}, "external.policies.instruct", "x.json: no such file"),
         ({"queries": {"eval": 3}}, "external.policies.iteration-0", "found 2 different questions, expected at least 3"),
         ({"constitutions": {"statements": 1}}, "external.policies.iteration-0", "constitution.0: found '1. Summaries"),
         (
@@ -396,7 +396,7 @@ def test_a_released_file_has_no_responses_under_negated_principles(beside):
 
 def test_file_about_other_posts_is_named_with_its_policy(checked, tmp_path):
     write(tmp_path / "data/chat.json", question={"1": "Something else"})
-    with pytest.raises(UserError, match=r"imported\.policies\.instruct: .*chat\.json: found no response"):
+    with pytest.raises(UserError, match=r"external\.policies\.instruct: .*chat\.json: found no response"):
         checked()
 
 
@@ -481,7 +481,7 @@ def project(tmp_path_factory):
     overrides = {"run": ["mine"], "experiments": {"mine": SMALL}}
     project = Project(tmp_path_factory.mktemp("imported"), Path("no-such-model"), overrides)
     make_folder(project.folder / "made up")
-    project.folder_given = "--config", "experiments={mine: {imported: {folder: made up}}}"
+    project.folder_given = "--config", "experiments={mine: {external: {folder: made up}}}"
     return project
 
 
@@ -497,7 +497,7 @@ def test_missing_files_are_fetched_once_and_others_never(project, web):
     folder = project.folder / "from the web"
     write(folder / "base.json", response=with_words(90, 90, 1))
     changes = {"folder": "from the web", "source": f"{web.address}/folder/"}
-    given = "--config", f"experiments={json.dumps({'mine': {'imported': changes}})}"
+    given = "--config", f"experiments={json.dumps({'mine': {'external': changes}})}"
     target = "results/mine/iteration-1/eval/responses.jsonl"
     web.asked.clear()
     assert ("fetch_responses", "") in project.planned(target, *given)

@@ -91,7 +91,7 @@ def test_small_variant_runs_whole(finished, file, monkeypatch):
         for row in verdicts:
             assert 0 <= float(row["win_low"]) <= float(row["win_rate"]) <= float(row["win_high"]) <= 1
             assert int(row["n_verdicts"]) > int(row["invalid"])
-        if experiment.method == "imported":
+        if experiment.external:
             continue
         # The random policies have learned, and differ from the base model.
         information = [row for row in rows(folder / "tables/information.csv") if row["policy"] != BASE]

@@ -13,6 +13,7 @@ import sami.settings
 from sami.records import Check
 from sami.settings.base import Settings, descriptions
 from sami.settings.describe import COMMAND, COMMENTED, MARK, README, made, with_comments, with_tables
+from sami.settings.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 MODELS = [
@@ -24,7 +25,7 @@ MODELS = [
     ),
     Check,
 ]
-NO_PLACE = {"Settings", "EndpointUser", "JudgeKind", "Job"}  # extended by others, or a key of theirs
+NO_PLACE = {"Settings", "EndpointUser", "JudgeKind", "Job", "Method"}  # extended by others, or a key of theirs
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,21 @@ def test_every_mapping_has_a_table():
     text = Path(README).read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `(?:[\w.]+\.)?(\w+)` \|", text, re.MULTILINE))
     tables = {match[1].split(".")[1] for match in MARK.finditer(text)}
-    around = {"Imported", "Degeneration", "Published", "ResponseFile", "Lora", "Shape", "Side", "Utilisation", "Price"}
+    around = {
+        "External",
+        "Contrast",
+        "Likelihood",
+        "Preference",
+        *(kind.__name__ for kind in METHODS.values()),
+        "Degeneration",
+        "Published",
+        "ResponseFile",
+        "Lora",
+        "Shape",
+        "Side",
+        "Utilisation",
+        "Price",
+    }
     for model in MODELS:
         if not model.__name__.startswith("_"):
             assert (model.__name__ in NO_PLACE) + (model.__name__ in tables) + (model.__name__ in around) == 1, model
@@ -92,7 +107,7 @@ def test_mappings_are_links_to_their_tables_or_rows_of_this_one():
     assert "| `sampling` | [mapping](#how-many) | How" in text
     assert "| `degeneration.ngram` | a whole number of at least 1 | Words" in text
     assert (
-        "| `published.principles` | `learned`, `held-out` | Which principles it is about. If left out: `learned`"
+        "| `published.principles` | `training`, `held-out` | Which principles it is about. If left out: `training`"
         in text
     )
     assert "| `policies.NAME.source` |" in text

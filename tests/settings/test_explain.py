@@ -19,7 +19,7 @@ VIOLATIONS = [  # what quickstart says, key named, what was found, what was expe
     ("model: on", "model", "found on (a truth value)", "expected text", "Put it in quotes: 'on'."),
     ("model: 2024_11", "model", 'found "2024_11" (text)', "expected one of the models", "Mend the name or add"),
     ("seed:", "seed", "found nothing (null)", "expected a whole number of at least 0", "Change the value."),
-    ("method: samy", "method", 'found "samy" (text)', "expected one of: sami, imported", "Did you mean 'sami'?"),
+    ("method: samy", "method", "found the method 'samy'", "expected one of: sami", "Did you mean 'sami'?"),
     ("training: {start_from: basis}", "training.start_from", '"basis"', "one of: base, previous", "mean 'base'?"),
     ("training: {learning_rate: fast}", "training.learning_rate", '"fast" (text)', "a number greater than 0", "Change"),
     ("training: {learning_rate: 0}", "training.learning_rate", "found 0", "a number greater than 0", "Change"),
@@ -49,7 +49,7 @@ def test_violation_is_told_in_plain_words(project, text, key, found, expected, m
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("version: 2", ["mine.yaml, line 1: version: found 2 (a whole number), expected 1."]),
+        ("version: 1", ["mine.yaml, line 1: version: found 1 (a whole number), expected 2."]),
         ("run: quickstart", ["run: found", "expected a list of at least one entry", "brackets: [quickstart]."]),
         ("run: []", ["run: found an empty list, expected a list of at least one entry"]),
         ("compare: {x: [quickstart]}", ["compare.x: found a list of 1, expected a list of at least 2 entries"]),
@@ -128,7 +128,10 @@ def test_missing_key_and_its_misspelling_are_one_problem(project):
     place = "judge.yaml, line 1: kid"
     assert told == f"{place}: found the unknown key 'kid'; did you mean 'kind' (checks)? Rename the key or delete it."
     told = message(load_yaml, project.write("judge.yaml", "tie_margin: 0\n"), ChecksJudge)
-    assert told == "judge.yaml: kind: this key is missing; expected checks. Add the key 'kind'."
+    assert told == (
+        "judge.yaml: kind: this key is missing; expected checks. Add the key 'kind': the programmatic checks of the "
+        "principles."
+    )
 
 
 def test_explain_with_a_file_name():

@@ -268,12 +268,11 @@ def test_panel_names_its_members(project):
         ("evaluation: {comparators: [instruct]}", "names 'instruct', expected base or one of the policies iteration-0"),
         ("evaluation: {comparators: [base, base]}", "'comparators' names one twice: base, base"),
         ("evaluation: {policies: {iteration-9: smollm2-135m-instruct}}", "the name of a trained one; rename it"),
-        ("method: imported", "'method: imported' and the mapping 'imported' belong together"),
-        ("method: imported\n    imported: {folder: x, policies: {a: a.json, b: b.json}}", "lacks 'iteration-0'"),
+        ("external: {folder: x, policies: {a: a.json, b: b.json}}", "lacks 'iteration-0'"),
         (
-            "method: imported\n    imported: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n"
+            "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n"
             "    evaluation: {policies: {c: smollm2-135m-instruct}}",
-            "'evaluation.policies' are models, which 'method: imported' does not run",
+            "'evaluation.policies' are models, which are not run beside 'external' responses",
         ),
     ],
 )

@@ -88,17 +88,17 @@ rule build_constitutions:
     params:
         code=code_digest("build_constitutions"),
         settings=lambda wildcards: as_json(settings_of(wildcards).constitutions, exclude={"held_out"}),
-        learned=lambda wildcards, input: flag("learned", input.get("learned")),
+        training=lambda wildcards, input: flag("training", input.get("training")),
         seed=seed_of,
     shell:
-        stage("build_constitutions") + "--principles {input.principles:q} {params.learned} "
+        stage("build_constitutions") + "--principles {input.principles:q} {params.training} "
         "--settings {params.settings:q} --seed {params.seed} --output {output:q}"
 
 
 use rule build_constitutions as build_held_out_constitutions with:
     input:
         principles=in_experiment(layout.HELD_OUT + layout.PRINCIPLES),
-        learned=in_experiment(layout.PRINCIPLES),
+        training=in_experiment(layout.PRINCIPLES),
     output:
         in_experiment(layout.HELD_OUT + layout.CONSTITUTIONS),
     log:

@@ -24,6 +24,7 @@ class Method(Settings):
     sampled_under: ClassVar[Literal["all", "positive"]] = "all"
 
     name: Any
+    """Name of the method."""
 
     def sampled_policy(self, iteration: int) -> int:
         """Iteration of the policy that draws the responses for iteration t = 1, ..., T; 0 is the base model."""

@@ -12,6 +12,7 @@ import logging
 from sami import records
 from sami.data.constitutions import by_set, empty_examples
 from sami.errors import UserError
+from sami.models.startup import import_libraries
 from sami.sampling.shards import files, share
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
@@ -51,6 +52,7 @@ def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, l
 
 def sample(arguments, examples, queries, constitutions) -> list[records.Example]:
     """Draws all responses. The length of every prompt is checked before the first one is drawn."""
+    import_libraries()
     from sami.data.prompts import example_prompts, prompt_tokens
     from sami.models import pretrained
     from sami.sampling.factory import open_sampler

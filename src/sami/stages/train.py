@@ -14,11 +14,13 @@ SIGTERM and SIGUSR1 save a checkpoint and end it with status 75; the same comman
 
 from pathlib import Path
 
+from sami.models.startup import import_libraries
 from sami.settings.training import Engine, Training
 from sami.stage import Stage
 
 
 def main(arguments) -> None:
+    import_libraries()
     from sami.distributed.processes import processes
     from sami.training.run import Run
 

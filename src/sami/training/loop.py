@@ -20,7 +20,7 @@ from sami.errors import UserError
 from sami.progress import Progress
 from sami.records import TrainingExample
 from sami.scoring.layout import Item
-from sami.scoring.packing import passes
+from sami.scoring.passes import own_passes, token_counts
 from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.checkpoints import Checkpoints
@@ -115,7 +115,7 @@ class _Run:
         self.parameters = [p for p in scorer.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.parameters, settings)
         self.max_loss = settings.max_loss if settings.max_loss is not None else self._usual_limit()
-        self.sizes = [scorer.layout([item]).tokens for item in items]
+        self.sizes = token_counts(scorer, items)
         self.arithmetic = Arithmetic(scorer)
         self.metrics: list[dict] = []
 
@@ -174,11 +174,10 @@ class _Run:
         """
         step = Step()
         response_tokens = sum(len(response) for i in batch for response in self.items[i].responses)
-        plan = passes(batch, self.sizes, self.engine.tokens_per_pass, self.group.size)
-        for members in plan[self.group.rank]:
+        for members, counts in own_passes(batch, self.sizes, self.engine.tokens_per_pass, self.group):
             self._end_if_asked(number)
             try:
-                self._pass(members, len(batch), response_tokens, step)
+                self._pass(members, counts, len(batch), response_tokens, step)
             except (MemoryError, RuntimeError) as error:  # on GPUs a kind of RuntimeError of its own, elsewhere none
                 if "memory" not in str(error) and not isinstance(error, MemoryError):
                     raise
@@ -193,21 +192,21 @@ class _Run:
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         return step.over(self.group), float(norm)
 
-    def _pass(self, members: list[int], batch: int, response_tokens: int, step: Step) -> None:
-        items = [self.items[i] for i in members or [0]]
+    def _pass(self, members: list[int], counts: bool, batch: int, response_tokens: int, step: Step) -> None:
+        items = [self.items[i] for i in members]
         layout = self.scorer.layout(items)
-        states = None if self.reference is None else self.reference[members or [0]]
+        states = None if self.reference is None else self.reference[members]
         scored = self.scorer(layout, states)
-        outcome = evaluate(self.settings, scored, [self.examples[i] for i in members or [0]], items)
+        outcome = evaluate(self.settings, scored, [self.examples[i] for i in members], items)
         loss = outcome.loss.sum() / batch
         if scored.kl is not None:
             loss = loss + self.settings.kl_weight * scored.kl / response_tokens
         # Gradients are averaged over processes, whose losses are to be summed. An empty pass adds nothing.
-        (loss * (self.group.size if members else 0)).backward()
+        (loss * (self.group.size if counts else 0)).backward()
         # An empty pass names the metrics all the same, so that every process sums the same ones.
         each = {"loss": outcome.loss, **outcome.metrics}
-        step.add({name: value.sum().item() / batch if members else 0.0 for name, value in each.items()})
-        if members:
+        step.add({name: value.sum().item() / batch if counts else 0.0 for name, value in each.items()})
+        if counts:
             step.add({}, tokens=layout.tokens, operations=self.arithmetic.of(layout))
             if scored.kl is not None:
                 step.add({}, kl=scored.kl.item() / response_tokens)

@@ -115,7 +115,7 @@ class Inputs:
 
     def own_base_responses(self, experiment: str) -> str | list[str]:
         """The base model's responses, which say what a file of responses is asked for; none where all are files."""
-        return [] if self._settings(experiment).imported else self.layout.path(EVAL_RESPONSES, experiment, policy=BASE)
+        return [] if self._settings(experiment).external else self.layout.path(EVAL_RESPONSES, experiment, policy=BASE)
 
     def comparator_responses(self, experiment: str, comparator: str) -> str:
         return self.layout.path(EVAL_RESPONSES, experiment, policy=policy_name(comparator))

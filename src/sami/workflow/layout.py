@@ -119,7 +119,7 @@ def evaluation_jobs(experiment: Experiment) -> int:
 
 
 def held_out_examples(experiment: Experiment) -> int:
-    """Examples for evaluation: a held-out query has a set of learned principles, and may have one of held-out."""
+    """Examples for evaluation: a held-out query has a set of training principles, and may have one of held-out."""
     return experiment.queries.eval * (2 if experiment.constitutions.held_out else 1)
 
 

@@ -60,7 +60,7 @@ def check(
         contents.check_writer(configuration, name)
         contents.check_constitutions(configuration, name)
         if experiment.external:
-            contents.check_imported(configuration, name)
+            contents.check_external(configuration, name)
         if runs and keys:
             machine.check_keys(configuration, name)
         machine.check_serving(configuration, name)

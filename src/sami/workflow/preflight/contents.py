@@ -39,25 +39,25 @@ def check_constitutions(configuration: Configuration, experiment: str) -> list[C
         The constitutions that the experiment will evaluate, none where a model is still to write the principles.
     """
     settings, seed = configuration.experiments[experiment].constitutions, configuration.experiments[experiment].seed
-    learned, held_out = (
+    training, held_out = (
         (f"{configuration.root.constitutions}/{name}.yaml", configuration.principle_files[name]) if name else None
         for name in (settings.principles, settings.held_out)
     )
     if held_out and held_out[1].behaviours:
-        with within(f"{held_out[0]} (held out), {learned[0]}"):
-            check_held_out(*({b.id: [b.description] for b in file.behaviours} for _, file in (learned, held_out)))
-    if not learned[1].pairs:
+        with within(f"{held_out[0]} (held out), {training[0]}"):
+            check_held_out(*({b.id: [b.description] for b in file.behaviours} for _, file in (training, held_out)))
+    if not training[1].pairs:
         return []
-    principles = from_people(learned[1], settings.writer)
-    with within(learned[0]):
+    principles = from_people(training[1], settings.writer)
+    with within(training[0]):
         built = build(principles, settings, seed)
     if held_out:
-        with within(f"{held_out[0]} (held out), {learned[0]}"):
+        with within(f"{held_out[0]} (held out), {training[0]}"):
             built += build_held_out(from_people(held_out[1], settings.writer), principles, settings, seed)
     return built
 
 
-def check_imported(configuration: Configuration, name: str) -> None:
+def check_external(configuration: Configuration, name: str) -> None:
     """The files of responses are there, about the same queries, and under constitutions that the principles make.
 
     Reading them takes no time, so the whole import is tried.
@@ -75,7 +75,7 @@ def check_imported(configuration: Configuration, name: str) -> None:
              if os.path.exists(path) or not address}  # fmt: skip
     if files and not Path(released.folder).is_dir():
         raise UserError(
-            f"{configuration.where(name, 'imported', 'folder')}: found {plain(released.folder)}, but there is no such "
+            f"{configuration.where(name, 'external', 'folder')}: found {plain(released.folder)}, but there is no such "
             f"folder; expected one with the files {', '.join(released.policies.values())}. Those that the SAMI "
             "authors released are in github.com/janphilippfranken/sami, folders experiments/*/results: copy them, set "
             "the key to where they are, or 'source' to the web address of such a folder."
