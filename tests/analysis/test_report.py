@@ -491,7 +491,7 @@ def test_without_a_script_all_but_the_browser_is_there(experiment, visit, chromi
     assert "needs JavaScript" in tab.inner_text("#responses ~ noscript")
     assert tab.locator("#browser").is_hidden()
     assert tab.locator("figure img").count() == 3
-    assert tab.locator("figcaption").all_inner_texts()[0] == page.FIGURES["win_rate"]
+    assert tab.locator("figcaption").all_inner_texts()[0] == page.FIGURES["win_rate"].caption.replace("``", "")
     assert tab.locator("figcaption").all_inner_texts()[2] == "Unheard of"
     assert tab.locator("figure.broad").count() == 1
     assert tab.locator("#summary ~ .wide tbody tr").count() == 2

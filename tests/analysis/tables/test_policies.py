@@ -22,7 +22,7 @@ from sami import records
 from sami.analysis import summary
 from sami.analysis.statistics.information import information as information_of
 from sami.analysis.statistics.repetition import is_degenerate
-from sami.analysis.tables import build, policies
+from sami.analysis.tables import build, files, policies
 from sami.analysis.tables.run import Run
 from sami.records import Example, Scores, Verdict
 from sami.settings.evaluation import Evaluation
@@ -37,6 +37,13 @@ def test_all_tables_are_written(experiment):
     expected = [f"{name}.csv" for name in CSV_ALONE]
     expected += [f"{name}.{kind}" for name in PRINTED for kind in ("csv", "md", "tex")]
     assert sorted(path.name for path in folder.iterdir()) == sorted([*expected, "provenance.json"])
+
+
+def test_every_column_of_the_catalogue_is_filled(experiment):
+    """A cell under a name that the catalogue does not have would be lost, and its column empty."""
+    for name in {*CSV_ALONE, *PRINTED} - {"generalisation"}:  # which has no rows here
+        table = files.read(experiment[1], name)
+        assert table.notna().any().all(), name
 
 
 def test_the_same_inputs_give_the_same_bytes(experiment, tmp_path):
