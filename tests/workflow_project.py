@@ -77,8 +77,8 @@ class Project:
         blocks = re.findall(r"^(?:local)?rule (\S+):\n(?:    .*\n)*?    output: (.*)$", printed, re.MULTILINE)
         return {(rule, path.removeprefix("results/")) for rule, paths in blocks for path in paths.split(", ")}
 
-    def finish(self, outputs: set[tuple[str, str]]) -> None:
-        """Makes an empty file of every output of a dry run, and lets Snakemake take them for results."""
+    def finish(self, outputs: set[tuple[str, str]], *targets: str) -> None:
+        """Makes an empty file of every output of a dry run of targets, and lets Snakemake take them for results."""
         for rule, path in outputs:
             output = self.folder / (path if rule == "prepare_model" else f"results/{path}")
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class Project:
                 (output / "config.json").write_text("{}")
             else:
                 output.touch()
-        self.run("--touch", "--quiet")
+        self.run(*targets, "--touch")
 
     def results(self) -> dict[str, bytes]:
         """Contents of everything that must be the same in two runs: records, tables, figures and weights."""

@@ -192,7 +192,7 @@ def test_real_files(constitutions):
 
 
 def own(constitutions, *texts: str, responses: int | None = None):
-    """What an experiment asks about some posts: queries, constitutions and examples, as `external_responses.match` takes them."""
+    """What an experiment asks about some posts: queries, constitutions and examples, as `match` takes them."""
     queries = {f"q{n}": records.Query(id=f"q{n}", task="t", text=text) for n, text in enumerate(texts)}
     examples = empty_examples(list(queries), by_set(constitutions), responses, "iteration-0", 1, False)
     return examples, queries, {constitution.id: constitution for constitution in constitutions}

@@ -52,21 +52,8 @@ def test_every_mapping_has_a_table():
     text = Path(README).read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `(?:[\w.]+\.)?(\w+)` \|", text, re.MULTILINE))
     tables = {match[1].split(".")[1] for match in MARK.finditer(text)}
-    around = {
-        "External",
-        "Contrast",
-        "Likelihood",
-        "Preference",
-        *(kind.__name__ for kind in METHODS.values()),
-        "Degeneration",
-        "Published",
-        "ResponseFile",
-        "Lora",
-        "Shape",
-        "Side",
-        "Utilisation",
-        "Price",
-    }
+    around = {"External", "Contrast", "Likelihood", "Preference", "Degeneration", "Published", "ResponseFile", "Lora"}
+    around |= {"Shape", "Side", "Utilisation", "Price", *(kind.__name__ for kind in METHODS.values())}
     for model in MODELS:
         if not model.__name__.startswith("_"):
             assert (model.__name__ in NO_PLACE) + (model.__name__ in tables) + (model.__name__ in around) == 1, model

@@ -98,25 +98,26 @@ def test_copy_holds_the_record_of_the_original(tmp_path):
 
 def test_editing_one_experiment_touches_nothing_that_is_shared(tmp_path):
     """On the DAG: every output is there; then training, sampling and engine of experiments change."""
-    first, second = {}, {"training": {"objective": "supervised"}}
+    second = {"iterations": 1, "training": {"objective": "supervised"}}
     model = tmp_path / "model"  # nothing reads it, since nothing runs
     model.mkdir()
     for name in ("config.json", "model.safetensors"):
         (model / name).write_text("{}")
     project = Project(tmp_path / "project", model)
     settings = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+    targets = [f"results/{name}/iteration-{t}/eval/scores.jsonl" for name in "ab" for t in (0, 1)]
 
     def configure(**experiments):
         project.write("tiny.yaml", settings | {"run": [*experiments], "experiments": experiments})
 
-    configure(a=first, b=second)
-    rules = project.dry_run()
+    configure(a={"iterations": 1}, b=second)
+    rules = project.dry_run(*targets)
     assert {("share_results", f"b/{path}") for path in (RESPONSES, SCORES)} <= rules
     assert {("sample_evaluation", f"a/{RESPONSES}"), ("score_responses", f"a/{SCORES}")} <= rules
     assert not {("sample_evaluation", f"b/{RESPONSES}"), ("score_responses", f"b/{SCORES}")} & rules
-    project.finish(rules)
+    project.finish(rules, *targets)
     edit = {"training": {"epochs": 2}, "sampling": {"max_new_tokens": 11}, "engine": {"tokens_per_pass": 99}}
     configure(a=edit, b=second | {"iterations": 2} | edit)
-    rules = project.dry_run()
+    rules = project.dry_run(*targets)
     assert {("train", f"{name}/iteration-1/model") for name in "ab"} <= rules
     assert not any("iteration-0/" in path for _, path in rules)

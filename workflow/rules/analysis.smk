@@ -1,41 +1,6 @@
 """Tables, figures and the report of an experiment, and comparisons of several."""
 
 
-def comparison_inputs(*paths):
-    """Input function: files of each experiment of a comparison; its name stands in place of an experiment's."""
-    return lambda wildcards: INPUTS.compared(wildcards.experiment, *paths)
-
-
-def first_compared(wildcards):
-    """The settings of the experiment that the others of a comparison are compared with."""
-    return SETTINGS.experiments[SETTINGS.root.compare[wildcards.experiment][0]]
-
-
-def outputs(entries, folder):
-    """Patterns of the files of tables or figures in the catalogue; what Snakemake's report shows has its caption."""
-    for entry in entries:
-        for file in entry.files:
-            path = in_experiment(f"{folder}/{file}")
-            labels = {"shows": entry.name.replace("_", " "), "kind": folder.removesuffix("s")}
-            caption = f"../report/{entry.caption_file}"
-            shown = file == entry.reported_file
-            yield report(path, caption=caption, category="{experiment}", labels=labels) if shown else path
-
-
-def rules_of_figures():
-    """(name of a rule, the figures it draws, pattern of the experiments or comparisons that have these)."""
-    names = {
-        (True, False): "plot_figures",
-        (True, True): "plot_figures_with_held_out",
-        (False, False): "plot_figures_without_training",
-        (False, True): "plot_figures_with_held_out_without_training",
-    }
-    for (training, held_out), name in names.items():
-        shown = figures.of_experiment(training, held_out)
-        yield name, shown, experiments(lambda settings, shown=shown: experiment_figures(settings) == shown)
-    yield "plot_comparison", figures.figures("comparison"), COMPARISONS
-
-
 rule tabulate:
     input:
         constitutions=by_wildcards(INPUTS.constitutions),

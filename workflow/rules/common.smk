@@ -230,3 +230,72 @@ def target_files(name):
     if PLANNED:
         return []
     return comparison_targets(name) if name in SETTINGS.root.compare else experiment_targets(name)
+
+
+def served_model_folder(model):
+    if MAIN_PROCESS and workflow.resource_settings.cores == 1:
+        refuse(
+            f"the model '{model}' is served while another job asks it, which takes two cores: found --cores 1, expected "
+            "2 or more. Raise it, or take a writer and judges without 'serve'."
+        )
+    return LAYOUT.model(model)
+
+
+def writing_kind(wildcards, input):
+    return "write" if writer_of(wildcards).runs_model else "light"
+
+
+def writing_code(wildcards):
+    """Digest of the code that writes principles, without that of writers that the experiment does not have."""
+    writer = writer_of(wildcards)
+    places = {"endpoints.writer": writer.asks_endpoint, "sampling.local_writer": writer.runs_model}
+    return code_digest("write_principles", without=tuple(place for place, used in places.items() if not used))
+
+
+def writer_server(path):
+    """Input function: the server of a writer that the workflow serves itself."""
+    return lambda wildcards: LAYOUT.path(path, wildcards.experiment) if writer_of(wildcards).serve else []
+
+
+def judges(wanted):
+    """Pattern of the judges for which a function is true."""
+    return one_of(name for name, judge in SETTINGS.judges.items() if wanted(judge))
+
+
+def judging_kind(wildcards, input):
+    return "score" if judge_of(wildcards).runs_model else "judge"
+
+
+def comparison_inputs(*paths):
+    """Input function: files of each experiment of a comparison; its name stands in place of an experiment's."""
+    return lambda wildcards: INPUTS.compared(wildcards.experiment, *paths)
+
+
+def first_compared(wildcards):
+    """The settings of the experiment that the others of a comparison are compared with."""
+    return SETTINGS.experiments[SETTINGS.root.compare[wildcards.experiment][0]]
+
+
+def outputs(entries, folder):
+    """Patterns of the files of tables or figures in the catalogue; what Snakemake's report shows has its caption."""
+    for entry in entries:
+        for file in entry.files:
+            path = in_experiment(f"{folder}/{file}")
+            labels = {"shows": entry.name.replace("_", " "), "kind": folder.removesuffix("s")}
+            caption = f"../report/{entry.caption_file}"
+            shown = file == entry.reported_file
+            yield report(path, caption=caption, category="{experiment}", labels=labels) if shown else path
+
+
+def rules_of_figures():
+    """(name of a rule, the figures it draws, pattern of the experiments or comparisons that have these)."""
+    names = {
+        (True, False): "plot_figures",
+        (True, True): "plot_figures_with_held_out",
+        (False, False): "plot_figures_without_training",
+        (False, True): "plot_figures_with_held_out_without_training",
+    }
+    for (training, held_out), name in names.items():
+        shown = figures.of_experiment(training, held_out)
+        yield name, shown, experiments(lambda settings, shown=shown: experiment_figures(settings) == shown)
+    yield "plot_comparison", figures.figures("comparison"), COMPARISONS

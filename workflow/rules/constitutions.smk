@@ -1,22 +1,5 @@
 """Principles, by a person or a model, and the constitutions made of them."""
 
-
-def writing_kind(wildcards, input):
-    return "write" if writer_of(wildcards).runs_model else "light"
-
-
-def writing_code(wildcards):
-    """Digest of the code that writes principles, without that of writers that the experiment does not have."""
-    writer = writer_of(wildcards)
-    places = {"endpoints.writer": writer.asks_endpoint, "sampling.local_writer": writer.runs_model}
-    return code_digest("write_principles", without=tuple(place for place, used in places.items() if not used))
-
-
-def writer_server(path):
-    """Input function: the server of a writer that the workflow serves itself."""
-    return lambda wildcards: LAYOUT.path(path, wildcards.experiment) if writer_of(wildcards).serve else []
-
-
 # Principles that no model of this cluster writes are no work for it.
 PRINCIPLES_ARE_LOCAL = MAIN_PROCESS and not any(
     local_model(SETTINGS.writers[SETTINGS.experiments[name].constitutions.writer]) for name in REQUESTED

@@ -10,15 +10,6 @@ SAMPLED = before(
 )
 
 
-def judges(wanted):
-    """Pattern of the judges for which a function is true."""
-    return one_of(name for name, judge in SETTINGS.judges.items() if wanted(judge))
-
-
-def judging_kind(wildcards, input):
-    return "score" if judge_of(wildcards).runs_model else "judge"
-
-
 rule sample_evaluation:
     input:
         model=by_wildcards(INPUTS.policy_model),

@@ -1,15 +1,6 @@
 """Model servers, for as long as the one job that asks them runs: of a principle writer, and of a judge."""
 
 
-def served_model_folder(model):
-    if MAIN_PROCESS and workflow.resource_settings.cores == 1:
-        refuse(
-            f"the model '{model}' is served while another job asks it, which takes two cores: found --cores 1, expected "
-            "2 or more. Raise it, or take a writer and judges without 'serve'."
-        )
-    return LAYOUT.model(model)
-
-
 rule serve_writer:
     input:
         lambda wildcards: served_model_folder(writer_of(wildcards).serve),
