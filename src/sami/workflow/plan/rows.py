@@ -248,7 +248,7 @@ class Planner:
         return cost
 
     def compare_cost(self, verdicts: Sequence[Row]) -> None:
-        """Says which judge would reach the dollars that it may cost, so that its last verdicts would be missing."""
+        """Notes judges that would reach the dollars that they may cost, so that last verdicts would be missing."""
         for name in dict.fromkeys(row.of for row in verdicts):
             most = getattr(getattr(self.configuration.judges[name], "limits", None), "max_cost", None)
             asked = sum(row.dollars or 0 for row in verdicts if row.of == name)
