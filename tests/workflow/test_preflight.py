@@ -13,7 +13,8 @@ import pytest
 from configured import MODEL, experiment, message
 
 from sami.errors import UserError
-from sami.workflow.preflight import Purpose, check, contents
+from sami.workflow.layout import FORMAT_VERSION
+from sami.workflow.preflight import Purpose, check, contents, places
 
 
 def test_shipped_quickstart_passes(project):
@@ -189,11 +190,13 @@ def test_results_folder_that_cannot_be_written(project):
 
 
 def test_results_of_another_format_version(project):
-    project.write("results/.format-version", "1\n")
+    places.write_format_version("results")
     project.check()
     project.write("results/.format-version", "0\n")
     told = message(project.check)
-    assert told.startswith("results/.format-version: these results have the format version 0, expected 1.")
+    expected = f"these results have the format version 0, expected {FORMAT_VERSION}."
+    assert told.startswith(f"results/.format-version: {expected}")
+    assert "use the commit of this package that made them, which is 'git_commit' in their provenance records" in told
     assert "Move the folder results away, or choose another one (config/config.yaml, line " in told
 
 

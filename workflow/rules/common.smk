@@ -196,7 +196,7 @@ def figures_of(experiment):
 
 
 def experiment_targets(experiment):
-    """What a whole experiment leaves for people to read."""
+    """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]
     return pages + figures_of(experiment)
 
@@ -226,7 +226,7 @@ def target_name(name):
 
 
 def target_files(name):
-    """What an experiment or a comparison leaves for people to read; nothing where it is only planned."""
+    """Files that an experiment or a comparison leaves for people to read; none where it is only planned."""
     if PLANNED:
         return []
     return comparison_targets(name) if name in SETTINGS.root.compare else experiment_targets(name)

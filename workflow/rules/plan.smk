@@ -1,4 +1,4 @@
-"""What experiments will take, before anything is paid for, and what they took."""
+"""The plan: jobs, hours and dollars of experiments, before anything is paid for, and what they took."""
 
 
 # Without outputs, so that it runs whenever it is asked for.

@@ -130,7 +130,7 @@ class Inputs:
         }
 
     def texts_of_records(self, experiment: str, policy: str) -> list[str]:
-        """What the ids in a file of our records stand for: queries and constitutions of the experiment that made it."""
+        """Queries and constitutions that the ids in a file of our records stand for, of the experiment that made it."""
         path = self.response_file(experiment, policy)
         if not path.endswith(".jsonl"):
             return []

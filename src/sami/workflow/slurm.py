@@ -1,4 +1,4 @@
-"""What a Slurm cluster says of itself, and whether it can run what a configuration asks for.
+"""Slurm: what a cluster says of itself, and whether it can run what a configuration asks for.
 
 The functions `parse_...` take the text that Slurm's commands print; `ask` runs such a command.
 """
@@ -51,7 +51,7 @@ class NoAnswer(UserError):
 
 
 def ask(command: Sequence[str]) -> str:
-    """What a command of Slurm prints.
+    """Output of a command of Slurm.
 
     Raises:
         NoAnswer: there is no such command, or the cluster does not answer.

@@ -27,7 +27,7 @@ Matrix = tuple[float, float]  # tokens that are encoded, and that are predicted,
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What some jobs take together; but `seconds` and `memory` are those of one. None where it cannot be told.
+    """Cost of some jobs together; but `seconds` and `memory` are those of one. None where it cannot be told.
 
     prompt_tokens, new_tokens: encoded (for training and scoring: all tokens), and generated.
     seconds: wall time.
@@ -152,7 +152,7 @@ def _trainers(e: Experiment, machine: Hardware) -> int:
 
 
 def training_memory(e: Experiment, model: ModelSize, machine: Hardware, matrix: Matrix, longest: Matrix) -> Need:
-    """What training needs of a GPU, or of the machine that its processes share."""
+    """Memory that training needs of a GPU, or of the machine that its processes share."""
     tokens, predicted = matrix
     share = math.ceil(e.training.queries_per_step / e.engine.processes) * tokens  # of a step, in one process
     largest = max(min(e.engine.tokens_per_pass, share), longest[0])

@@ -1,4 +1,4 @@
-"""How many tokens texts have: counted where they are on this machine, else as the task states it."""
+"""Lengths of texts in tokens: counted where they are on this machine, else as the task states it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

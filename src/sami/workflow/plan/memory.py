@@ -1,4 +1,4 @@
-"""What a job needs of the memory of a GPU, or of the machine where the processor runs the model, in bytes by part.
+"""Memory that a job needs of a GPU, or of the machine where the processor runs the model, in bytes by part.
 
 Activations are counted from what a decoder block of the Llama family keeps for its backward pass; docs/plan.md has the
 count, and what real runs took beside it.

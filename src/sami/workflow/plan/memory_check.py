@@ -31,7 +31,7 @@ def check(configuration: Configuration, experiment: str) -> None:
 
 
 def refusal(configuration: Configuration, row: Row) -> str:
-    """What a row needs, what there is, and what would help."""
+    """Message on a row that does not fit: its needs, what there is, and what would help."""
     gib = lambda size: f"{size / 2**30:.1f}"  # noqa: E731
     parts = ", ".join(f"{name} {gib(size)}" for name, size in row.memory.parts.items() if size >= 2**30 / 20)
     found = [" and ".join(map(_text, change.items())) for change in remedies(configuration, row)]

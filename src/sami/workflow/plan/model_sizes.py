@@ -1,4 +1,4 @@
-"""What is known of a model without reading its weights: their number, and the sizes that all estimates rest on."""
+"""Size of a model without reading its weights: their number, and the sizes that all estimates rest on."""
 
 import json
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class ModelSize:
 
 
 def model_size(name: str, model: Model, prepared: Path) -> ModelSize:
-    """What the models file says, and where it says nothing, what the model's folder on this machine tells.
+    """Size of a model by the models file, and where that says nothing, by the model's folder on this machine.
 
     Args:
         model: its entry in the models file.

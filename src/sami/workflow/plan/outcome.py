@@ -1,4 +1,4 @@
-"""What became of the rows of a plan, read from what their jobs have left; of an unfinished run, what is there."""
+"""Outcome of the rows of a plan, read from what their jobs have left; of an unfinished run, what is there."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ class Outcome:
 
 
 def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome | None]:
-    """What became of each row; None where none of its jobs has ended."""
+    """Outcome of each row; None where none of its jobs has ended."""
     stages: dict[str, set[str]] = {}
     for row in rows:
         stages.setdefault(row.experiment, set()).add(row.stage)
@@ -74,7 +74,7 @@ class _Files:
         return Path(self.layout.path(path, self.row.experiment, **self.wildcards))
 
     def benchmarks(self) -> Iterable[Path]:
-        """What Snakemake has written about each job that has ended."""
+        """Snakemake's records of the jobs that have ended."""
         stage = self.row.stage
         if stage == "prepare_model":
             return [Path(self.layout.shared(layout.benchmark(stage)).format(**self.wildcards))]
@@ -137,7 +137,7 @@ class _Files:
         return sum(step["seconds"] for step in self.steps())
 
     def told(self) -> dict[str, float | None]:
-        """What the outputs themselves tell."""
+        """Columns that the outputs themselves tell."""
         if steps := self.steps():
             return {"prompt_tokens": sum(step["tokens"] for step in steps)}
         if self.row.stage.startswith("sample"):

@@ -27,7 +27,7 @@ class Quantities:
         self.task = configuration.tasks[self.experiment.task]
 
     def hardware(self, kind: JobKind) -> tuple[str, Hardware]:
-        """What a kind of job runs on: the hardware that is named, or the first of the catalogue."""
+        """Hardware that a kind of job runs on: the one that is named, or the first of the catalogue."""
         job, known = self.experiment.resources.of(kind), self.configuration.hardware
         name = job.hardware or next(iter(known))
         if job.hardware is None:

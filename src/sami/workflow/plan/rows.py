@@ -66,7 +66,8 @@ class Row(Cost):
 def plan(configuration: Configuration, experiments: Sequence[str]) -> tuple[list[Row], list[str]]:
     """The rows of the given experiments, in the order of their work, and notes on what was assumed or is not known."""
     notes: list[str] = []
-    planners = [Planner(configuration, name, notes) for name in experiments]
+    owners = sharing.owners(configuration)
+    planners = [Planner(configuration, name, notes, owners) for name in experiments]
     users = {model: planner for planner in reversed(planners) for model in configuration.models_of(planner.name)}
     rows = [planner.prepare(model) for model, planner in users.items()]
     found: set[tuple] = set()
@@ -86,12 +87,19 @@ class Planner:
     What it copies from another experiment (`workflow.sharing`) is a row of that one.
     """
 
-    def __init__(self, configuration: Configuration, name: str, notes: list[str] | None = None):
+    def __init__(
+        self,
+        configuration: Configuration,
+        name: str,
+        notes: list[str] | None = None,
+        owners: dict[str, dict[str, str]] | None = None,
+    ):
         self.configuration, self.name = configuration, name
         self.notes = [] if notes is None else notes
         self.experiment: Experiment = configuration.experiments[name]
         self.quantities = Quantities(configuration, name, self.notes)
-        self.copied = sharing.owners(configuration).get(name, {})
+        self.owners = sharing.owners(configuration) if owners is None else owners
+        self.copied = self.owners.get(name, {})
 
     def rows(self) -> Iterable[Row]:
         """All rows but those of preparing models, in the order of the work."""
@@ -116,7 +124,7 @@ class Planner:
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
         owner = self.copied.get(path)
-        return self if owner is None else Planner(self.configuration, owner, self.notes)
+        return self if owner is None else Planner(self.configuration, owner, self.notes, self.owners)
 
     def prepare(self, model: str) -> Row:
         """The weights of a model."""
@@ -248,7 +256,7 @@ class Planner:
         return cost
 
     def compare_cost(self, verdicts: Sequence[Row]) -> None:
-        """Says which judge would reach the dollars that it may cost, so that its last verdicts would be missing."""
+        """Notes judges that would reach the dollars that they may cost, so that last verdicts would be missing."""
         for name in dict.fromkeys(row.of for row in verdicts):
             most = getattr(getattr(self.configuration.judges[name], "limits", None), "max_cost", None)
             asked = sum(row.dollars or 0 for row in verdicts if row.of == name)

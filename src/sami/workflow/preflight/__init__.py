@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Purpose(Enum):
-    """What a configuration is checked for; what only a run needs is not asked of the others."""
+    """Purpose that a configuration is checked for; what only a run needs is not asked of the others."""
 
     RUN = "to run at once, on this machine"
     DRY_RUN = "to show the jobs; a missing token and a full disk are warnings, since this may not be the machine"
@@ -89,7 +89,7 @@ def check(
 
 @contextmanager
 def _warned(only: bool) -> Iterator[None]:
-    """Where `only`, turns what is wrong into a warning."""
+    """Turns what is wrong into a warning, where it is `only` one."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What keeps jobs from ever running on the Slurm cluster of this machine."""
+"""Jobs that could never run on the Slurm cluster of this machine."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What this machine must have: packages, keys of endpoints, weights of models, and a token for gated ones."""
+"""Requirements of this machine: packages, keys of endpoints, weights of models, and a token for gated ones."""
 
 import importlib.util
 import logging
@@ -29,7 +29,7 @@ def check_keys(configuration: Configuration, name: str) -> None:
 
 
 def check_serving(configuration: Configuration, name: str) -> None:
-    """What serves a model is an optional part of its library."""
+    """The server of models is there, an optional part of their library."""
     for file, user in configuration.users(name).items():
         if getattr(user, "serve", None) and not importlib.util.find_spec("uvicorn"):
             raise UserError(
