@@ -77,7 +77,9 @@ class TrainingRun:
         ]
         texts = {q.id: q for q in queries}, {c.id: c for c in constitutions}
         made, _ = training_examples(examples, *texts, PROMPTS, Filters(), "sami")
-        records.write(made, folder / "examples.jsonl")
+        files = {"queries": queries, "constitutions": constitutions, "responses": examples, "examples": made}
+        for name, content in files.items():
+            records.write(content, folder / f"{name}.jsonl")
 
     def command(self, training: dict | None = None, engine: dict | None = None, output: str = "model") -> list[str]:
         path = lambda name: str(self.folder / name)  # noqa: E731

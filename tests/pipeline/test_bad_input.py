@@ -19,17 +19,20 @@ from tabulated import EVALUATION, write_experiment
 from training_run import ENGINE, PROMPTS, TRAINING
 
 from sami import records
+from sami.data.joined import read_by_id
+from sami.methods.sami import training_examples
+from sami.settings.tasks import Filters
 from sami.stage import Stage
 from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_queries", "build_report", "combine_verdicts", "compare_experiments",
-         "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
+SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_examples", "combine_verdicts",
+         "compare_experiments", "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
          "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "compare_experiments", "score_responses", "import_responses", "judge_responses",
-           "tabulate", "train"}  # fmt: skip
+JOINING = {"build_report", "build_sami_examples", "compare_experiments", "score_responses", "import_responses",
+           "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -47,6 +50,7 @@ BAD = {  # name of a file in place of an input: its content
 BAD_JSON = ["", "{", "[1]", "7", "null", '"x"', '{"colour": "green"}', '{"kind": "x"}', "\udcff", "<html>"]
 # Where a folder is meant, a file in it is named, or the folder.
 FOLDERS = {"model", "start", "reference", "base-model", "tables", "figures"}
+COPIED = {"original"}  # whatever is in it
 
 
 # Files of a prepared model: what stands in their place.
@@ -139,11 +143,16 @@ class Stages:
         queries, constitutions, verdicts = (run[key][0] for key in ("queries", "constitutions", "verdicts"))
         base, policy = run["responses"]
         texts = {"queries": queries, "constitutions": constitutions}
-        prompts, engine = {"prompts": json.dumps(PROMPTS)}, {"engine": json.dumps(ENGINE)}
+        prompts, engine = {"prompts": PROMPTS.model_dump_json()}, {"engine": json.dumps(ENGINE)}
         dataset = {"loader": "file", "path": str(folder / "held-out.jsonl"), "count": 1}
         Path(dataset["path"]).write_text('{"id": "h", "text": "held out"}\n')
         evaluated = {**run, "evaluation": json.dumps(evaluation)}
         pages = {"tables": folder / "tables", "figures": folder / "figures", "title": "t"}
+        by_id = (
+            read_by_id(kind, file) for kind, file in ((records.Query, queries), (records.Constitution, constitutions))
+        )
+        made, _ = training_examples(records.read(records.Example, base), *by_id, PROMPTS, Filters(), "sami")
+        records.write(made, folder / "run/examples.jsonl")
         self.given = {
             "build_constitutions": {"principles": folder / "run/principles.jsonl",
                                     "settings": settings.constitutions.model_copy(update={"statements": 1})},
@@ -151,6 +160,8 @@ class Stages:
                               "eval-dataset": json.dumps(dataset)},
             "build_report": {key: value for key, value in (evaluated | pages).items()
                              if key not in ("information", "training")},
+            "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
+                                    "policy": "iteration-0"},
             "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
             "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
                                     **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],
@@ -169,9 +180,10 @@ class Stages:
             "prepare_model": {"name": "m", "model": '{"source": "path", "path": "nowhere"}'},
             "sample_responses": {"model": model, **texts, **prompts, "sampling": settings.sampling,
                                  "policy": "iteration-0", "count": 1},
+            "share_results": {"original": base},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
-            "train": {"start": model, "reference": model, "responses": base, **texts, **prompts, **engine,
+            "train": {"start": model, "reference": model, "examples": folder / "run/examples.jsonl", **engine,
                       "training": json.dumps({**TRAINING, "kl_weight": 0.1}), "run-name": "r",
                       "tensorboard": folder / "out/events", "checkpoints": folder / "out/checkpoints"},
             "write_principles": {"principles": ROOT / "config/constitutions/everyday.yaml",
@@ -258,7 +270,8 @@ def test_bad_input_is_one_message(name, stages, pages, capsys, caplog):
         assert run(name, sound, capsys, caplog)[0] == 0
     trials = []  # (what is replaced by what, what the message must name)
     for flag in [flags[dest] for dest in stage.inputs if flags[dest] in sound]:
-        for kind in ["folder", "missing", *BAD] if flag not in FOLDERS else ["folder", "missing", "page"]:
+        kinds = ["folder", "missing", "page"] if flag in FOLDERS else ["folder", "missing", *BAD]
+        for kind in kinds if flag not in COPIED else ["folder", "missing"]:
             if (flag, kind) != ("figures", "folder"):  # a page without figures is one, too
                 trials.append(({flag: alike(bad / kind, sound[flag])}, (kind,)))
         if flag in ("model", "start", "reference", "base-model"):
