@@ -7,6 +7,7 @@ answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its 
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from sami.settings.base import Settings, named_choice
+from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Training
 
 
@@ -24,6 +25,11 @@ class Method(Settings):
     sampled_under: ClassVar[Literal["all", "positive"]] = "all"
 
     name: Any
+
+    @property
+    def draws_responses(self) -> bool:
+        """Whether a policy's responses are drawn for training; else examples are made of texts that are there."""
+        return True
 
     def sampled_policy(self, iteration: int) -> int:
         """Iteration of the policy that draws the responses for iteration t = 1, ..., T; 0 is the base model."""
@@ -51,6 +57,13 @@ class Method(Settings):
     def models(self) -> list[str]:
         """Further models of the models file that the method needs."""
         return []
+
+    def template(self, prompts: Prompts) -> str:
+        """Template of the prompts that training examples hold, with or without a constitution."""
+        return prompts.training
+
+    def check_task(self, task: Task) -> None:
+        """Raises ValueError where a task's file lacks what the method makes training examples of."""
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         """(C, R) of a training example, of which the plan reckons the cost of a step.

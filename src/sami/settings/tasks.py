@@ -68,6 +68,11 @@ class Prompts(Settings):
     """The prompt to sample with. Fields: `{constitution}`, `{query}`."""
     training: str
     """The prompt to train and to score with. The same fields; it may lack the worked examples of `generation`."""
+    without_constitution: str | None = None
+    """The prompt that puts the query alone: `{query}`, and no word of principles.
+
+    Needed by methods that leave the constitution out of training.
+    """
 
     @model_validator(mode="after")
     def _fields(self) -> Self:
@@ -79,6 +84,9 @@ class Prompts(Settings):
             for field in fields:
                 if f"{{{field}}}" not in getattr(self, key):
                     raise ValueError(f"the template '{key}' lacks the field '{{{field}}}'")
+        bare = self.without_constitution
+        if bare is not None and ("{query}" not in bare or "{constitution}" in bare):
+            raise ValueError("the template 'without_constitution' needs the field '{query}', and '{constitution}' not")
         return self
 
 
