@@ -84,9 +84,6 @@ class Prompts(Settings):
             for field in fields:
                 if f"{{{field}}}" not in getattr(self, key):
                     raise ValueError(f"the template '{key}' lacks the field '{{{field}}}'")
-        bare = self.without_constitution
-        if bare is not None and ("{query}" not in bare or "{constitution}" in bare):
-            raise ValueError("the template 'without_constitution' needs the field '{query}', and '{constitution}' not")
         return self
 
 
@@ -131,6 +128,13 @@ class Task(Settings):
     """Which sampled training examples are dropped. Responses for evaluation are never dropped."""
     lengths: Lengths = Lengths()
     """What the plan (docs/plan.md) expects. Nothing else depends on it."""
+
+    @model_validator(mode="after")  # here, since stages that read `Prompts` and not this template must not depend on it
+    def _bare_prompt(self) -> Self:
+        bare = self.prompts.without_constitution
+        if bare is not None and ("{query}" not in bare or "{constitution}" in bare):
+            raise ValueError("the template 'without_constitution' needs the field '{query}', and '{constitution}' not")
+        return self
 
 
 class Queries(Settings):
