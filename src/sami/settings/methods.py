@@ -6,6 +6,8 @@ answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its 
 
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
+from pydantic import Field
+
 from sami.settings.base import Settings, named_choice
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Training
@@ -90,5 +92,55 @@ class Sami(Method):
         return (1, max(1, responses // prompts)) if objective == "supervised" else (prompts, responses)
 
 
-METHODS: dict[str, type[Method]] = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami,)}
-MethodChoice = Annotated[Sami, named_choice(METHODS, "method")]
+class Sft(Method):
+    """Supervised fine-tuning: on demonstrations (2305.11206) or on the policy's own responses (1909.13788)."""
+
+    objectives = ("supervised",)
+    sampled_under = "positive"
+
+    name: Literal["sft"]
+    """Supervised fine-tuning."""
+    responses: Literal["own", "demonstrations"] = "own"
+    """The responses that are learned.
+
+    `own`: those that the policy draws under the constitution that wants every principle. `demonstrations`: the
+    reference answers of the training queries (`train.reference_field` of the task); nothing is sampled for training.
+    """
+    constitution: Literal["left-out", "in-prompt"] = "left-out"
+    """Whether training prompts hold the constitution.
+
+    `left-out`: they hold the query alone (`prompts.without_constitution` of the task); with the policy's own responses
+    that is context distillation. `in-prompt`: they hold it, as those of SAMI do.
+    """
+
+    @property
+    def draws_responses(self) -> bool:
+        return self.responses == "own"
+
+    def template(self, prompts: Prompts) -> str:
+        left_out = self.constitution == "left-out"
+        return (prompts.without_constitution or "") if left_out else prompts.training
+
+    def check_task(self, task: Task) -> None:
+        if self.responses == "demonstrations" and task.train.reference_field is None:
+            raise ValueError(
+                "train.reference_field: found null, expected the field with the reference answers, which "
+                "'method.responses: demonstrations' learns; name it, or set 'method.responses' to own"
+            )
+        if self.responses == "demonstrations" and task.train.loader != "file":
+            raise ValueError(
+                f"train.loader: found {task.train.loader}, which reads no reference answers, expected file, since "
+                "'method.responses: demonstrations' learns them; change it, or set 'method.responses' to own"
+            )
+        if self.constitution == "left-out" and task.prompts.without_constitution is None:
+            raise ValueError(
+                "prompts.without_constitution: found null, expected the prompt with the query alone that "
+                "'method.constitution: left-out' trains with; write it, or set 'method.constitution' to in-prompt"
+            )
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, max(1, responses)
+
+
+METHODS: dict[str, type[Method]] = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft)}
+MethodChoice = Annotated[Sami | Sft, Field(discriminator="name"), named_choice(METHODS, "method")]
