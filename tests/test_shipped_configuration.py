@@ -18,9 +18,10 @@ from sami.workflow.configuration import load, load_judge
 from sami.workflow.preflight import check
 
 ABLATIONS = sorted(ROOT.glob("config/ablations/*.yaml"))
+LAID_OVER = [*sorted(ROOT.glob("config/paper/*.yaml")), *ABLATIONS, *sorted(ROOT.glob("config/methods/*.yaml"))]
 
 
-@pytest.mark.parametrize("override", [None, *sorted(ROOT.glob("config/paper/*.yaml")), *ABLATIONS])
+@pytest.mark.parametrize("override", [None, *LAID_OVER])
 def test_shipped_configuration_loads(override, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert load(["config/config.yaml", *([override] if override else [])]).unusable == {}

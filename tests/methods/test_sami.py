@@ -6,7 +6,8 @@ import pytest
 from conftest import ROOT
 
 from sami.errors import UserError
-from sami.methods.sami import NO_POSITIVE, check_policy, reason_to_drop, training_examples
+from sami.methods.responses import check_policy
+from sami.methods.sami import NO_POSITIVE, reason_to_drop, training_examples
 from sami.records import Constitution, Example, Message, Query, Response, Statement
 from sami.settings.tasks import Filters, Prompts, Task
 from sami.settings.yaml_files import load_yaml

@@ -39,6 +39,7 @@ def test_path_is_the_pattern_with_its_names():
     assert paths.pattern(layout.VERDICTS).format(experiment="one", **names) == path
     assert paths.model("tiny") == "shared/models/tiny"
     assert layout.log("train") == "logs/train-{iteration}.log"
+    assert layout.log("build_new_examples-{iteration}") == "logs/build_new_examples-{iteration}.log"  # of a method
     assert layout.benchmark("tabulate") == "benchmarks/tabulate.tsv"
 
 

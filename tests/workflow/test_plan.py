@@ -121,6 +121,14 @@ def test_training_by_hand(planned):
     assert row.disk == weights
 
 
+def test_training_examples_have_the_shape_that_the_method_gives_them(planned):
+    """Not that of the matrix: without a contrast there is one prompt, with the responses that were drawn under it."""
+    rows = planned({"training": {"objective": "supervised"}, "sampling": {"responses": 6}})
+    assert rows["train", "iteration-1"].prompt_tokens == 6 * (16 + 3 * 8)
+    assert rows["sample_responses", "iteration-1"].new_tokens == 6 * 6 * 8
+    assert rows["score_responses", "iteration-0"].prompt_tokens == 4 * 64
+
+
 @pytest.mark.parametrize(
     ("change", "factor"),
     [

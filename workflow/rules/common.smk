@@ -10,7 +10,7 @@ from sami.records import BASE
 from sami.settings.endpoints import Limits
 from sami.settings.methods import METHODS
 from sami.workflow import layout, resources, sharing
-from sami.workflow.arguments import Arguments, as_json, flag
+from sami.workflow.arguments import Arguments, as_json, flag, prompts
 from sami.workflow.configuration import local_model
 from sami.workflow.inputs import Inputs
 from sami.workflow.policies import comparisons, policies, response_files
@@ -90,7 +90,7 @@ def slice_of(*keys):
 
 
 def prompts_of(wildcards):
-    return as_json(INPUTS.task(wildcards.experiment).prompts)
+    return prompts(INPUTS.task(wildcards.experiment).prompts)
 
 
 def seed_of(wildcards):

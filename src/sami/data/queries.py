@@ -76,6 +76,18 @@ def shuffled(queries: list[Query], seed: int) -> list[Query]:
     return random.Random(f"queries-{seed}").sample(queries, len(queries))
 
 
+def chosen_queries(queries: list[Query], first: int, count: int, path: str) -> list[Query]:
+    """The slice of the queries that this iteration uses. Raises UserError where there are too few."""
+    if first < 0 or count < 1:
+        raise UserError(f"--first {first} --count {count}: expected --first of at least 0 and --count of at least 1.")
+    if first + count > len(queries):
+        raise UserError(
+            f"{path}: {first + count} queries are asked for, but there are only {len(queries)}. "
+            "Lower 'queries' in the experiment, or add queries and raise 'count' in the task."
+        )
+    return queries[first : first + count]
+
+
 def check_disjoint(train: list[Query], held_out: list[Query]) -> None:
     """Raises UserError where a query is used for training and for evaluation, by id or by text."""
     by_text = {normalised(query.text): query for query in train}

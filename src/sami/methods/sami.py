@@ -13,11 +13,11 @@ Ground floor: no torch.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from sami.data.prompts import example_prompts
-from sami.errors import UserError
-from sami.records import Constitution, Example, Query, TrainingExample, TrainingResponse
+from sami.methods.responses import fault, training_responses
+from sami.records import Constitution, Example, Query, TrainingExample
 from sami.settings.tasks import Filters, Prompts
 
 NO_POSITIVE = "no response under the constitution that wants every principle"
@@ -35,20 +35,12 @@ def reason_to_drop(example: Example, constitutions: Mapping[str, Constitution], 
         constitutions: by id.
         filters: of the task.
     """
-    texts = [response.text for response in example.responses]
-    if not all(texts):
-        return "empty response"
-    if any(mark in text for mark in filters.forbidden for text in texts):
-        return "forbidden mark"
-    if filters.positive_ends_with is not None and any(
-        constitutions[example.constitution_ids[response.constitution]].positive
-        and not response.text.endswith(filters.positive_ends_with)
-        for response in example.responses
-    ):
-        return f"does not end with {filters.positive_ends_with!r}"
-    if filters.distinct and len({(r.text, r.constitution) for r in example.responses}) > len(set(texts)):
+    positive = [constitutions[example.constitution_ids[label]].positive for label in example.labels]
+    reason = fault(example.responses, positive, filters)
+    texts = {response.text for response in example.responses}
+    if reason is None and filters.distinct and len({(r.text, r.constitution) for r in example.responses}) > len(texts):
         return "equal responses"
-    return None
+    return reason
 
 
 def training_examples(
@@ -81,29 +73,11 @@ def training_examples(
             query_id=example.query_id,
             set_id=example.set_id,
             prompts=texts,
-            responses=training_responses(example),
+            responses=training_responses(example.responses, example.policy),
             labels=example.labels,
         )
         kept.append(_positive(made) if objective == "supervised" else made)
     return kept, dropped
-
-
-def training_responses(example: Example) -> list[TrainingResponse]:
-    """The responses of a sampled example, as training reads them."""
-    return [
-        TrainingResponse(text=r.text, ended=r.ended, token_ids=r.token_ids, source=example.policy)
-        for r in example.responses
-    ]
-
-
-def check_policy(examples: Sequence[Example], policy: str, file: str) -> None:
-    """Raises UserError where responses were drawn by another policy than the one to be trained on."""
-    for example in examples:
-        if example.policy != policy:
-            raise UserError(
-                f"{file}: query '{example.query_id}': found a response of the policy '{example.policy}', expected one "
-                f"of '{policy}', whose responses this iteration is trained on. Delete the file, and sample it again."
-            )
 
 
 def _positive(example: TrainingExample) -> TrainingExample:

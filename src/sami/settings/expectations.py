@@ -62,8 +62,9 @@ def at(schema: dict, keys: Keys) -> dict:
 
 
 def valid_keys(schema: dict, keys: Keys) -> list[str]:
-    """The valid keys at a place."""
-    return [key for option in alternatives(at(schema, keys), schema) for key in option.get("properties", {})]
+    """The valid keys at a place; once each, though several alternatives have it."""
+    options = alternatives(at(schema, keys), schema)
+    return list(dict.fromkeys(key for option in options for key in option.get("properties", {})))
 
 
 def paths(schema: dict, keys: Keys = ()) -> list[Keys]:

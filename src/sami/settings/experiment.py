@@ -79,6 +79,12 @@ class Experiment(Settings):
         train = self.queries.train
         return train if isinstance(train, list) else [train] * self.iterations
 
+    @property
+    def samplings(self) -> dict[str, Sampling]:
+        """How it draws responses, by key: for training, where the method draws any, and for evaluation."""
+        training = {"sampling": self.sampling} if self.method.draws_responses else {}
+        return training | {"evaluation.sampling": self.evaluation.sampling}
+
     @model_validator(mode="after")
     def _policies(self) -> Self:
         if self.external and self.evaluation.policies:
@@ -138,7 +144,8 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _gpus_for_the_sampler(self) -> Self:
         gpus, needed = self.resources.of("sample").gpus, self.engine.tensor_parallel
-        if gpus is not None and gpus < needed and "vllm" in (self.sampling.sampler, self.evaluation.sampling.sampler):
+        samplers = [sampling.sampler for sampling in self.samplings.values()]
+        if gpus is not None and gpus < needed and "vllm" in samplers:
             raise ValueError(
                 f"the sampler vllm divides the model among 'engine.tensor_parallel' = {needed} GPUs, but 'resources' "
                 f"gives sampling {gpus}; set 'gpus' of 'resources.sample' to {needed}, or lower the other"

@@ -68,6 +68,11 @@ class Prompts(Settings):
     """The prompt to sample with. Fields: `{constitution}`, `{query}`."""
     training: str
     """The prompt to train and to score with. The same fields; it may lack the worked examples of `generation`."""
+    without_constitution: str | None = None
+    """The prompt that puts the query alone: `{query}`, and no word of principles.
+
+    Needed by methods that leave the constitution out of training.
+    """
 
     @model_validator(mode="after")
     def _fields(self) -> Self:
@@ -123,6 +128,13 @@ class Task(Settings):
     """Which sampled training examples are dropped. Responses for evaluation are never dropped."""
     lengths: Lengths = Lengths()
     """What the plan (docs/plan.md) expects. Nothing else depends on it."""
+
+    @model_validator(mode="after")  # here, since stages that read `Prompts` and not this template must not depend on it
+    def _bare_prompt(self) -> Self:
+        bare = self.prompts.without_constitution
+        if bare is not None and ("{query}" not in bare or "{constitution}" in bare):
+            raise ValueError("the template 'without_constitution' needs the field '{query}', and '{constitution}' not")
+        return self
 
 
 class Queries(Settings):

@@ -10,22 +10,13 @@ import json
 import logging
 
 from sami import records
-from sami.errors import UserError, within
-from sami.methods.sami import check_policy, training_examples
+from sami.errors import within
+from sami.methods.responses import check_policy, counts
+from sami.methods.sami import training_examples
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
-
-
-def check_any_left(kept: list, sampled: int, dropped: dict, policy: str) -> None:
-    """Raises UserError where no example is left to train on."""
-    if not kept:
-        raise UserError(
-            f"{policy}: none of {sampled} examples is left after clean-up and filters "
-            f"(dropped: {dropped or 'all responses are empty'}). Look at 'stop', 'filters' and the prompt "
-            "templates of the task, or raise sampling.max_new_tokens."
-        )
 
 
 def main(arguments) -> None:
@@ -36,11 +27,10 @@ def main(arguments) -> None:
     options = arguments.prompts, arguments.filters, arguments.objective
     with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
         kept, dropped = training_examples(examples, queries, constitutions, *options)
-    counts = {"sampled": len(examples), "kept": len(kept), "dropped": dict(dropped)}
-    log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counts)
-    check_any_left(kept, len(examples), dict(dropped), arguments.policy)
+    counted = counts(kept, len(examples), dropped, arguments.policy)
+    log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counted)
     records.write(kept, arguments.output)
-    arguments.counts.write_text(json.dumps(counts, indent=2) + "\n")
+    arguments.counts.write_text(json.dumps(counted, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import logging
 
 from sami import records
 from sami.data.constitutions import by_set, empty_examples
+from sami.data.queries import chosen_queries
 from sami.errors import UserError
 from sami.models.startup import import_libraries
 from sami.sampling.shards import files, share
@@ -20,18 +21,6 @@ from sami.settings.training import Engine
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
-
-
-def chosen_queries(queries: list[records.Query], first: int, count: int, path: str) -> list[records.Query]:
-    """The slice of the queries that this iteration uses. Raises UserError where there are too few."""
-    if first < 0 or count < 1:
-        raise UserError(f"--first {first} --count {count}: expected --first of at least 0 and --count of at least 1.")
-    if first + count > len(queries):
-        raise UserError(
-            f"{path}: {first + count} queries are asked for, but there are only {len(queries)}. "
-            "Lower 'queries' in the experiment, or add queries and raise 'count' in the task."
-        )
-    return queries[first : first + count]
 
 
 def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, list[int]]:

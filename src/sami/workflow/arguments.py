@@ -10,6 +10,7 @@ import shlex
 from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.sampling import Sampling
+from sami.settings.tasks import Prompts
 from sami.workflow import conversations
 from sami.workflow.configuration import Configuration
 
@@ -36,6 +37,11 @@ def flags(**values: object) -> str:
     return shlex.join(words)
 
 
+def prompts(settings: Prompts) -> str:
+    """The prompts of a task for stages that put a constitution to a model, of which one without it changes nothing."""
+    return as_json(settings, exclude={"without_constitution"})
+
+
 class Arguments:
     """Arguments that are longer than one setting; one text for all chunks of a file, since there can be thousands."""
 
@@ -47,7 +53,7 @@ class Arguments:
     def _samples(self, settings: Experiment, sampling: Sampling, **more: object) -> str:
         task = self.configuration.tasks[settings.task]
         return flags(
-            prompts=as_json(task.prompts),
+            prompts=prompts(task.prompts),
             stop=task.stop,
             sampling=as_json(sampling),
             shuffle=settings.constitutions.shuffle,
@@ -59,16 +65,23 @@ class Arguments:
         """Name of the policy that responds for an iteration."""
         return f"iteration-{self.configuration.experiments[experiment].method.sampled_policy(int(iteration))}"
 
+    def training_queries(self, experiment: str, iteration: str) -> str:
+        """Arguments that say which training queries an iteration uses."""
+        return flags(**self._training_queries(experiment, iteration))
+
+    def _training_queries(self, experiment: str, iteration: str) -> dict[str, int]:
+        """Their number, behind those of the iterations before: it never uses the queries of another one."""
+        counts, number = self.configuration.experiments[experiment].train_counts(), int(iteration)
+        return {"first": sum(counts[: number - 1]), "count": counts[number - 1]}
+
     def training_samples(self, experiment: str, iteration: str) -> str:
-        """Arguments of jobs that sample for an iteration. It never uses the queries of another one."""
-        settings, number = self.configuration.experiments[experiment], int(iteration)
-        counts = settings.train_counts()
+        """Arguments of jobs that sample for an iteration."""
+        settings = self.configuration.experiments[experiment]
         return self._samples(
             settings,
             settings.sampling,
             policy=self.sampled_policy(experiment, iteration),
-            first=sum(counts[: number - 1]),
-            count=counts[number - 1],
+            **self._training_queries(experiment, iteration),
             under=settings.method.sampled_under,
         )
 

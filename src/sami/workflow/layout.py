@@ -55,7 +55,6 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "share_results": "share_results/{shared}",
     "sample_responses": "sample_responses-{iteration}",
     "sample_responses_shard": "sample_responses-{iteration}/shard-{shard}",
-    "build_sami_examples": "build_sami_examples-{iteration}",
     "train": "train-{iteration}",
     "sample_evaluation": "sample_evaluation-{policy}",
     "sample_evaluation_shard": "sample_evaluation-{policy}/shard-{shard}",
@@ -67,12 +66,15 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
 
 
 def log(rule: str) -> str:
-    """Log of a job of a rule, in the folder of an experiment (of `resources`, for what experiments share)."""
+    """Log of a job of a rule, in the folder of an experiment (of `resources`, for what experiments share).
+
+    A method's rules stand in no list here: they give the name of their jobs, such as "build_x_examples-{iteration}".
+    """
     return f"logs/{_JOBS.get(rule, rule)}.log"
 
 
 def benchmark(rule: str) -> str:
-    """Snakemake's record of seconds and memory of a job of a rule, where the log is."""
+    """Snakemake's record of seconds and memory of a job of a rule, named as its log is."""
     return f"benchmarks/{_JOBS.get(rule, rule)}.tsv"
 
 
@@ -110,12 +112,17 @@ MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should
 
 def sampling_jobs(experiment: Experiment, iteration: int) -> int:
     """Jobs that sample the responses of iteration 1, ..., T; where there are several, another joins their chunks."""
-    return _jobs(experiment, experiment.train_counts()[iteration - 1], experiment.sampling)
+    if not experiment.method.draws_responses:
+        return 0
+    queries, each = experiment.train_counts()[iteration - 1], responses_for_training(experiment)
+    return job_count(queries, each, experiment.sampling.max_new_tokens, experiment.engine.tokens_per_job)
 
 
 def evaluation_jobs(experiment: Experiment) -> int:
     """The same for the responses of one policy to the held-out queries."""
-    return _jobs(experiment, held_out_examples(experiment), experiment.evaluation.sampling)
+    examples, sampling = held_out_examples(experiment), experiment.evaluation.sampling
+    each = responses_for_evaluation(experiment)
+    return job_count(examples, each, sampling.max_new_tokens, experiment.engine.tokens_per_job)
 
 
 def held_out_examples(experiment: Experiment) -> int:
@@ -123,14 +130,17 @@ def held_out_examples(experiment: Experiment) -> int:
     return experiment.queries.eval * (2 if experiment.constitutions.held_out else 1)
 
 
-def responses_each(experiment: Experiment, sampling: Sampling) -> int:
-    """R, the responses to each example."""
-    return sampling.responses or experiment.constitutions.per_set
+def responses_for_evaluation(experiment: Experiment) -> int:
+    """R, the responses to each held-out example."""
+    return experiment.evaluation.sampling.responses or experiment.constitutions.per_set
 
 
-def _jobs(experiment: Experiment, examples: int, sampling: Sampling) -> int:
-    each = responses_each(experiment, sampling)
-    return job_count(examples, each, sampling.max_new_tokens, experiment.engine.tokens_per_job)
+def responses_for_training(experiment: Experiment) -> int:
+    """R, the responses that are drawn for each training query."""
+    if not experiment.method.draws_responses:
+        return 0
+    prompts = experiment.constitutions.per_set if experiment.method.sampled_under == "all" else 1
+    return experiment.sampling.responses or prompts
 
 
 def job_count(examples: int, responses: int, max_new_tokens: int, tokens_per_job: int | None) -> int:

@@ -10,9 +10,9 @@ rule build_sami_examples:
         examples=in_experiment(layout.EXAMPLES),
         counts=in_experiment(layout.EXAMPLE_COUNTS),
     log:
-        in_experiment(layout.log("build_sami_examples")),
+        in_experiment(layout.log("build_sami_examples-{iteration}")),
     benchmark:
-        in_experiment(layout.benchmark("build_sami_examples"))
+        in_experiment(layout.benchmark("build_sami_examples-{iteration}"))
     wildcard_constraints:
         experiment=BY_METHOD["sami"],
         iteration=r"[1-9]\d*",

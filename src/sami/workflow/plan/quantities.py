@@ -82,27 +82,39 @@ class Quantities:
     def pairs(self) -> int:
         """Pairs of responses that a judge compares."""
         e = self.experiment
-        shown = 1 if e.external else layout.responses_each(e, e.evaluation.sampling)
+        shown = 1 if e.external else layout.responses_for_evaluation(e)
         if e.evaluation.judged == "positive" and not e.external:
             shown = len(range(0, shown, e.constitutions.per_set))
         return layout.held_out_examples(e) * shown
 
-    def matrix(self, part: str, sampling: Sampling, longest: bool = False) -> Matrix | None:
-        """Tokens that are encoded, and that are predicted, for the matrix of one example; of the longest, if asked."""
-        prompts, C, R = (
-            self.task.prompts,
-            self.experiment.constitutions.per_set,
-            layout.responses_each(self.experiment, sampling),
-        )
-        texts = self.queries(part)
+    def training_matrix(self, longest: bool = False) -> Matrix | None:
+        """Tokens that are encoded, and that are predicted, for one training example; for the longest, if asked.
+
+        Responses that are not drawn are reckoned as long as drawn ones.
+        """
+        e, drawn = self.experiment, layout.responses_for_training(self.experiment)
+        shape = e.method.example_shape(e.training.objective.name, e.constitutions.per_set, drawn)
+        return self._matrix("train", e.sampling, shape, e.method.template(self.task.prompts), longest)
+
+    def held_out_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same for the matrix of one held-out example, all responses under all constitutions of a set."""
+        e = self.experiment
+        shape = e.constitutions.per_set, layout.responses_for_evaluation(e)
+        return self._matrix("eval", e.evaluation.sampling, shape, self.task.prompts.training, longest)
+
+    def _matrix(
+        self, part: str, sampling: Sampling, shape: tuple[int, int], template: str, longest: bool
+    ) -> Matrix | None:
+        (C, R), prompts, texts = shape, self.task.prompts, self.queries(part)
         query = texts.longest if longest else texts.mean
         if query is None:
             return None
         response = sampling.max_new_tokens if longest else self.response(sampling)
-        prompt = lengths.of_template(prompts.training, prompts) + self.constitution() + query
+        constitution = self.constitution() if "{constitution}" in template else 0
+        prompt = lengths.of_template(template, prompts) + constitution + query
         if self.experiment.engine.scoring == "padded":
             return C * R * (prompt + response), C * R * response
-        common = lengths.of_template(prompts.training, prompts, shared=True)
-        common += query if "{query}" in prompts.training.split("{constitution}")[0] else 0
+        common = lengths.of_template(template, prompts, shared=True)
+        common += query if "{query}" in template.split("{constitution}")[0] else 0
         common = common if common >= LEAST_SAVING else 0
         return common + C * (prompt - common + R * response), C * R * response

@@ -106,9 +106,10 @@ class Planner:
         e = self.experiment
         yield from self.write()
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
-        sampled = [self.sample_responses(t) for t in range(1, 1 + (0 if e.external else e.iterations))]
-        for t, row in enumerate(sampled, 1):
-            yield row
+        iterations = range(1, 1 + (0 if e.external else e.iterations))
+        sampled = {t: self.sample_responses(t) for t in iterations if e.method.draws_responses}
+        for t in iterations:
+            yield from [sampled[t]] if t in sampled else []
             yield self.train(t)
         yield from evaluated
         for t in range(0 if e.external else e.iterations + 1):
@@ -117,7 +118,7 @@ class Planner:
         verdicts = [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
         yield from verdicts
         self.compare_cost([row for row in verdicts if row.experiment == self.name])
-        joined = sum(row.jobs > 1 for row in (*evaluated, *sampled) if row.experiment == self.name)
+        joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         yield self.light(joined + sum(_verdicts(*names) not in self.copied for names in panels) + len(self.copied))
 
@@ -167,23 +168,22 @@ class Planner:
     def sample_responses(self, iteration: int) -> Row:
         """The responses for an iteration."""
         e, of = self.experiment, f"iteration-{iteration}"
-        jobs, count = layout.sampling_jobs(e, iteration), e.train_counts()[iteration - 1]
-        return self._sample("sample_responses", of, e.model, e.sampling, "train", count, jobs)
+        requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
+        jobs = layout.sampling_jobs(e, iteration)
+        return self._sample("sample_responses", of, e.model, e.sampling, "train", requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
         """The responses of one policy to the held-out queries."""
         maker = self._maker(EVAL_RESPONSES.format(policy=policy))
         e = maker.experiment
-        jobs, count, model = layout.evaluation_jobs(e), layout.held_out_examples(e), models_by_policy(e)[policy]
-        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", count, jobs)
+        requests = layout.held_out_examples(e) * layout.responses_for_evaluation(e)
+        jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
+        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", requests, jobs)
 
-    def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, examples: int, jobs: int) -> Row:
+    def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, requests: int, jobs: int) -> Row:
         prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
         around = lengths.of_template(prompts.generation, prompts) + self.quantities.constitution()
-        response, requests = (
-            self.quantities.response(sampling),
-            examples * layout.responses_each(self.experiment, sampling),
-        )
+        response = self.quantities.response(sampling)
         prompt, longest = known_sum(texts.mean, around), known_sum(texts.longest, around)
         load = Load(requests, math.ceil(requests / jobs), prompt, longest, response)
         gpus = self.experiment.engine.tensor_parallel if sampling.sampler == "vllm" else 1
@@ -195,7 +195,7 @@ class Planner:
         """The training of one iteration."""
         e, model = self.experiment, self.quantities.size(self.experiment.model)
         row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
-        matrices = (self.quantities.matrix("train", e.sampling, longest) for longest in (False, True))
+        matrices = (self.quantities.training_matrix(longest) for longest in (False, True))
         count = e.train_counts()[iteration - 1]
         return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
 
@@ -205,10 +205,10 @@ class Planner:
         e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
         row = maker._row("score_responses", f"iteration-{iteration}", "score", used=1)
         passes = layout.held_out_examples(e) * (1 if iteration == 0 else 3)
-        matrices = [maker.quantities.matrix("eval", e.evaluation.sampling, longest) for longest in (False, True)]
+        matrices = [maker.quantities.held_out_matrix(longest) for longest in (False, True)]
         models, processes = 1 if iteration == 0 else 2, row.gpus or 1
         cost = costs.scoring_cost(row.machine, model, passes, *matrices, e.engine.tokens_per_pass, models, processes)
-        each = e.constitutions.per_set * layout.responses_each(e, e.evaluation.sampling)
+        each = e.constitutions.per_set * layout.responses_for_evaluation(e)
         return row.with_cost(replace(cost, disk=passes * each * 50))
 
     def judge(self, policy: str, name: str, comparator: str) -> Row:

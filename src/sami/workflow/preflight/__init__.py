@@ -66,6 +66,7 @@ def check(
         machine.check_serving(configuration, name)
     for name in trained:
         contents.check_counts(configuration, name)
+        contents.check_method(configuration, name)
         machine.check_tensor_parallel(configuration, name)
         if runs and packages:
             machine.check_packages(configuration, name)

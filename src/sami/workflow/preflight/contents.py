@@ -148,6 +148,15 @@ def check_counts(configuration: Configuration, name: str) -> None:
             )
 
 
+def check_method(configuration: Configuration, name: str) -> None:
+    """The task has what the method makes training examples of."""
+    experiment = configuration.experiments[name]
+    try:
+        experiment.method.check_task(configuration.tasks[experiment.task])
+    except ValueError as error:
+        raise UserError(f"{configuration.root.tasks}/{experiment.task}.yaml: {error} (experiment '{name}').") from None
+
+
 def check_queries(file: str, name: str, task: Task) -> None:
     """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
     loaded = []

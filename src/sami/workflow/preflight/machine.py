@@ -56,8 +56,7 @@ def check_packages(configuration: Configuration, name: str) -> None:
 
 def _users_of_vllm(experiment: Experiment) -> list[tuple[str, ...]]:
     """The keys that name vLLM as the sampler."""
-    samplers = {("sampling",): experiment.sampling, ("evaluation", "sampling"): experiment.evaluation.sampling}
-    return [(*keys, "sampler") for keys, sampling in samplers.items() if sampling.sampler == "vllm"]
+    return [(*key.split("."), "sampler") for key, how in experiment.samplings.items() if how.sampler == "vllm"]
 
 
 def check_tensor_parallel(configuration: Configuration, name: str) -> None:
