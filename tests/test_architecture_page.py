@@ -21,13 +21,23 @@ def test_paths_in_guides_are_there():
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
     pages.remove(ROOT / "CHANGELOG.md")  # tells of what was
     path = re.compile(r"(?<![\w/])(?:src/sami|workflow|tests|envs|benchmarks|docs)/[\w./-]*\w")
-    module = re.compile(r"(?<!import )\bsami(?:\.[a-z_]+)+")
+    module = re.compile(r"(?<![\w/])sami(?:\.[a-z_]+)+(?<!\.py)(?<!\.smk)(?<!\.def)(?<!\.sif)\b")
     missing = set()
     for page in pages:
         text = page.read_text(encoding="utf-8")
         missing |= {(page.name, found) for found in path.findall(text) if "NAME" not in found and not _is_there(found)}
         missing |= {(page.name, found) for found in module.findall(text) if not _has_home(found)}
     assert missing == set()
+
+
+def test_rules_of_the_diagram_are_rules():
+    diagram = re.search(r"^```mermaid\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)[1]
+    rules = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("workflow/rules/*.smk"))
+    known = {*re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)", rules, re.M), *re.findall(r'\bstage\("(\w+)"\)', rules)}
+    known |= {path.stem for path in ROOT.glob("src/sami/stages/build_*_examples.py")}
+    shown = set(re.findall(r"\b[a-z]+(?:_[a-z]+)*\b", re.sub(r'"[^"]*"|^flowchart LR$', "", diagram, flags=re.M)))
+    assert len(shown) > 10
+    assert shown <= known
 
 
 def _is_there(path: str) -> bool:
