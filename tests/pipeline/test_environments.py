@@ -48,6 +48,13 @@ def test_versions_are_those_of_the_requirements(name):
         assert found.keys() <= expected.keys()
 
 
+def test_hooks_have_the_versions_of_the_checks():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    found = pins({line for hook in hooks for line in hook["additional_dependencies"]})
+    assert found.keys() >= {"ruff", "snakefmt"}
+    assert found.items() <= required().items()
+
+
 @pytest.mark.parametrize("name", ["analysis", "training"])
 def test_environments_lack_nothing_that_their_packages_require(name):
     found = environment(name)
