@@ -20,7 +20,6 @@ _HOMES = {  # name -> module; a name that has no other home is itself one
     "TrainingExample": "records",
     "UserError": "errors",
     "information": "analysis.statistics.information",
-    "length_controlled": "analysis.statistics.length_control",
     "paired_difference": "analysis.statistics.significance",
     "win_rate": "analysis.statistics.win_rates",
 }
