@@ -1,6 +1,6 @@
 # make quickstart   install into .venv and run the default workflow to its figures
 # make test         install what the tests need and run them
-# make docs         write the tables of config/README.md and the comments of default files
+# make docs         write what is made of the code: tables of config/README.md and docs/architecture.md, comments, captions
 # make clean        remove the environment; results stay
 
 PYTHON ?= python3
@@ -28,9 +28,11 @@ check: $(ENVIRONMENT)/installed-tests
 		$(BIN)/snakemake --dry-run --cores 1 --configfile $$file > /dev/null; echo "dry run of $$file: fine"; done
 	$(BIN)/snakemake --dry-run --cores 1 model-written > /dev/null
 
-# From the descriptions of keys in src/sami/settings.
+# From the descriptions of keys in src/sami/settings, the first sentences of files, and the catalogues of figures.
 docs: $(ENVIRONMENT)/installed
 	$(BIN)/python -m sami.settings.describe
+	$(BIN)/python tests/architecture_page.py
+	$(BIN)/python -m sami.analysis.captions workflow/report
 
 # The browser that the tests of report.html run in: Debian's, where it is missing and we may install it.
 browser:

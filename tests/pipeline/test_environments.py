@@ -48,6 +48,13 @@ def test_versions_are_those_of_the_requirements(name):
         assert found.keys() <= expected.keys()
 
 
+def test_hooks_have_the_versions_of_the_checks():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    found = pins({line for hook in hooks for line in hook["additional_dependencies"]})
+    assert found.keys() >= {"ruff", "snakefmt"}
+    assert found.items() <= required().items()
+
+
 @pytest.mark.parametrize("name", ["analysis", "training"])
 def test_environments_lack_nothing_that_their_packages_require(name):
     found = environment(name)
@@ -60,14 +67,14 @@ def test_environments_lack_nothing_that_their_packages_require(name):
 
 def jobs():
     """(rule, stage, environments that the rule may name) of all rules with a stage."""
-    for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for rule in re.split(r"^(?=rule |use rule )", file.read_text(), flags=re.MULTILINE)[1:]:
-            stage, conda = re.search(r'\bstage\(\s*"(\w+)"', rule), re.search(r"\n    conda:\n +(\w*)\(?(.*)", rule)
+    for file in sorted((ROOT / "workflow/rules").rglob("*.smk")):
+        for rule in re.split(r"^(?= *rule[ :]|use rule )", file.read_text(), flags=re.MULTILINE)[1:]:
+            stage, conda = re.search(r'\bstage\(\s*"(\w+)"', rule), re.search(r"\n +conda:\n +(\w*)\(?(.*)", rule)
             if stage is None:
                 continue
             choices = {"environment_of": ("training", "analysis"), "sampling_environment": ("sampling", "training")}
             yield (
-                re.match(r"rule (\w+)", rule)[1],
+                re.match(r" *rule ?(\w*)", rule)[1] or stage[1],  # one in a loop has no name here
                 stage[1],
                 choices.get(conda[1]) or (re.search(r"envs/(\w+)\.yaml", conda[2])[1],),
             )

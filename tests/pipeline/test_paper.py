@@ -56,7 +56,7 @@ def test_dry_run_from_a_fresh_clone(clone, file, monkeypatch):
         assert f"results/{name}/figures/win_rate.pdf" in printed
         for policy in policies(experiment):
             assert f"results/{name}/{policy}/eval/responses.jsonl" in printed
-        if experiment.method == "sami":
+        if not experiment.external:
             model = configuration.models[experiment.model]
             assert (model.source, model.dtype, len(model.revision)) == ("hub", "bfloat16", 40)
             assert (experiment.sampling.sampler, experiment.sampling.temperature) == ("vllm", 0)

@@ -100,7 +100,7 @@ class Resources(Settings):
     sample: Job = Job()
     """Sampling responses, for training and for evaluation."""
     score: Job = Job()
-    """Estimating information; judging by a model that runs on the cluster."""
+    """Scoring held-out responses; judging by a model that runs on the cluster."""
     train: TrainingJob = TrainingJob()
     """Training."""
     judge: Job = Job()
