@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sami.data import external_responses, queries
+from sami.data import authors_format, external_responses, queries
 from sami.data.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.data.data_files import local
 from sami.data.principles import from_people
@@ -83,10 +83,10 @@ def check_external(configuration: Configuration, name: str) -> None:
     built = check_constitutions(configuration, name)
     if BASE in files:
         with within(configuration.where(name, "external", "policies", BASE)):
-            asked = external_responses.queries(files[BASE], experiment.task, experiment.queries.eval)
+            asked = authors_format.queries(files[BASE], experiment.task, experiment.queries.eval)
         for policy, file in files.items():
             with within(configuration.where(name, "external", "policies", policy)):
-                external_responses.examples(file, asked, built, policy)
+                authors_format.examples(file, asked, built, policy)
 
 
 def check_response_files(configuration: Configuration, name: str) -> None:
