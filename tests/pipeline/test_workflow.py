@@ -19,6 +19,7 @@ from workflow_project import TINY, Project
 
 from sami.settings.yaml_files import merge
 
+ITERATION = ("sample_responses", "build_sami_examples", "train")
 AFTER_POLICY = {"sample_evaluation", "score_responses", "judge_responses"}
 AT_THE_END = {("tabulate", ""), ("plot_figures", ""), ("build_report", ""), ("all", "")}
 
@@ -85,7 +86,7 @@ def test_iterations_use_fresh_queries(finished):
 
 def test_forced_training_of_iteration_2(finished):
     planned = finished.planned("--forcerun", "results/quickstart/iteration-2/model")
-    expected = {("train", "2"), ("sample_responses", "3"), ("train", "3"), *AT_THE_END}
+    expected = {("train", "2"), *((rule, "3") for rule in ITERATION), *AT_THE_END}
     expected |= {(rule, t) for rule in AFTER_POLICY for t in "23"}
     assert planned == expected
 
@@ -96,9 +97,17 @@ def test_changed_judge_replans_judging_and_figures_only(copy):
     assert copy.planned() == {("judge_responses", t) for t in "123"} | AT_THE_END
 
 
+def test_changed_filters_sample_nothing_again_before_a_policy_is_another(copy):
+    task = copy.folder / "config/tasks/everyday.yaml"
+    task.write_text(task.read_text().replace("filters:", "filters:\n  forbidden: ['[insert']"))
+    planned = copy.planned()
+    assert {("build_sami_examples", "1"), ("train", "1")} <= planned
+    assert not {("sample_responses", "1"), ("sample_evaluation", "0"), ("score_responses", "0")} & planned
+
+
 def test_one_more_iteration_keeps_the_others(copy):
     change(copy, "experiments", "quickstart", "iterations", to=4)
-    new = {("sample_responses", "4"), ("train", "4")} | {(rule, "4") for rule in AFTER_POLICY}
+    new = {(rule, "4") for rule in (*ITERATION, *AFTER_POLICY)}
     assert copy.planned() == new | AT_THE_END
 
 
