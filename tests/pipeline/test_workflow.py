@@ -99,7 +99,7 @@ def test_changed_judge_replans_judging_and_figures_only(copy):
 
 def test_changed_filters_sample_nothing_again_before_a_policy_is_another(copy):
     task = copy.folder / "config/tasks/everyday.yaml"
-    task.write_text(task.read_text().replace("filters:", "filters:\n  forbidden: ['[insert']"))
+    task.write_text(task.read_text().replace("forbidden: []", "forbidden: ['[insert']"))
     planned = copy.planned()
     assert {("build_sami_examples", "1"), ("train", "1")} <= planned
     assert not {("sample_responses", "1"), ("sample_evaluation", "0"), ("score_responses", "0")} & planned

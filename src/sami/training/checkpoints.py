@@ -144,12 +144,12 @@ class Checkpoints:
         return next(filter(None, self.group.everyone(problem)), None)
 
     def _same_run(self, folder: Path, identity: dict[str, Any]) -> None:
-        keys = [key for key in self.identity if identity.get(key) != self.identity[key]]
+        keys = [key for key in self.identity | identity if identity.get(key) != self.identity.get(key)]
         if keys:
             key = keys[0]
             raise UserError(
                 f"{folder} is a checkpoint of another run: its {key} is {identity.get(key)}, that of this run is "
-                f"{self.identity[key]}. Remove {self.folder} to train from the start, or restore what was changed."
+                f"{self.identity.get(key)}. Remove {self.folder} to train from the start, or restore what was changed."
             )
 
 

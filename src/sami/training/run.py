@@ -123,13 +123,16 @@ class Run:
         return head_of(scorer), ReferenceStates(folder)
 
     def _identity(self, items: list[Item], examples: list[TrainingExample]) -> dict[str, Any]:
-        """What a checkpoint belongs to, by name."""
+        """What a checkpoint belongs to, by name; without what is at its default, so that a new key fits an old one."""
         wanted = [(e.weights, [pair.model_dump() for pair in e.pairs]) for e in examples]
         return {
             "starting model": fingerprint(self.start),
             "examples": digest(digest_of(items), wanted),
             "seed": self.seed,
-            **{f"training.{key}": value for key, value in self.training.model_dump(mode="json").items()},
+            **{
+                f"training.{key}": value
+                for key, value in self.training.model_dump(mode="json", exclude_defaults=True).items()
+            },
         }
 
     @contextlib.contextmanager
