@@ -3,8 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+import warm
 
 from sami import records
 
@@ -59,7 +60,7 @@ def command(folder: Path, flags: list[str], judge: dict, output: str = "verdicts
     given = {"judge": json.dumps(judge), "limits": json.dumps(limits), "judge-name": "judge", "seed": "1"}
     given |= {"answers": str(folder / "answers.sqlite"), "account": "experiment/judge", "output": str(folder / output)}
     named = [word for name, value in given.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "sami.stages.judge_responses", *flags, *named]
+    return [*warm.stage("judge_responses"), *flags, *named]
 
 
 def run(*arguments, key: str | None = "sk-test-0123456789", **limits) -> subprocess.CompletedProcess:

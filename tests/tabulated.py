@@ -5,10 +5,10 @@ import math
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+import warm
 
 from sami import records
 from sami.analysis.tables import build, files, run
@@ -204,7 +204,7 @@ def command(stage: str, flags: dict[str, list[str]], hash_seed: str = "0") -> su
     """Runs a stage as its rule does."""
     arguments = [part for flag, values in flags.items() for part in (f"--{flag}", *values)]
     return subprocess.run(
-        [sys.executable, "-m", f"sami.stages.{stage}", *arguments],
+        [*warm.stage(stage), *arguments],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         text=True,

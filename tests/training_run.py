@@ -4,9 +4,9 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
+import warm
 from conftest import ROOT
 
 from sami import records
@@ -84,7 +84,7 @@ class TrainingRun:
     def command(self, training: dict | None = None, engine: dict | None = None, output: str = "model") -> list[str]:
         path = lambda name: str(self.folder / name)  # noqa: E731
         return [
-            sys.executable, "-m", "sami.stages.train", "--start", str(self.model), "--reference", str(self.model),
+            *warm.stage("train"), "--start", str(self.model), "--reference", str(self.model),
             "--examples", path("examples.jsonl"), "--training", json.dumps({**TRAINING, **(training or {})}),
             "--engine", json.dumps({**ENGINE, **(engine or {})}),
             "--seed", "1", "--run-name", "test", "--tensorboard", path(f"{output}-events"),

@@ -4,9 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import warm
 import yaml
 from conftest import ROOT
 
@@ -43,7 +43,13 @@ class Project:
         models_run = ("sample_responses", "sample_evaluation", "train", "score_responses")
         one_thread = [f"{rule}=1" for rule in (*models_run, "sample_responses_shard", "sample_evaluation_shard")]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
-        return [sys.executable, "-m", "snakemake", *arguments, *options]  # --configfile would take a target after it
+        return [
+            warm.interpreter(),
+            "-m",
+            "snakemake",
+            *arguments,
+            *options,
+        ]  # --configfile would take a target after it
 
     @property
     def environment(self) -> dict[str, str]:

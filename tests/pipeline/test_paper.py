@@ -4,11 +4,11 @@ import csv
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import ROOT
 
 from sami.records import BASE, policy_name
@@ -36,7 +36,7 @@ def snakemake(clone: Path, *arguments: str) -> str:
     """Runs snakemake in the clone, without keys and without a way to the hub; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if name not in KEYS}
     environment |= {"PYTHONPATH": str(clone / "src"), "HF_HUB_OFFLINE": "1", "HF_HOME": str(clone / "no-cache")}
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    command = [warm.interpreter(), "-m", "snakemake", "--cores", "2", *arguments]
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-6000:]

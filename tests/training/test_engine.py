@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import warm
 from conftest import make_tiny_llama
 from safetensors import safe_open
 from training_run import ENGINE, PROMPTS, TRAINING, TrainingRun
@@ -90,7 +91,7 @@ def test_scores_of_a_sharded_model_are_those_of_a_whole_one(job):
     found = {}
     for count in (1, 2):
         output = job.folder / f"scores-{count}.jsonl"
-        command = [sys.executable, "-m", "sami.stages.score_responses", "--output", str(output)]
+        command = [*warm.stage("score_responses"), "--output", str(output)]
         command += ["--policy", "iteration-1", "--base", "iteration-0", "--prompts", PROMPTS.model_dump_json()]
         command += ["--model", str(job.model), "--base-model", str(job.model), "--base-responses", files["responses"]]
         command += [part for name, file in files.items() for part in (f"--{name}", file)]
