@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 
 from sami.errors import UserError
 
@@ -66,7 +66,8 @@ def start_log(stage: str, file: str | None, rank: int) -> None:
 def log_traceback() -> None:
     """Writes the traceback of the exception that is handled to the log file, or where there is none, on the screen."""
     files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
-    for stream in [handler.stream for handler in files] or [sys.stderr]:
+    streams: list[TextIO | None] = [handler.stream for handler in files]
+    for stream in streams or [sys.stderr]:
         traceback.print_exc(file=stream)
 
 

@@ -228,7 +228,7 @@ class TrainingExample(Record):
         return weights
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _consistent(self) -> Self:
         prompts, responses = len(self.prompts), len(self.responses)
         for name, values in (("labels", self.labels), ("weights", self.weights)):
             if values is not None and len(values) != responses:

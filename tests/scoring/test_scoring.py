@@ -594,6 +594,15 @@ def test_gradient_of_the_blocks():
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("run", [blocks, tree_attention.dense, flex])
+def test_attention_without_a_scale_divides_by_the_root_of_the_head_size(run):
+    torch.manual_seed(0)
+    tree = shared([Item("q", [[1, 2, 3], [4]], [[5, 6, 7], [8, 9], [5]], [0, 1, 1])]).tree
+    inputs = [torch.randn(1, n, len(tree.positions), 4) for n in (4, 2, 2)]
+    assert torch.allclose(run(*inputs, None, tree, None, None), run(*inputs, 0.5, tree, None, None))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_a_model_with_flexattention(capped_scorer, monkeypatch):
     """What runs on a GPU, here uncompiled: layers with and without a window use the masks of one tree."""
     expected = scored(capped_scorer, "shared", mixed()).sum

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -34,7 +34,7 @@ class AuthorsFile(Record):
     response: dict[str, str]
 
     @model_validator(mode="after")
-    def _same_indices(self):
+    def _same_indices(self) -> Self:
         for key in ("constitution", "response"):
             apart = sorted(self.question.keys() ^ getattr(self, key).keys())
             if apart:

@@ -64,7 +64,10 @@ def processes() -> Iterator[Processes]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     # A single process needs a group, too: mixed precision is a matter of sharding, over however many.
-    alone: dict[str, Any] = {} if size > 1 else {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    alone: dict[str, Any] = {}
+    if size == 1:
+        store = dist.HashStore()  # type: ignore[attr-defined]  # documented; torch does not declare it as exported
+        alone = {"store": store, "rank": 0, "world_size": 1}
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", **alone)
     try:
         yield Processes(dist.get_rank(), size, device)

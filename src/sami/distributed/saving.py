@@ -32,9 +32,10 @@ def save(model: PreTrainedModel, source: Path, output: Path, group: Processes) -
     index: dict[str, str] = {}
     for number, members in enumerate(files, 1):
         file = f"model-{number:05}-of-{len(files):05}.safetensors" if len(files) > 1 else "model.safetensors"
-        tensors = {name: _whole(state[name], dtype, keep=group.main) for name in members}
+        gathered = ((name, _whole(state[name], dtype, keep=group.main)) for name in members)
+        kept = {name: tensor for name, tensor in gathered if tensor is not None}
         if group.main:
-            tensors = revert_weight_conversion(model, tensors)
+            tensors = revert_weight_conversion(model, kept)
             save_file({name: t.contiguous() for name, t in tensors.items()}, output / file, metadata={"format": "pt"})
             index |= dict.fromkeys(tensors, file)
     if group.main:

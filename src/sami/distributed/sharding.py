@@ -33,7 +33,8 @@ PRODUCTS = {  # what selective checkpointing keeps
 def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     """The blocks that a model repeats: the members of its longest list of modules."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=len)) if lists else []
+    longest = max(lists, key=len, default=nn.ModuleList())
+    return list(longest)
 
 
 def checkpoint_layers(layers: list[nn.Module], how: str) -> None:
@@ -70,7 +71,7 @@ def shard(module: nn.Module, layers: list[nn.Module], precision: str, group: Pro
     fully_shard(module, mesh=mesh, mp_policy=policy)
 
 
-def _keep_products(context, operation, *_, **__) -> CheckpointPolicy:
+def _keep_products(context: object, operation: object, *_: object, **__: object) -> CheckpointPolicy:
     """Keeps matrix products and attention in selective checkpointing: they take nearly all of the time."""
     keep = operation in PRODUCTS
     return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
@@ -82,7 +83,7 @@ def load_shards(model: PreTrainedModel, folder: Path, dtype: torch.dtype, group:
     The library reads shards, and translates names and shapes of checkpoints, under a wrapping of its own (a second
     model, whose parameters this one then takes over).
     """
-    from transformers.distributed import DistributedConfig
+    from transformers.distributed.configuration_utils import DistributedConfig
 
     source = pretrained.read(folder, dtype, distributed_config=DistributedConfig(fsdp_size=group.size))
     shards = source.state_dict()
@@ -93,7 +94,8 @@ def load_shards(model: PreTrainedModel, folder: Path, dtype: torch.dtype, group:
     for name, buffer in source.named_buffers():  # those that no file holds, such as the frequencies of positions
         owner, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(owner), attribute, buffer)
-    model._weight_conversions = getattr(source, "_weight_conversions", None)  # for saving under the names of the files
+    # For saving under the names of the files.
+    model._weight_conversions = getattr(source, "_weight_conversions", None)  # type: ignore[assignment]  # no parameter
 
 
 def _like(shard: DTensor, parameter: DTensor) -> DTensor:

@@ -60,7 +60,8 @@ def training_examples(
         filters: which examples are dropped.
         objective: name of the objective that they are for.
     """
-    kept, dropped = [], Counter()
+    kept: list[TrainingExample] = []
+    dropped: Counter[str] = Counter()
     for example in examples:
         texts = example_prompts(example, queries, constitutions, prompts, prompts.training)
         reason = reason_to_drop(example, constitutions, filters)

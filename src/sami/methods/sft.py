@@ -52,7 +52,8 @@ def own_examples(
     Raises:
         UserError: an example names a query or constitution that is not there.
     """
-    kept, dropped = [], Counter()
+    kept: list[TrainingExample] = []
+    dropped: Counter[str] = Counter()
     for example in examples:
         prompt = _positive_prompt(example, queries, constitutions, prompts, template)
         left = []
@@ -93,21 +94,20 @@ def demonstrations(
     Raises:
         UserError: no query has a reference answer.
     """
-    answered = [query for query in queries if (query.reference or "").strip()]
+    answers = [(query.reference or "").strip() for query in queries]
+    answered = [query for query, answer in zip(queries, answers, strict=True) if answer]
     if not answered:
         raise UserError(
             f"none of {len(queries)} training queries has a reference answer, expected demonstrations to learn from. "
             "Name the field that holds them in the task ('train.reference_field'), or set 'method.responses' to own."
         )
     kept = [
-        _example(
-            query.id,
-            set_id,
-            prompt,
-            [TrainingResponse(text=query.reference.strip(), ended=True, source=DEMONSTRATIONS)],
-        )
-        for query, (set_id, prompt) in zip(
-            answered, _prompts(answered, constitutions, prompts, template, seed, shuffle), strict=True
+        _example(query.id, set_id, prompt, [TrainingResponse(text=answer, ended=True, source=DEMONSTRATIONS)])
+        for query, answer, (set_id, prompt) in zip(
+            answered,
+            filter(None, answers),
+            _prompts(answered, constitutions, prompts, template, seed, shuffle),
+            strict=True,
         )
     ]
     missing = len(queries) - len(answered)

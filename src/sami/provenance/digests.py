@@ -57,7 +57,8 @@ class Package:
     def __init__(self, folder: Path):
         self.folder = folder
         self._modules: dict[str, Module | None] = {}
-        self._uses, self._node_digest = map(functools.cache, (self._uses, self._node_digest))
+        self._uses = functools.cache(self._find_uses)
+        self._node_digest = functools.cache(self._make_node_digest)
 
     def digest(self, stage: str, without: tuple[str, ...] = ()) -> str:
         """Digest of all that a stage reaches, in 16 hexadecimal digits.
@@ -75,7 +76,8 @@ class Package:
             if not self._module(f"{self.folder.name}.{place}"):
                 raise ValueError(f"there is no module {place}")
         waiting, seen = [Node(f"{self.folder.name}.stages.{stage}", "()")], set()
-        words, optional = set(), set()
+        words: set[str] = set()
+        optional: set[Node] = set()
         while waiting:
             node = waiting.pop()
             if node not in seen and not node.within(without):
@@ -97,10 +99,10 @@ class Package:
 
     def _keys_of(self, node: Node) -> set[Node]:
         """The optional keys of a class of settings."""
-        definitions = self._module(node.module).definitions
+        definitions = self._existing(node.module).definitions
         return {Node(node.module, name) for name in definitions if name.startswith(f"{node.name}.")}
 
-    def _node_digest(self, node: Node, without: tuple[str, ...]) -> str:
+    def _make_node_digest(self, node: Node, without: tuple[str, ...]) -> str:
         """Digest of a definition, and of what each name in it stands for."""
         uses = [
             f"{name}={self._code(target).digest if target.module else target.name}"
@@ -110,9 +112,9 @@ class Package:
         ]
         return hashlib.sha256("\n".join([self._code(node).digest, *sorted(uses)]).encode()).hexdigest()
 
-    def _uses(self, node: Node) -> dict[str, set[Node]]:
+    def _find_uses(self, node: Node) -> dict[str, set[Node]]:
         """Name in a definition -> what it may stand for; without a module, where that is none of this package's."""
-        module, code = self._module(node.module), self._code(node)
+        module, code = self._existing(node.module), self._code(node)
         found = {}
         for name in code.names:
             base, *rest = name.removeprefix("=").split(".")
@@ -132,7 +134,7 @@ class Package:
             return
         count = next(n for n in range(len(parts), 0, -1) if self._module(".".join(parts[:n])))
         name, rest = ".".join(parts[:count]), parts[count:]
-        module = self._module(name)
+        module = self._existing(name)
         if is_harness(name):
             yield Node("", ".".join(rest))
         elif not rest:  # the module itself, as a value
@@ -157,8 +159,14 @@ class Package:
             yield from (Node(name, definition) for definition in ["", *module.definitions])
 
     def _code(self, node: Node) -> Code:
-        module = self._module(node.module)
+        module = self._existing(node.module)
         return {"": module.statements, "()": module.command}.get(node.name) or module.definitions[node.name]
+
+    def _existing(self, name: str) -> Module:
+        """A module that the package is known to have."""
+        module = self._module(name)
+        assert module is not None, f"{self.folder} has no module {name}"
+        return module
 
     def _module(self, name: str) -> Module | None:
         """A module of the package by its full name; None where there is none."""

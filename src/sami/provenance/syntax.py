@@ -7,8 +7,8 @@ import ast
 import functools
 import hashlib
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple
 
 HARNESS = (  # modules and folders of modules
     "errors",
@@ -118,16 +118,22 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def _divided(node: ast.ClassDef) -> dict[str, list[ast.stmt]]:
     """A class of settings without the keys that have a default, and each of those."""
-    optional = [part for part in node.body if isinstance(part, ast.AnnAssign) and part.value is not None]
-    empty = {"bases": [], "keywords": [], "decorator_list": [], "type_params": []}
-    keys = {part.target.id: ast.ClassDef(name=node.name, body=[part], **empty) for part in optional}
-    node.body = [part for part in node.body if part not in optional]
-    return {node.name: [node]} | {f"{node.name}.{key}": [part] for key, part in keys.items()}
+    optional = {
+        part.target.id: part
+        for part in node.body
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.value is not None
+    }
+    empty: dict[str, Any] = {"bases": [], "keywords": [], "decorator_list": [], "type_params": []}
+    divided: dict[str, list[ast.stmt]] = {node.name: [node]}
+    for key, part in optional.items():
+        divided[f"{node.name}.{key}"] = [ast.ClassDef(name=node.name, body=[part], **empty)]
+    node.body = [part for part in node.body if part not in optional.values()]
+    return divided
 
 
 def _origin(node: ast.ImportFrom, home: str) -> str:
     """The full name of the module that something is imported from, in a module of the folder `home`."""
-    if not node.level:
+    if node.module and not node.level:
         return node.module
     parts = home.split(".")
     return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
@@ -179,7 +185,7 @@ class _Reader:
         digest = hashlib.sha256("".join(self.written).encode("utf-8", "surrogatepass")).hexdigest()
         return Code(digest, frozenset(self.names), frozenset(self.words), self.imports)
 
-    def _write(self, node) -> None:
+    def _write(self, node: object) -> None:
         """Writes a node, a list of nodes or a plain value of one."""
         if isinstance(node, ast.AST):
             write = self._SPECIAL.get(type(node))
@@ -195,7 +201,7 @@ class _Reader:
                 self.words.add(node)
             self.written.append(f"{node!r} ")
 
-    def _fields(self, node: ast.AST, **instead) -> None:
+    def _fields(self, node: ast.AST, **instead: Any) -> None:
         """Writes a node with its fields; some of them replaced, or left out by None."""
         self.written.append(f"({type(node).__name__}")
         for field in node._fields:
@@ -290,7 +296,7 @@ class _Reader:
     def _describes(self, function: str, keyword: str | None) -> bool:
         return keyword == "help" or (keyword == "description" and function == "Field")
 
-    _SPECIAL = {  # noqa: RUF012
+    _SPECIAL: ClassVar[dict[type[ast.AST], Callable[["_Reader", Any], None]]] = {
         ast.Name: _name,
         ast.Attribute: _name,
         ast.Constant: _constant,

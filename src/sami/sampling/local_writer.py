@@ -5,6 +5,7 @@ stream than that of `TransformersSampler`, which would give other texts for the 
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,8 @@ def local_writer(writer: Writer, folder: Path | None, seed: int) -> principles.C
         UserError: there is no such folder. The source raises it where a prompt is too long for the model.
     """
     folder = folders.require(folder, "a writer of kind 'local'")
-    model, tokenizer = pretrained.load(folder), pretrained.load_tokenizer(folder)
+    model: Any = pretrained.load(folder)  # whose class has `generate` from a mixin
+    tokenizer = pretrained.load_tokenizer(folder)
     ends = pretrained.end_tokens(folder, tokenizer)
     longest = pretrained.context_length(model.config)
     drawing = {"temperature": writer.temperature, "top_k": 0, "top_p": 1.0} if writer.temperature else {}

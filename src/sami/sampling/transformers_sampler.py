@@ -48,7 +48,8 @@ class InverseTransform(LogitsProcessor):
         step = input_ids.shape[1] - self.prompt_length
         point = self.uniforms[:, step, None] * cumulative[:, -1:]
         drawn = torch.searchsorted(cumulative, point, right=True).clamp_(max=scores.shape[-1] - 1)
-        return torch.full_like(scores, -1.0).scatter_(1, drawn, 1.0)
+        # The library annotates tensors by the names of old constructors, which no function of torch returns.
+        return torch.full_like(scores, -1.0).scatter_(1, drawn, 1.0)  # type: ignore[return-value]
 
 
 def uniforms(keys: list[str], steps: int) -> torch.Tensor:
@@ -61,7 +62,8 @@ class TransformersSampler:
     """A prepared model in memory, on the GPU if there is one."""
 
     def __init__(self, folder: Path, tokenizer: Any):
-        self.model, self.tokenizer = pretrained.load(folder), tokenizer
+        self.model: Any = pretrained.load(folder)  # whose class has `generate` from a mixin
+        self.tokenizer = tokenizer
         self.ends = pretrained.end_tokens(folder, tokenizer)
 
     @torch.inference_mode()

@@ -4,6 +4,7 @@ Dimensions: N predicted tokens, H hidden size, V vocabulary, K tokens of a chunk
 """
 
 import importlib.util
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def token_log_probabilities(model: PreTrainedModel, states: torch.Tensor, target
     head, cap = model.get_output_embeddings(), soft_cap(model)
     if type(head) is not nn.Linear:  # an adapter on the head, for example
 
-        def chunk(states, target):
+        def chunk(states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return -nn.functional.cross_entropy(logits(head, states, cap), target, reduction="none")
 
         parts = zip(*(t.split(chunk_size(head.weight)) for t in (states, target)), strict=True)
@@ -71,7 +72,14 @@ class _Chosen(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, states, weight, bias, target, cap):
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        target: torch.Tensor,
+        cap: float | None,
+    ) -> torch.Tensor:
         chosen, normaliser = [], []
         ctx.kept = None
         for part, ids in zip(*(t.split(chunk_size(weight)) for t in (states, target)), strict=True):
@@ -85,7 +93,7 @@ class _Chosen(torch.autograd.Function):
         return torch.cat(chosen)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         states, weight, bias, target, normaliser = ctx.saved_tensors
         by_states = torch.empty_like(states)
         by_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
@@ -112,7 +120,9 @@ class _Chosen(torch.autograd.Function):
         return by_states, by_weight, by_bias, None, None
 
 
-def _capped(states, weight, bias, cap):
+def _capped(
+    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, cap: float | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logits, and where they are soft-capped the derivative of the cap."""
     values = _wide(nn.functional.linear(states, weight, bias))
     if cap is None:

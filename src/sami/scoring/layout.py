@@ -15,6 +15,7 @@ prompts that the responses were written for; H hidden size; D size of a head; V 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -30,7 +31,7 @@ class Item:
     responses: list[list[int]]
     labels: list[int]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not all(self.responses):
             raise UserError(f"query '{self.name}': a response has no tokens, so it has no log-probability.")
         if not all(self.prompts):
@@ -129,7 +130,7 @@ class Layout:
         return total.view(self.shape).clone(), mean.view(self.shape).clone()  # views trouble FSDP
 
 
-def assemble(items: list[Item], rows: Rows, places: dict[tuple[int, int, int], list[int]], **parts) -> Layout:
+def assemble(items: list[Item], rows: Rows, places: dict[tuple[int, int, int], list[int]], **parts: Any) -> Layout:
     """A layout of rows in which the positions of all predictions are known.
 
     Args:

@@ -120,7 +120,7 @@ class Scorer(nn.Module):
     def _deviation(self, layout_name: str) -> str | None:
         """Distance of a layout's scores from those of the library's own logits, in words; None where it is small."""
         draw = torch.Generator().manual_seed(0)
-        vocabulary = self.model.get_input_embeddings().num_embeddings
+        vocabulary: Any = self.model.get_input_embeddings().num_embeddings
         one, two, three, four = (torch.randint(vocabulary, (n,), generator=draw).tolist() for n in (24, 3, 5, 1))
         # Prompts with a common beginning, so that a tree has an inner node; a response of one token has none.
         probe = [Item("probe", [one + two, one + three], [three, four], [0, 1])]
@@ -212,21 +212,20 @@ class Scorer(nn.Module):
         cache = DynamicCache()
         body = self.model.base_model
         prompts = self._call(body, rows, past_key_values=cache, use_cache=True).last_hidden_state  # (B, L, H)
-        for layer in cache.layers:  # each response gets a copy of the keys and values of its prompt
-            index = parent.to(layer.keys.device)
-            layer.keys, layer.values = layer.keys[index], layer.values[index]
+        cache.batch_select_indices(parent.to(prompts.device))  # each response reads a copy of its prompt's
         mask = torch.cat([rows.mask[parent], behind.mask], dim=1).long().to(prompts.device)  # (B', L + L')
         responses = self._call(body, behind, attention_mask=mask, past_key_values=cache, use_cache=True)
         return torch.cat([prompts.flatten(0, 1), responses.last_hidden_state.flatten(0, 1)])
 
     def _kl(self, states: torch.Tensor, reference_states: torch.Tensor) -> torch.Tensor:
         """Sum over M tokens of KL(policy, reference), of whole distributions; states are (M, H)."""
-        head, cap = self.model.get_output_embeddings(), soft_cap(self.model)
+        head, cap, reference_head = self.model.get_output_embeddings(), soft_cap(self.model), self.reference_head
+        assert reference_head is not None, "states of a reference model need its head"
 
-        def part(policy, reference):
-            one, other = logits(head, policy, cap), logits(self.reference_head, reference, cap)
+        def part(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+            one, other = logits(head, policy, cap), logits(reference_head, reference, cap)
             return kl_divergence(one.log_softmax(-1), other.log_softmax(-1)).sum()
 
-        size = max(1, chunk_size(self.reference_head.weight) // 4)  # several such tensors are alive at a time
+        size = max(1, chunk_size(reference_head.weight) // 4)  # several such tensors are alive at a time
         parts = zip(states.split(size), reference_states.split(size), strict=True)
         return torch.stack([checkpoint(part, *chunk, use_reentrant=False) for chunk in parts]).sum()

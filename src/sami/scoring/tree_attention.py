@@ -11,8 +11,9 @@ Dimensions: one row of L tokens, heads (of queries; keys and values may have few
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -26,7 +27,16 @@ NAME = "sami-tree"
 HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "dropout", "is_causal"}
 
 
-def attention(module, query, key, value, attention_mask, scaling=None, tree: Tree | None = None, **features):
+def attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: int | None,
+    scaling: float | None = None,
+    tree: Tree | None = None,
+    **features: Any,
+) -> tuple[torch.Tensor, None]:
     """The attention of a layer of a transformers model, over one row of trees.
 
     Args:
@@ -65,7 +75,7 @@ def attention(module, query, key, value, attention_mask, scaling=None, tree: Tre
     return output.transpose(1, 2).contiguous(), None
 
 
-def _mask(*_, local_size: int | None = None, **__) -> int | None:
+def _mask(*_: Any, local_size: int | None = None, **__: Any) -> int | None:
     """In place of a mask: how far the library's would let a token see. The tree says the rest."""
     return local_size
 
@@ -96,7 +106,14 @@ class _Blocks(torch.autograd.Function):
     """Exact attention from blocks (start, stop, end): tokens [start, stop) causally, and [stop, end) to all of them."""
 
     @staticmethod
-    def forward(ctx, query, key, value, blocks, scale):
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        blocks: Sequence[tuple[int, int, int]],
+        scale: float | None,
+    ) -> torch.Tensor:
         ctx.heads = key.shape[1]
         key, value = _for_each_head(key, query), _for_each_head(value, query)
         output = torch.empty_like(query)  # (1, heads, L, D)
@@ -122,12 +139,12 @@ class _Blocks(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, output, lse = ctx.saved_tensors
         by_query, by_key, by_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
-        def share(seeing: slice, seen: slice, causal: bool):
+        def share(seeing: slice, seen: slice, causal: bool) -> tuple[torch.Tensor, ...]:
             # The library's backward pass recovers a block's weights as exp(score - lse). With the lse of the whole row
             # these are the weights of the whole softmax, so that the block's share of the gradient comes out.
             parts = (tensor[:, :, seeing] for tensor in (output, lse))
@@ -158,42 +175,71 @@ def _for_each_group(gradient: torch.Tensor, heads: int) -> torch.Tensor:
     return gradient if gradient.shape[1] == heads else gradient.unflatten(1, (heads, -1)).sum(2)
 
 
-def flex(query, key, value, scaling, tree: Tree, window: int | None, softcap: float | None, compiled: bool):
+def flex(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    tree: Tree,
+    window: int | None,
+    softcap: float | None,
+    compiled: bool,
+) -> torch.Tensor:
     """FlexAttention (torch.nn.attention.flex_attention) with the tree as its block mask."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    def visible(batch, head, i, j):  # the law of `Tree`; a window counts positions, not places in the row
+    def visible(batch: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        # The law of `Tree`; a window counts positions, not places in the row.
         seen = (j <= i) & (i < extent[j])
         return seen if window is None else seen & (positions[i] - positions[j] < window)
-
-    def capped(score, batch, head, i, j):
-        return softcap * torch.tanh(score / softcap)
 
     extent, positions = tree.extent.to(query.device), tree.positions.to(query.device)
     if window not in tree.masks:  # the same for all layers
         tree.masks[window] = create_block_mask(visible, None, None, query.shape[2], query.shape[2], device=query.device)
-    run = _compiled_flex() if compiled else flex_attention
+    run: Callable[..., torch.Tensor] = flex_attention
+    if compiled:
+        run = _compiled_flex()
     return run(
         query,
         key,
         value,
-        score_mod=capped if softcap is not None else None,
+        score_mod=None if softcap is None else _capped(softcap),
         block_mask=tree.masks[window],
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
 
+def _capped(softcap: float) -> Callable[..., torch.Tensor]:
+    """The cap of scores, as FlexAttention calls it."""
+
+    def capped(
+        score: torch.Tensor, batch: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor
+    ) -> torch.Tensor:
+        return softcap * torch.tanh(score / softcap)
+
+    return capped
+
+
 @functools.cache
-def _compiled_flex():
+def _compiled_flex() -> Callable[..., torch.Tensor]:
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=True)
 
 
-def dense(query, key, value, scaling, tree: Tree, window: int | None, softcap: float | None):
+def dense(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    tree: Tree,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
     """Plain attention under a mask, for each tree by itself."""
     key, value = _for_each_head(key, query), _for_each_head(value, query)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling  # torch's own default, as in the other two
     outputs = []
     for root in tree.roots:
         part = slice(root.start, root.end)  # of T tokens
@@ -202,7 +248,7 @@ def dense(query, key, value, scaling, tree: Tree, window: int | None, softcap: f
         visible = (j <= i) & (i < tree.extent[j])
         if window is not None:
             visible &= tree.positions[i] - tree.positions[j] < window
-        scores = query[:, :, part] @ key[:, :, part].transpose(2, 3) * scaling  # (1, heads, T, T)
+        scores = query[:, :, part] @ key[:, :, part].transpose(2, 3) * scale  # (1, heads, T, T)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         scores = scores.masked_fill(~visible.to(scores.device), -torch.inf)

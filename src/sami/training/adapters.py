@@ -39,7 +39,7 @@ class Adapters:
             model,
             LoraConfig(
                 r=self.settings.rank,
-                lora_alpha=self.settings.alpha,
+                lora_alpha=self.settings.alpha,  # type: ignore[arg-type]  # peft divides it by the rank: any number
                 target_modules=self.settings.modules,
                 task_type="CAUSAL_LM",
             ),

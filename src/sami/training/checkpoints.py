@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 import xxhash
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from sami.distributed.processes import Processes
@@ -54,7 +54,7 @@ class Checkpoints:
             partial.mkdir(parents=True)
         self.group.wait()
         weights, state = get_state_dict(model, optimizer, options=OPTIONS)
-        dcp.save({"model": weights, "optimizer": state}, checkpoint_id=partial)
+        state_dict_saver.save({"model": weights, "optimizer": state}, checkpoint_id=partial)
         own = [partial / name for name in _files_of(partial, self.group)]
         digests = {file.name: _digest(file) for file in own}
         content = {
@@ -108,8 +108,8 @@ class Checkpoints:
             self._same_run(folder, content["identity"])
             optimizers = [optimizer] if optimizer else []
             weights, state = get_state_dict(model, optimizers, options=OPTIONS)
-            target = {"model": weights} | ({"optimizer": state} if optimizer else {})
-            dcp.load(target, checkpoint_id=folder)
+            target: dict[str, Any] = {"model": weights} | ({"optimizer": state} if optimizer else {})
+            state_dict_loader.load(target, checkpoint_id=folder)
             set_state_dict(
                 model,
                 optimizers,

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import FrameType
+from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
@@ -108,7 +110,19 @@ def train(
 class _Run:
     """What the steps of a run share."""
 
-    def __init__(self, scorer, items, examples, settings, engine, group, on_step, checkpoints, reference, signals):
+    def __init__(
+        self,
+        scorer: Scorer,
+        items: list[Item],
+        examples: Sequence[TrainingExample],
+        settings: Training,
+        engine: Engine,
+        group: Processes,
+        on_step: Callable[[dict], None],
+        checkpoints: Checkpoints | None,
+        reference: ReferenceStates | None,
+        signals: list[int],
+    ):
         self.scorer, self.items, self.settings, self.engine, self.group = scorer, items, settings, engine, group
         self.examples = examples
         self.on_step, self.checkpoints, self.reference, self.signals = on_step, checkpoints, reference, signals
@@ -222,7 +236,7 @@ class _Run:
 
     def _usual_limit(self) -> float:
         """Twice the loss of a guess. In a contrast of sums, a difference in length alone can cost a guess a token."""
-        vocabulary = self.scorer.model.get_input_embeddings().num_embeddings
+        vocabulary: Any = self.scorer.model.get_input_embeddings().num_embeddings
         if self.settings.normalisation == "sum":
             return 2 * math.log(vocabulary) * max(len(r) for item in self.items for r in item.responses)
         return 2 * guess(self.settings.objective, self.examples[0], vocabulary)
@@ -241,7 +255,7 @@ def _signals() -> Iterator[list[int]]:
     """Collects SIGTERM and SIGUSR1 (of which Slurm sends either before a time limit) while the block runs."""
     received: list[int] = []
 
-    def receive(number, _):
+    def receive(number: int, _: FrameType | None) -> None:
         log.warning("%s received: saving a checkpoint", signal.Signals(number).name)
         received.append(number)
 

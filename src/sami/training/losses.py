@@ -14,8 +14,7 @@ from sami.objectives import Outcome
 from sami.records import TrainingExample
 from sami.scoring.layout import Item
 from sami.scoring.scorer import Scored
-from sami.settings.base import Settings
-from sami.settings.training import Contrast, Likelihood, Preference, Training
+from sami.settings.training import Contrast, Likelihood, Objective, Preference, Training
 
 CONTRASTS = {
     "sami": (objectives.sami, objectives.sami_guess),
@@ -44,7 +43,9 @@ def evaluate(training: Training, scored: Scored, examples: Sequence[TrainingExam
     return Outcome(torch.cat(losses), {name: torch.cat([m[name] for m in metrics]) for name in metrics[0]})
 
 
-def _contrast(objective: Contrast, scores: torch.Tensor, scored: Scored, examples) -> Outcome:
+def _contrast(
+    objective: Contrast, scores: torch.Tensor, scored: Scored, examples: Sequence[TrainingExample]
+) -> Outcome:
     labels = torch.tensor([example.labels for example in examples], device=scores.device)  # (Q, R)
     outcome = CONTRASTS[objective.name][0](scores, labels)
     if scores is scored.mean:
@@ -84,7 +85,7 @@ def _preference(
     )  # fmt: skip
 
 
-def guess(objective: Settings, example: TrainingExample, vocabulary: int) -> float:
+def guess(objective: Objective, example: TrainingExample, vocabulary: int) -> float:
     """Loss of mean log-probabilities where every prompt, response or, without a contrast, token is equally likely."""
     if isinstance(objective, Contrast):
         return CONTRASTS[objective.name][1](len(example.prompts), len(example.responses))

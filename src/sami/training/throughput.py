@@ -6,6 +6,7 @@ import sys
 import time
 
 import torch
+from transformers import PreTrainedConfig
 
 from sami.distributed.sharding import decoder_layers
 from sami.scoring.layout import Layout
@@ -33,7 +34,7 @@ class Arithmetic:
         return 6.0 * (self.body * layout.tokens + self.head * len(layout.target))
 
 
-def _active(name: str, parameter: torch.Tensor, config) -> float:
+def _active(name: str, parameter: torch.Tensor, config: PreTrainedConfig) -> float:
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
     chosen = getattr(config, "num_experts_per_tok", None)
     return parameter.numel() * (chosen / experts if experts and chosen and ".experts." in f".{name}" else 1.0)

@@ -1,7 +1,7 @@
 """Experiment trackers, through accelerate: TensorBoard files by default, other services where configured."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ PROJECT = "sami"
 
 
 @contextmanager
-def trackers(names: list[str], run: str, folder: Path, settings: dict[str, Any]) -> Iterator[list]:
+def trackers(names: Sequence[str], run: str, folder: Path, settings: dict[str, Any]) -> Iterator[list]:
     """The trackers of a run, which end with the block. Keys of services come from their own environment variables.
 
     Args:
