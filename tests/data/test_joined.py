@@ -61,3 +61,13 @@ def test_an_id_stands_for_one_record(tmp_path):
     records.write([*QUERIES, QUERIES[0]], tmp_path / "queries.jsonl")
     with pytest.raises(UserError, match=r"queries\.jsonl: found two records with the id 'q1', expected one"):
         read_by_id(Query, tmp_path / "queries.jsonl")
+
+
+def test_a_constitution_may_stand_in_several_sets_but_with_one_text(tmp_path):
+    other = CONSTITUTIONS[0].model_copy(update={"set_id": "other"})
+    records.write([CONSTITUTIONS[0], other], tmp_path / "constitutions.jsonl")
+    assert read_by_id(Constitution, tmp_path / "constitutions.jsonl") == {"c1": other}
+    changed = other.model_copy(update={"statements": [STATEMENT.model_copy(update={"text": "Be long."})]})
+    records.write([CONSTITUTIONS[0], changed], tmp_path / "constitutions.jsonl")
+    with pytest.raises(UserError, match="found two records with the id 'c1', expected one"):
+        read_by_id(Constitution, tmp_path / "constitutions.jsonl")

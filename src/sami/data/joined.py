@@ -19,12 +19,16 @@ R = TypeVar("R", Query, Constitution)
 def read_by_id(kind: type[R], *files: str | Path) -> dict[str, R]:
     """Queries or constitutions of some files, by id, in file order.
 
+    A constitution may stand in several sets (`negate: each`), where it has the same statements.
+
     Raises:
-        UserError: a file is missing, broken or empty, or two records have one id.
+        UserError: a file is missing, broken or empty, or two different records have one id.
     """
     found: dict[str, R] = {}
     for record in records.read(kind, *files):
-        if record.id in found:
+        other = found.get(record.id)
+        again = isinstance(record, Constitution) and isinstance(other, Constitution)
+        if other is not None and not (again and record.statements == other.statements):
             raise UserError(
                 f"{', '.join(map(str, files))}: found two records with the id '{record.id}', expected one; ids must be "
                 "unique. Delete the other, or name files of one run."

@@ -10,6 +10,7 @@ import json
 import logging
 
 from sami import records
+from sami.data.joined import read_by_id
 from sami.errors import within
 from sami.methods.responses import check_policy, counts
 from sami.methods.sami import training_examples
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
-    queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
-    constitutions = {c.id: c for c in records.read(records.Constitution, arguments.constitutions)}
+    queries = read_by_id(records.Query, arguments.queries)
+    constitutions = read_by_id(records.Constitution, arguments.constitutions)
     examples = records.read(records.Example, arguments.responses)
     check_policy(examples, arguments.policy, str(arguments.responses))
     options = arguments.prompts, arguments.filters, arguments.objective
