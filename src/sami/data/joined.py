@@ -27,14 +27,20 @@ def read_by_id(kind: type[R], *files: str | Path) -> dict[str, R]:
     found: dict[str, R] = {}
     for record in records.read(kind, *files):
         other = found.get(record.id)
-        again = isinstance(record, Constitution) and isinstance(other, Constitution)
-        if other is not None and not (again and record.statements == other.statements):
+        if other is not None and not _stands_again(record, other):
             raise UserError(
                 f"{', '.join(map(str, files))}: found two records with the id '{record.id}', expected one; ids must be "
                 "unique. Delete the other, or name files of one run."
             )
         found[record.id] = record
     return found
+
+
+def _stands_again(record: Query | Constitution, other: Query | Constitution) -> bool:
+    """Whether both are one constitution, in two sets."""
+    if not isinstance(record, Constitution) or not isinstance(other, Constitution):
+        return False
+    return record.statements == other.statements
 
 
 def read_examples(

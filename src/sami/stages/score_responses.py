@@ -10,6 +10,7 @@ A model too large for one GPU is sharded among `--processes`, which this starts;
 """
 
 from sami import records
+from sami.data.joined import read_by_id
 from sami.models.startup import import_libraries
 from sami.settings.tasks import Prompts
 from sami.settings.training import Engine
@@ -25,8 +26,8 @@ def main(arguments) -> None:
         where = ", ".join(map(str, (file, arguments.queries, *arguments.constitutions)))
         return Source(policy, records.read(records.Example, file), where)
 
-    queries = {query.id: query for query in records.read(records.Query, arguments.queries)}
-    constitutions = {c.id: c for c in records.read(records.Constitution, *arguments.constitutions)}
+    queries = read_by_id(records.Query, arguments.queries)
+    constitutions = read_by_id(records.Constitution, *arguments.constitutions)
     own = source(arguments.policy, arguments.responses)
     runs = [(arguments.model, arguments.policy, [own])]
     if arguments.policy != arguments.base:
