@@ -127,7 +127,7 @@ def test_killed_run_ends_with_the_same_results(finished, copy, rule, victim):
     for t in (2, 3):
         shutil.rmtree(project.folder / f"results/quickstart/iteration-{t}")
     running = subprocess.Popen(
-        project.command(target), cwd=project.folder, env=project.environment, start_new_session=True,
+        cold(project.command(target)), cwd=project.folder, env=project.environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     stage = wait_for(f"sami.stages.{rule} .*iteration-2", running, project.folder)
@@ -148,7 +148,7 @@ def test_terminated_training_is_tried_again(finished, copy):
     target = "results/quickstart/iteration-3/model"
     shutil.rmtree(copy.folder / "results/quickstart/iteration-3")
     running = subprocess.Popen(
-        copy.command(target, "--retries", "1"), cwd=copy.folder, env=copy.environment,
+        cold(copy.command(target, "--retries", "1")), cwd=copy.folder, env=copy.environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     os.kill(wait_for("sami.stages.train .*iteration-3", running, copy.folder), signal.SIGTERM)
@@ -200,6 +200,11 @@ def test_sampling_in_several_jobs_goes_on_with_the_missing_shards(finished, copy
     change(copy, "defaults", "engine", "tokens_per_job", to=16)
     change(copy, "defaults", "evaluation", "sampling", "max_new_tokens", to=6)
     assert re.search(r"^sample_evaluation_shard +3$", copy.run("--dry-run", targets[1]), re.MULTILINE)
+
+
+def cold(command: list[str]) -> list[str]:
+    """The command with stages that start as users' do, and so take long enough to be met in the middle."""
+    return [sys.executable, *command[1:]]
 
 
 def wait_for(pattern, running, folder) -> int:
@@ -302,7 +307,7 @@ def test_no_response_is_left(tiny_source, tmp_path):
     task.write_text(task.read_text().replace("stop: []", f"stop: {json.dumps(marks)}"))
     printed = project.run(expect=1)
     assert "iteration-0: none of 4 examples is left after clean-up and filters" in printed
-    assert not (tmp_path / "bad/results/quickstart/iteration-1/responses.jsonl").exists()
+    assert not (tmp_path / "bad/results/quickstart/iteration-1/examples.jsonl").exists()
 
 
 def test_diverging_training_leaves_the_last_good_state(tiny_source, tmp_path):
