@@ -27,12 +27,13 @@ from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_examples", "combine_verdicts",
+SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_examples", "build_sft_examples",
+         "combine_verdicts",
          "compare_experiments", "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
          "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_sami_examples", "compare_experiments", "score_responses", "import_responses",
-           "judge_responses", "tabulate"}  # fmt: skip
+JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_responses",
+           "import_responses", "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -162,6 +163,8 @@ class Stages:
                              if key not in ("information", "training")},
             "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
                                     "policy": "iteration-0"},
+            "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
+                                   "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
             "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
                                     **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],

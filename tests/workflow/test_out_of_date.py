@@ -7,6 +7,7 @@ import pytest
 from workflow_project import Project
 
 OVERRIDES = {"experiments": {"quickstart": {"iterations": 2}}}
+ITERATION = ("sample_responses", "build_sami_examples", "train")
 AFTER_POLICY = {"sample_evaluation", "score_responses", "judge_responses"}
 AT_THE_END = {("tabulate", ""), ("plot_figures", ""), ("build_report", ""), ("all", "")}
 
@@ -57,14 +58,14 @@ def test_words_keys_for_others_and_the_harness_plan_nothing_and_figures_train_no
     edit("settings/training.py", "    objective:", "    only_for_rules: bool = False\n    objective:")
     edit("stage.py", "RESUMABLE = 75", "RESUMABLE = 74")
     edit("workflow/slurm.py", "def parse_end(", "def unused():\n    return 1\n\n\ndef parse_end(")
-    edit("workflow/plan/jobs.py", "def plan(", "def unused():\n    return 1\n\n\ndef plan(")
-    edit("analysis/plotting.py", "def win_rate(", "def win_rate(new=1, *")
+    edit("workflow/plan/rows.py", "def plan(", "def unused():\n    return 1\n\n\ndef plan(")
+    edit("analysis/figures/win_rates.py", "def win_rate(", "def win_rate(new=1, *")
     assert project.planned() == {("plot_figures", ""), ("build_report", ""), ("all", "")}
 
 
 def test_sampling_plans_all_that_follows_it(project, edit):
     edit("sampling/transformers_sampler.py", "def uniforms(", "def uniforms(new=1, *")
-    everything = {(rule, t) for rule in (*AFTER_POLICY, "sample_responses", "train") for t in "12"} | AT_THE_END
+    everything = {(rule, t) for rule in (*AFTER_POLICY, *ITERATION) for t in "12"} | AT_THE_END
     assert project.planned() == everything | {("sample_evaluation", "0"), ("score_responses", "0")}
 
 
@@ -74,7 +75,7 @@ def test_the_scorer_plans_training_and_what_follows_and_results_can_be_accepted_
     for folder in ("iteration-2", "tables", "figures"):  # a run that is half done
         shutil.rmtree(results / folder)
     (results / "report.html").unlink()
-    missing = {(rule, "2") for rule in (*AFTER_POLICY, "sample_responses", "train")} | AT_THE_END
+    missing = {(rule, "2") for rule in (*AFTER_POLICY, *ITERATION)} | AT_THE_END
     edit("scoring/packing.py", "def pack(", "def pack(new=1, *")
     scored = {("score_responses", "0"), ("train", "1"), *((rule, "1") for rule in AFTER_POLICY)}
     assert project.planned() == scored | missing

@@ -170,7 +170,7 @@ def test_a_whole_plan_for_slurm_is_made_where_none_runs(tmp_path):
 def test_resources_of_a_kind_lie_over_those_of_all():
     resources = Resources(all={"mem_mb": 1, "gpus": 1, "partition": "a"}, train={"nodes": 2, "partition": "b"})
     assert resources.of("train") == TrainingJob(mem_mb=1, gpus=1, partition="b", nodes=2)
-    assert resources.of("sample") == Job(mem_mb=1, gpus=1, partition="a")
+    assert resources.of("sample") == TrainingJob(mem_mb=1, gpus=1, partition="a", nodes=None)
     assert resources.set_at("train", "partition") == ("train", "partition")
     assert resources.set_at("train", "gpus") == ("all", "gpus")
     with pytest.raises(ValidationError, match="'all' lacks 'mem_mb'"):

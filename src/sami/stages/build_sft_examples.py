@@ -30,7 +30,7 @@ def main(arguments) -> None:
         examples = records.read(records.Example, arguments.responses)
         check_policy(examples, arguments.policy, str(arguments.responses))
         texts, sampled = ({q.id: q for q in queries}, {c.id: c for c in constitutions}), len(examples)
-        with within(f"{arguments.responses}, {arguments.queries}"):
+        with within(", ".join(map(str, (arguments.responses, arguments.queries, *arguments.constitutions)))):
             kept, dropped = own_examples(examples, *texts, prompts, template, arguments.filters)
     else:
         chosen = chosen_queries(queries, arguments.first, arguments.count, str(arguments.queries))
