@@ -3,34 +3,20 @@
 from sami.workflow.arguments import flags
 
 
-def sft_responses(wildcards):
-    """Input function: the policy's own responses, where it learns them."""
-    own = settings_of(wildcards).method.draws_responses
-    return LAYOUT.path(layout.RESPONSES, **wildcards) if own else []
-
-
-def sft_constitutions(wildcards):
-    """Input function: the constitutions, but for demonstrations without one, which no principle changes."""
-    method = settings_of(wildcards).method
-    needed = method.draws_responses or method.constitution == "in-prompt"
-    return LAYOUT.path(layout.CONSTITUTIONS, wildcards.experiment) if needed else []
-
-
-def sft_source(wildcards, input):
-    """Arguments that say what is learned: responses of a policy, or the demonstrations of an iteration."""
-    names = wildcards.experiment, wildcards.iteration
-    if input.responses:
-        return flags(responses=[input.responses], policy=ARGUMENTS.sampled_policy(*names))
-    settings = settings_of(wildcards)
-    drawn = flags(seed=settings.seed, shuffle=settings.constitutions.shuffle) if input.constitutions else ""
-    return f"{ARGUMENTS.training_queries(*names)} {drawn}"
-
-
 rule build_sft_examples:
     input:
         queries=in_experiment(layout.TRAIN_QUERIES),
-        responses=sft_responses,
-        constitutions=sft_constitutions,
+        # The policy's own, where it learns them.
+        responses=lambda wildcards: (
+            LAYOUT.path(layout.RESPONSES, **wildcards) if settings_of(wildcards).method.draws_responses else []
+        ),
+        # Not for demonstrations without a constitution, which no principle changes.
+        constitutions=lambda wildcards: (
+            LAYOUT.path(layout.CONSTITUTIONS, wildcards.experiment)
+            if settings_of(wildcards).method.draws_responses
+            or settings_of(wildcards).method.constitution == "in-prompt"
+            else []
+        ),
     output:
         examples=in_experiment(layout.EXAMPLES),
         counts=in_experiment(layout.EXAMPLE_COUNTS),
@@ -48,12 +34,26 @@ rule build_sft_examples:
         **job_resources("light"),
     params:
         code=code_digest("build_sft_examples"),
-        source=sft_source,
+        # What is learned: responses of a policy, or the demonstrations of an iteration, with constitutions drawn or not.
+        learned=lambda wildcards, input: (
+            flags(
+                responses=[input.responses],
+                policy=ARGUMENTS.sampled_policy(wildcards.experiment, wildcards.iteration),
+            )
+            if input.responses
+            else ARGUMENTS.training_queries(wildcards.experiment, wildcards.iteration)
+        ),
+        drawn=lambda wildcards, input: (
+            flags(seed=seed_of(wildcards), shuffle=settings_of(wildcards).constitutions.shuffle)
+            if input.constitutions and not input.responses
+            else ""
+        ),
         constitutions=lambda wildcards, input: flag("constitutions", input.constitutions),
         prompts=prompts_of,
         template=lambda wildcards: settings_of(wildcards).method.template(INPUTS.task(wildcards.experiment).prompts),
         filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
     shell:
-        stage("build_sft_examples") + "--queries {input.queries:q} {params.constitutions} {params.source} "
+        stage("build_sft_examples")
+        + "--queries {input.queries:q} {params.constitutions} {params.learned} {params.drawn} "
         "--prompts {params.prompts:q} --template {params.template:q} --filters {params.filters:q} "
         "--output {output.examples:q} --counts {output.counts:q}"
