@@ -48,7 +48,6 @@ TRAINED = experiments(lambda settings: not settings.external)
 # Those that a method makes training examples for, by its name.
 BY_METHOD = {n: experiments(lambda e, n=n: not e.external and e.method.name == n) for n in METHODS}
 WITH_HELD_OUT = experiments(lambda settings: not settings.external and settings.constitutions.held_out)
-WITHOUT_HELD_OUT = experiments(lambda settings: not settings.external and not settings.constitutions.held_out)
 
 
 wildcard_constraints:

@@ -56,11 +56,6 @@ class Method(Settings):
             "does not begin with; set it to base or previous"
         )
 
-    @property
-    def models(self) -> list[str]:
-        """Further models of the models file that the method needs."""
-        return []
-
     def template(self, prompts: Prompts) -> str:
         """Template of the prompts that training examples hold, with or without a constitution."""
         return prompts.training
