@@ -120,7 +120,8 @@ class Planner:
         self.compare_cost([row for row in verdicts if row.experiment == self.name])
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
-        yield self.light(joined + sum(_verdicts(*names) not in self.copied for names in panels) + len(self.copied))
+        combined = sum(_verdicts(*names) not in self.copied for names in panels)
+        yield self.light(len(iterations) + joined + combined + len(self.copied))
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -268,7 +269,7 @@ class Planner:
                 )
 
     def light(self, others: int) -> Row:
-        """Everything that takes seconds, and `others` that join what several jobs have made.
+        """Everything that takes seconds, and `others` that choose, join or copy what other jobs have made.
 
         Queries, constitutions and principles by people, responses from files; tables, figures and the report.
         """
