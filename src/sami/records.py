@@ -269,6 +269,39 @@ class Scores(Record):
     tokens: list[int]
 
 
+class Relevance(Record):
+    """How likely one response is under its own query and under others, in nats: sums over its tokens.
+
+    An empty response has no tokens and is equally likely under all queries: sums of 0.
+
+    number: of the response in its example.
+    scorer: the model whose probabilities these are.
+    candidates: (K + 1) ids of queries, the response's own first.
+    alone: (K + 1) under each query alone, without any constitution.
+    with_constitution: (K + 1) under each query with the constitution that the response was written for.
+    """
+
+    query_id: str
+    set_id: str
+    number: int = Field(ge=0)
+    policy: str
+    scorer: str
+    candidates: list[str] = Field(min_length=2)
+    alone: list[float]
+    with_constitution: list[float]
+    tokens: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        for name in ("alone", "with_constitution"):
+            if len(getattr(self, name)) != len(self.candidates):
+                raise ValueError(
+                    f"'{name}' has {len(getattr(self, name))} entries, expected one for each of "
+                    f"{len(self.candidates)} candidates"
+                )
+        return self
+
+
 Choice = Literal["first", "second", "tie", "invalid"]
 
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ def chosen_queries(queries: list[Query], first: int, count: int, path: str) -> l
             "Lower 'queries' in the experiment, or add queries and raise 'count' in the task."
         )
     return queries[first : first + count]
+
+
+def other_queries(query: Query, queries: Iterable[Query], count: int, seed: int) -> list[Query]:
+    """Other queries than a given one, with other texts, drawn with the seed; all there are where they are fewer.
+
+    The same queries, in any order, give the same draw.
+    """
+    texts = {other.text: other for other in sorted(queries, key=lambda other: other.id)}
+    others = [other for text, other in texts.items() if text != query.text]
+    return random.Random(f"other-queries-{seed}-{query.id}").sample(others, min(count, len(others)))
 
 
 def check_disjoint(train: list[Query], held_out: list[Query]) -> None:

@@ -19,6 +19,21 @@ class Degeneration(Settings):
     """Share of a response's n-grams that may have occurred before in it; with more it is degenerate."""
 
 
+class Relevance(Settings):
+    """How it is told whether a response belongs to its query: by its likelihood under this query and under others."""
+
+    others: Count
+    """Other held-out queries that a response is scored under, drawn with the seed, the same for all policies.
+
+    Where there are fewer, all of them.
+    """
+    model: str | None = None
+    """Name in `models`: whose probabilities tell it; null = the base model.
+
+    Null for `external` responses, which have no base model: relevance is not measured.
+    """
+
+
 class Published(Settings):
     """A win rate, or a range of them, that others have published: figures show it beside ours."""
 
@@ -83,6 +98,11 @@ class Evaluation(Settings):
 
     Models (names in `models`) answer the held-out queries, for example `{instruct: mistral-7b-instruct}`; files hold
     responses that were made elsewhere.
+    """
+    relevance: Relevance | None
+    """How it is told whether responses belong to their queries; null = it is not.
+
+    See docs/relevance.md.
     """
     degeneration: Degeneration
     """When a response counts as degenerate (a loop)."""

@@ -80,6 +80,12 @@ class Experiment(Settings):
         return train if isinstance(train, list) else [train] * self.iterations
 
     @property
+    def relevance_model(self) -> str | None:
+        """Name of the model that tells to which query a response belongs; None where nothing tells it."""
+        relevance = self.evaluation.relevance
+        return relevance and (relevance.model or (None if self.external else self.model))
+
+    @property
     def samplings(self) -> dict[str, Sampling]:
         """How it draws responses, by key: for training, where the method draws any, and for evaluation."""
         training = {"sampling": self.sampling} if self.method.draws_responses else {}

@@ -40,6 +40,7 @@ EVAL_RESPONSES = "{policy}/eval/responses.jsonl"
 EVAL_RESPONSE_CHUNK = "{policy}/eval/responses/shard-{shard}.jsonl"
 EVAL_SAMPLING_COUNTS = "{policy}/eval/sampling.json"
 SCORES = "iteration-{iteration}/eval/scores.jsonl"
+RELEVANCE = "{policy}/eval/relevance.jsonl"
 VERDICTS = "{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"
 WRITER_SERVER = "servers/writer.json"
 HELD_OUT_WRITER_SERVER = "servers/held-out-writer.json"
@@ -59,6 +60,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "sample_evaluation": "sample_evaluation-{policy}",
     "sample_evaluation_shard": "sample_evaluation-{policy}/shard-{shard}",
     "score_responses": "score_responses-{iteration}",
+    "score_relevance": "score_relevance-{policy}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
     "serve_judge": f"serve_judge{_VERDICTS_JOB}",
