@@ -95,6 +95,41 @@ rule score_responses:
         "--base iteration-0 --engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
+rule score_relevance:
+    input:
+        model=by_wildcards(INPUTS.relevance_model),
+        responses=in_experiment(layout.EVAL_RESPONSES),
+        queries=in_experiment(layout.EVAL_QUERIES),
+        constitutions=by_wildcards(INPUTS.constitutions),
+    output:
+        in_experiment(layout.RELEVANCE),
+    log:
+        in_experiment(layout.log("score_relevance")),
+    benchmark:
+        in_experiment(layout.benchmark("score_relevance"))
+    wildcard_constraints:
+        experiment=experiments(lambda settings: settings.relevance_model),
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        engine=slice_of("engine"),
+        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
+    params:
+        code=code_digest("score_relevance"),
+        prompts=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).prompts),
+        scorer=lambda wildcards: settings_of(wildcards).relevance_model,
+        others=lambda wildcards: settings_of(wildcards).evaluation.relevance.others,
+        seed=seed_of,
+    shell:
+        stage("score_relevance")
+        + "--model {input.model:q} --responses {input.responses:q} --queries {input.queries:q} "
+        "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy {wildcards.policy} "
+        "--scorer {params.scorer} --others {params.others} --seed {params.seed} --engine {resources.engine:q} "
+        "--processes {resources.processes} --output {output:q}"
+
+
 # How judges are asked; no verdict depends on it.
 REQUESTS = {
     "api_jobs": lambda wildcards: 1 if judge_of(wildcards).asks_endpoint else None,

@@ -27,6 +27,7 @@ rule share_results:
 # They would make the same files, were these not shared.
 ruleorder: share_results > sample_evaluation > import_responses
 ruleorder: share_results > score_responses
+ruleorder: share_results > score_relevance
 ruleorder: share_results > judge_responses
 ruleorder: share_results > judge_by_model
 ruleorder: share_results > combine_verdicts

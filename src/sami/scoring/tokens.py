@@ -57,7 +57,7 @@ def tokenize(
     items: list[Item] = []
     for example in examples:
         texts = example_prompts(example, queries, constitutions, prompts, prompts.training)
-        items.append(_item(example.query_id, texts, example.responses, example.labels, tokenizer, context, False))
+        items.append(item_of(example.query_id, texts, example.responses, example.labels, tokenizer, context, False))
     check_shapes(items)
     return items
 
@@ -74,7 +74,7 @@ def tokenize_training(
     Raises:
         UserError: a response has the tokens of another text, or a prompt with a response exceeds the context.
     """
-    return [_item(e.query_id, e.prompts, e.responses, e.labels, tokenizer, context, end_token) for e in examples]
+    return [item_of(e.query_id, e.prompts, e.responses, e.labels, tokenizer, context, end_token) for e in examples]
 
 
 def check_shapes(items: Sequence[Item]) -> None:
@@ -88,7 +88,7 @@ def check_shapes(items: Sequence[Item]) -> None:
             )
 
 
-def _item(
+def item_of(
     query_id: str,
     prompts: Sequence[Prompt],
     responses: Sequence[Response | TrainingResponse],
@@ -97,6 +97,11 @@ def _item(
     context: int,
     end_token: bool,
 ) -> Item:
+    """Token ids of some prompts and responses.
+
+    Raises:
+        UserError: a response has the tokens of another text, or a prompt with a response exceeds the context.
+    """
     prompt_ids = [prompt_tokens(prompt, tokenizer) for prompt in prompts]
     response_ids = [response_tokens(response, tokenizer, end_token, query_id) for response in responses]
     needed = max(map(len, prompt_ids)) + max(map(len, response_ids))

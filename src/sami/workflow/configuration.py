@@ -83,6 +83,7 @@ class Configuration:
         """Names of the models that an experiment runs itself."""
         used = [
             *self.policy_models(experiment),
+            *filter(None, [self.experiments[experiment].relevance_model]),
             *(model for user in self.users(experiment).values() for model in local_model(user)),
         ]
         return list(dict.fromkeys(used))
@@ -179,6 +180,9 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
     configuration.experiments[experiment] = settings.model_copy(update={"evaluation": evaluation})
     if not settings.external:
         _read_model(configuration, settings.model, configuration.where(experiment, "model"))
+    if settings.relevance_model:
+        where = configuration.where(experiment, "evaluation", "relevance", "model")
+        _read_model(configuration, settings.relevance_model, where)
     writer = settings.constitutions.writer
     for name in local_model(configuration.writers[writer]):
         _read_model(configuration, name, f"{root.writers}/{writer}.yaml: model")

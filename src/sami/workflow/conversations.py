@@ -16,7 +16,8 @@ def of_model(configuration: Configuration, model: str) -> list[Conversation]:
     for name in configuration.usable:
         settings = configuration.experiments[name]
         prompts = configuration.tasks[settings.task].prompts
-        if model in configuration.policy_models(name) and prompts.style == "chat":
+        asked = [*configuration.policy_models(name), settings.relevance_model]
+        if model in asked and prompts.style == "chat":
             where = f"{configuration.root.tasks}/{settings.task}.yaml: prompts ('style' and 'system')"
             found.append(
                 Conversation(settings=where, messages=chat_messages(prompts.training, prompts.system), required=True)

@@ -149,6 +149,15 @@ class Inputs:
         last = -1 if settings.external else settings.iterations
         return [self.layout.path(path, experiment, iteration=t) for t in range(first, last + 1)]
 
+    def relevance_model(self, experiment: str) -> str:
+        """Model folder of the model that tells whether responses belong to their queries."""
+        return self.layout.model(self._settings(experiment).relevance_model)
+
+    def relevance(self, experiment: str) -> list[str]:
+        """The relevance of every policy's responses; none where nothing tells it."""
+        scored = self._settings(experiment).relevance_model
+        return self.of_policies(experiment, layout.RELEVANCE) if scored else []
+
     def judge_model(self, judge: str) -> str | list[str]:
         """The model folder of a judge that reads probabilities on this machine."""
         settings = self.configuration.judges[judge]

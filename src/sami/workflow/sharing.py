@@ -1,4 +1,4 @@
-"""Sharing of what nobody trains: held-out responses of the base model and of others, with their scores and verdicts.
+"""Sharing of what nobody trains: held-out responses of the base model and others, their scores, relevance, verdicts.
 
 Experiments that agree on all that such a file depends on have the same file. The first of them that is listed under
 `run` makes it, in the order of the configuration, and the others copy it; so each has all its files, and nothing is
@@ -6,7 +6,8 @@ computed twice. Experiments outside `run` copy from those in it, but none copies
 asks for them by name.
 
 A file depends on the model or models, the task, the constitutions, the number of held-out queries, how responses to
-them are sampled, and the seed; verdicts also on the judge and on `evaluation.judged`. Principles that a model writes
+them are sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`.
+Principles that a model writes
 can come out differently each time, so experiments with such principles share nothing.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 
 from sami.records import policy_name
 from sami.workflow.configuration import Configuration
-from sami.workflow.layout import EVAL_RESPONSES, SCORES, VERDICTS
+from sami.workflow.layout import EVAL_RESPONSES, RELEVANCE, SCORES, VERDICTS
 from sami.workflow.policies import comparisons, untrained_models
 
 
@@ -40,6 +41,9 @@ def untrained_files(configuration: Configuration, experiment: str) -> Mapping[st
         return {}
     common = [settings.task, constitutions, settings.queries.eval, settings.evaluation.sampling, settings.seed]
     found = {EVAL_RESPONSES.format(policy=policy): [model] for policy, model in models.items()}
+    if settings.relevance_model:
+        told = [settings.relevance_model, settings.evaluation.relevance]
+        found |= {RELEVANCE.format(policy=policy): [model, *told] for policy, model in models.items()}
     if models:
         found[SCORES.format(iteration=0)] = [settings.model]
     for policy, judge, comparator in comparisons(settings):

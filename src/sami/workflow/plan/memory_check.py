@@ -59,14 +59,14 @@ def _alone(e: Experiment, row: Row) -> Iterator[list[Change]]:
         order = ["none", "selective", "full"]
         stronger = order[order.index(e.engine.activation_checkpointing) + 1 :]
         yield [{"engine.activation_checkpointing": kind} for kind in stronger]
-    if row.stage in ("train", "score_responses"):
+    if row.stage in ("train", "score_responses", "score_relevance"):
         yield [{"engine.tokens_per_pass": tokens} for tokens in _halved(e.engine.tokens_per_pass)]
     if row.stage == "train":
         yield [{"training.precision": "bfloat16"}]
         yield _more_processes(e, row)
         alone = {} if e.engine.processes == 1 else {"engine.processes": 1}
         yield [{"training.lora": {"rank": 16, "alpha": 32}} | alone]
-    if row.stage == "score_responses" and row.machine.is_gpu:
+    if row.kind == "score" and row.machine.is_gpu:
         yield [{"resources.score.gpus": n} for n in DOUBLED if n > row.gpus]
     if row.stage in ("sample_responses", "sample_evaluation"):
         whole = row.stage == "sample_responses"

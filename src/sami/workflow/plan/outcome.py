@@ -55,6 +55,7 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "sample_responses": layout.RESPONSES,
     "sample_evaluation": layout.EVAL_RESPONSES,
     "score_responses": layout.SCORES,
+    "score_relevance": layout.RELEVANCE,
     "judge_responses": layout.VERDICTS,
 }
 

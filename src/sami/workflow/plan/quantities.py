@@ -102,6 +102,26 @@ class Quantities:
         shape = e.constitutions.per_set, layout.responses_for_evaluation(e)
         return self._matrix("eval", e.evaluation.sampling, shape, self.task.prompts.training, longest)
 
+    def relevance_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same for the relevance of one held-out example's responses; with `longest` of the largest single pass."""
+        e, prompts, texts = self.experiment, self.task.prompts, self.queries("eval")
+        C, R = (1, 1) if e.external else (e.constitutions.per_set, layout.responses_for_evaluation(e))
+        query, response = texts.mean, self.response(e.evaluation.sampling)
+        if longest:
+            query, response = texts.longest, e.evaluation.sampling.max_new_tokens
+        if query is None or e.evaluation.relevance is None or prompts.without_constitution is None:
+            return None
+        K = min(e.evaluation.relevance.others + 1, e.queries.eval)
+        alone, under = (lengths.of_template(text, prompts) for text in (prompts.without_constitution, prompts.training))
+        first = prompts.training.find("{constitution}") < prompts.training.find("{query}")  # then encoded once
+        constitution = self.constitution() * (1 if first and e.engine.scoring != "padded" else K)
+        if e.engine.scoring == "padded":
+            alone, under, constitution = alone * R, under * R / C, constitution * R / C
+        parts = K * (alone + query + R * response), constitution + K * (under + query + R / C * response)
+        if longest:
+            return max(parts), K * R * response
+        return parts[0] + C * parts[1], 2 * K * R * response
+
     def _matrix(
         self, part: str, sampling: Sampling, shape: tuple[int, int], template: str, longest: bool
     ) -> Matrix | None:

@@ -16,11 +16,11 @@ from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
-from sami.workflow.layout import EVAL_RESPONSES, SCORES, VERDICTS
+from sami.workflow.layout import EVAL_RESPONSES, RELEVANCE, SCORES, VERDICTS
 from sami.workflow.plan import costs, lengths
 from sami.workflow.plan.costs import BYTES_OF_A_TOKEN, Cost, Load, known_sum
 from sami.workflow.plan.quantities import Quantities
-from sami.workflow.policies import comparisons, models_by_policy, response_files
+from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,7 @@ class Planner:
         yield from evaluated
         for t in range(0 if e.external else e.iterations + 1):
             yield self.score(t)
+        yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
         judges = self.configuration.judges
         verdicts = [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
         yield from verdicts
@@ -211,6 +212,18 @@ class Planner:
         cost = costs.scoring_cost(row.machine, model, passes, *matrices, e.engine.tokens_per_pass, models, processes)
         each = e.constitutions.per_set * layout.responses_for_evaluation(e)
         return row.with_cost(replace(cost, disk=passes * each * 50))
+
+    def score_relevance(self, policy: str) -> Row:
+        """The relevance of one policy's responses to the held-out queries."""
+        maker = self._maker(RELEVANCE.format(policy=policy))
+        e = maker.experiment
+        row = maker._row("score_relevance", policy, "score", used=1)
+        matrices = [maker.quantities.relevance_matrix(longest) for longest in (False, True)]
+        model, examples = maker.quantities.size(e.relevance_model), layout.held_out_examples(e)
+        cost = costs.scoring_cost(
+            row.machine, model, examples, *matrices, e.engine.tokens_per_pass, processes=row.gpus or 1
+        )
+        return row.with_cost(replace(cost, disk=examples * layout.responses_for_evaluation(e) * 500))
 
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""

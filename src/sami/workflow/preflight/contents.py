@@ -157,6 +157,25 @@ def check_method(configuration: Configuration, name: str) -> None:
         raise UserError(f"{configuration.root.tasks}/{experiment.task}.yaml: {error} (experiment '{name}').") from None
 
 
+def check_relevance(configuration: Configuration, name: str) -> None:
+    """There are a prompt with the query alone and two queries, where it is told whether responses belong to theirs."""
+    experiment = configuration.experiments[name]
+    if experiment.relevance_model is None:
+        return
+    if configuration.tasks[experiment.task].prompts.without_constitution is None:
+        raise UserError(
+            f"{configuration.root.tasks}/{experiment.task}.yaml: prompts.without_constitution: found null, expected "
+            "the prompt with the query alone, under which relevance is told; write it, or set 'evaluation.relevance' "
+            f"to null (experiment '{name}')."
+        )
+    if experiment.queries.eval < 2:
+        raise UserError(
+            f"{configuration.where(name, 'queries', 'eval')}: found {experiment.queries.eval}, expected at least 2, "
+            "since relevance is about which query a response belongs to; raise it, or set 'evaluation.relevance' to "
+            "null."
+        )
+
+
 def check_queries(file: str, name: str, task: Task) -> None:
     """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
     loaded = []
