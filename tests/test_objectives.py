@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -16,6 +17,8 @@ from sami.objectives import (
     sami_columns,
     sami_columns_guess,
     sami_guess,
+    sami_joint,
+    sami_joint_guess,
     sami_rows,
     sami_rows_guess,
 )
@@ -57,6 +60,72 @@ def test_losses_of_the_halves_by_hand(objective, expected):
     assert result.loss.item() == pytest.approx(expected)
     assert result.metrics == full.metrics
     assert (result.metrics["row_accuracy"].item(), result.metrics["column_accuracy"].item()) == (0.5, 0.5)
+
+
+def test_two_by_two_with_one_other_query_by_hand():
+    # Rows: 3/4 and 2/3, as without the other query. Columns, over four prompts: 3/6 and 2/6.
+    own, other = torch.log(torch.tensor([[3.0, 1.0], [1.0, 2.0]])), torch.log(torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
+    result = sami_joint(own[None], other[None], torch.tensor([[0, 1]]))
+    row, column = -(math.log(3 / 4) + math.log(2 / 3)) / 2, -(math.log(3 / 6) + math.log(2 / 6)) / 2
+    assert result.loss.item() == pytest.approx((row + column) / 2)
+    assert result.metrics["joint_bound"].item() == pytest.approx(math.log(4) - column)
+    assert result.metrics["query_accuracy"].item() == 0.5  # the second response is as likely under the other query
+    alone = sami(own[None], torch.tensor([[0, 1]]))
+    assert {name: result.metrics[name] for name in alone.metrics} == alone.metrics
+
+
+@pytest.mark.parametrize(("constitutions", "responses"), [(2, 2), (3, 4)])
+def test_without_other_queries_the_joint_loss_is_that_of_the_paper(constitutions, responses):
+    labels = torch.arange(responses).repeat(5, 1) % constitutions
+    scores = torch.randn(5, constitutions, responses, requires_grad=True)
+    joint, paper = sami_joint(scores, scores.new_empty(5, 0, responses), labels), sami(scores, labels)
+    assert torch.equal(joint.loss, paper.loss)
+    gradients = [torch.autograd.grad(outcome.loss.sum(), scores)[0] for outcome in (joint, paper)]
+    assert torch.equal(*gradients)
+    assert joint.metrics["query_accuracy"].tolist() == [1] * 5
+
+
+def test_the_joint_loss_is_that_of_the_paper_and_half_the_cross_entropy_of_queries():
+    """The chain rule, with the logsumexp over a query's prompts as its score."""
+    scores, negatives = torch.randn(4, 2, 3, dtype=torch.float64), torch.randn(4, 6, 3, dtype=torch.float64)
+    labels = torch.tensor([[0, 1, 1]] * 4)
+    of_queries = torch.stack([scores, *negatives.split(2, 1)], 1).logsumexp(2)  # (Q, N + 1, R)
+    expected = sami(scores, labels).loss - of_queries.log_softmax(1)[:, 0].mean(1) / 2
+    assert torch.allclose(sami_joint(scores, negatives, labels).loss, expected)
+
+
+def test_the_order_of_other_prompts_means_nothing():
+    scores, negatives = torch.randn(3, 2, 2, dtype=torch.float64), torch.randn(3, 4, 2, dtype=torch.float64)
+    labels = torch.tensor([[0, 1]] * 3)
+    one, other = (sami_joint(scores, n, labels) for n in (negatives, negatives[:, [2, 0, 3, 1]]))
+    assert torch.allclose(one.loss, other.loss)
+    for name, values in one.metrics.items():
+        assert torch.allclose(values, other.metrics[name]), name
+
+
+def information(joint):
+    """I(A; B) of a table of probabilities, nats."""
+    independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    return float((joint * (joint / independent).log()).sum())
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_the_joint_bound_is_one_on_what_a_response_tells_of_query_and_constitution(others):
+    """In a world of 3 queries, 2 constitutions and 4 responses, with the true log-probabilities and with wrong ones."""
+    logits = 2 * torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(others))
+    p = logits.softmax(2)  # (X, C, Y)
+    joint, given_query = information(p.flatten(0, 1) / 6), sum(information(one / 2) for one in p) / 3
+    assert joint > given_query + 0.1
+    draws = [(x, rest) for x in range(3) for rest in itertools.combinations({0, 1, 2} - {x}, others)]
+    for scores in (p.log(), torch.randn(3, 2, 4, dtype=torch.float64)):
+        bound = 0.0
+        for (x, rest), one, two in itertools.product(draws, range(4), range(4)):
+            matrix = scores[[x, *rest]][:, :, [one, two]].flatten(0, 1)  # the prompts of the own query first
+            found = sami_joint(matrix[None, :2], matrix[None, 2:], torch.tensor([[0, 1]])).metrics["joint_bound"]
+            bound += float(p[x, 0, one] * p[x, 1, two] / len(draws) * found)
+        assert bound <= joint
+        if others == 2 and torch.equal(scores, p.log()):
+            assert bound == pytest.approx(joint)  # every query competes, so the posterior is the true one
 
 
 def test_supervised_on_responses_written_for_the_first_constitution():
@@ -188,6 +257,9 @@ def test_guessing_costs_what_it_is_said_to(constitutions, responses):
     for name, objective in CONTRASTS.items():
         expected = guesses[name](constitutions, responses)
         assert objective(scores, labels).loss.item() == pytest.approx(expected, rel=1e-6), name
+    joint = sami_joint(scores, scores.repeat(1, 3, 1), labels).loss.item()
+    assert joint == pytest.approx(sami_joint_guess(constitutions, responses, 3 * constitutions), rel=1e-6)
+    assert sami_joint_guess(constitutions, responses, 0) == sami_guess(constitutions, responses)
     supervised = likelihood(scores[:, 0], torch.ones(1, responses)).loss.item()
     assert supervised == pytest.approx(likelihood_guess(vocabulary), rel=1e-6)
     assert supervised == pytest.approx(math.log(7), rel=1e-6)
@@ -255,6 +327,24 @@ def test_contrast_equals_slow_definition_for_any_c_and_r(data):
     assert supervised.loss.item() == pytest.approx(sum(positive) / max(1, len(positive)), abs=1e-9)
 
 
+@given(st.data())
+def test_joint_equals_slow_definition(data):
+    c, r, n = data.draw(st.integers(2, 3)), data.draw(st.integers(2, 4)), data.draw(st.integers(0, 3))
+    entry = st.floats(-5, 5, width=32)
+    prompts = data.draw(st.lists(st.lists(entry, min_size=r, max_size=r), min_size=c * (1 + n), max_size=c * (1 + n)))
+    labels = data.draw(st.lists(st.integers(0, c - 1), min_size=r, max_size=r))
+    column, right = 0.0, 0
+    for j, i in enumerate(labels):
+        column -= prompts[i][j] - math.log(sum(math.exp(row[j]) for row in prompts))
+        right += all(max(prompts[k][j] for k in range(c)) > row[j] for row in prompts[c:])
+    row = slow_contrast(prompts[:c], labels)[0]["sami-rows"]
+    tensor = torch.tensor([prompts], dtype=torch.float64)
+    found = sami_joint(tensor[:, :c], tensor[:, c:], torch.tensor([labels]))
+    assert found.loss.item() == pytest.approx((row + column / r) / 2, abs=1e-9)
+    assert found.metrics["joint_bound"].item() == pytest.approx(math.log(c * (1 + n)) - column / r, abs=1e-9)
+    assert found.metrics["query_accuracy"].item() == pytest.approx(right / r)
+
+
 @given(st.lists(st.tuples(st.floats(-50, 0), st.sampled_from([0, 0, 1]) | st.floats(-2, 2)), min_size=1, max_size=6))
 def test_likelihood_equals_slow_definition(responses):
     total, count = 0.0, 0
@@ -287,6 +377,7 @@ def test_preference_equals_slow_definition(pairs, beta, eps):
 
 EVERY = {
     **{name: lambda scores, o=o: o(scores, torch.arange(3).repeat(len(scores), 1)) for name, o in CONTRASTS.items()},
+    "sami-joint": lambda scores: sami_joint(scores[:, :2], scores[:, 1:], torch.tensor([[0, 1, 1]] * len(scores))),
     "likelihood": lambda scores: likelihood(scores[:, 0], scores.new_tensor([[1, 0, -0.5]]).expand(len(scores), 3)),
     "preference": lambda scores: preference(*scores[:, :2].unbind(1), *scores[:, 1:].unbind(1), 0.3, 0.1),
     "ipo": lambda scores: preference(*scores[:, :2].unbind(1), *scores[:, 1:].unbind(1), 0.3, 0.1, "ipo"),
@@ -318,7 +409,7 @@ def test_metrics_are_only_logged(objective, monkeypatch):
     result = objective(scores)
     assert result.metrics
     assert not any(values.requires_grad for values in result.metrics.values())
-    for name in ("contrast", "likelihood", "margins"):
+    for name in ("contrast", "joint", "likelihood", "margins"):
         monkeypatch.setattr(metrics, name, lambda *_: {})
     bare = objective(scores)
     assert bare.metrics == {}
@@ -333,6 +424,15 @@ def test_wrong_shapes_of_a_contrast_are_refused(objective, scores, labels):
     with pytest.raises(ValueError, match="expected scores") as error:
         objective(torch.zeros(scores), torch.zeros(labels, dtype=torch.long))
     assert str(error.value).endswith(f"found {scores} and {labels}")
+
+
+@pytest.mark.parametrize("negatives", [(1, 2), (2, 2, 2), (1, 2, 3)])
+def test_wrong_shapes_of_other_prompts_are_refused(negatives):
+    with pytest.raises(ValueError, match="expected negatives .* of the scores .1, 2, 2., found") as error:
+        sami_joint(torch.zeros(1, 2, 2), torch.zeros(negatives), torch.zeros(1, 2, dtype=torch.long))
+    assert str(error.value).endswith(f"found {negatives}")
+    with pytest.raises(ValueError, match="expected scores"):
+        sami_joint(torch.zeros(1, 1, 2), torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=torch.long))
 
 
 @pytest.mark.parametrize(

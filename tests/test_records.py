@@ -144,3 +144,14 @@ def test_training_examples_come_back_as_they_were(tmp_path):
     records.write([made], tmp_path / "examples.jsonl")
     assert records.read(records.TrainingExample, tmp_path / "examples.jsonl") == [made]
     assert made.pairs[0].reference == (-1.5, -2.5)
+
+
+def test_prompts_of_other_queries_are_written_where_there_are_any(tmp_path):
+    plain, joint = (
+        records.TrainingExample.model_validate(training_example(**changes)) for changes in ({}, {"negatives": ["c"]})
+    )
+    records.write([plain, joint], tmp_path / "examples.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").open()]
+    assert [line.get("negatives") for line in lines] == [None, ["c"]]
+    assert list(lines[0]) == ["query_id", "set_id", "prompts", "responses", "labels", "weights", "pairs"]
+    assert records.read(records.TrainingExample, tmp_path / "examples.jsonl") == [plain, joint]

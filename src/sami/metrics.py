@@ -1,11 +1,13 @@
 """Metrics of training, as functions of tensors: what is logged beside a loss and teaches the model nothing.
 
-Dimensions: Q examples, C constitutions (prompts of one example), R responses, P pairs. Every metric is a tensor (Q,)
-without a gradient. The average over examples is taken elsewhere.
+Dimensions: Q examples, C constitutions (prompts of one example), M prompts of other queries, R responses, P pairs.
+Every metric is a tensor (Q,) without a gradient. The average over examples is taken elsewhere.
 
 Nothing that a loss needs stands here, so that a new metric puts no trained model out of date. The objectives check the
 shapes, and call these functions with what they have computed already.
 """
+
+import math
 
 import torch
 
@@ -31,6 +33,28 @@ def contrast(scores: torch.Tensor, labels: torch.Tensor, cross_entropy: torch.Te
         "row_accuracy": _row_accuracy(scores, labels),
         "column_accuracy": _column_accuracy(scores, labels),
         **own_and_other(scores, labels),
+    }
+
+
+@torch.no_grad()
+def joint(scores: torch.Tensor, negatives: torch.Tensor, cross_entropy: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Success of the contrast between prompts of the own and of other queries.
+
+    Args:
+        scores: (Q, C, R) log-probabilities under the own prompts.
+        negatives: (Q, M, R) log-probabilities under the prompts of other queries.
+        cross_entropy: (Q,) of the columns over all C + M prompts, nats.
+
+    Returns:
+        joint_bound: lower bound on I(Y; X, C), nats; at most log(C + M).
+        query_accuracy: share of responses whose most likely prompt has their own query; 1 where there is no other.
+    """
+    prompts = scores.shape[1] + negatives.shape[1]
+    impossible = negatives.new_full((len(negatives), 1, negatives.shape[2]), -math.inf)  # so that M may be 0
+    best_other = torch.cat([negatives, impossible], 1).amax(1)  # (Q, R)
+    return {
+        "joint_bound": math.log(prompts) - cross_entropy,
+        "query_accuracy": (scores.amax(1) > best_other).to(scores).mean(1),  # a tie is no answer
     }
 
 

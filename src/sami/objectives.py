@@ -2,14 +2,16 @@
 
 Three kinds, by what an example holds:
 
-- a contrast of prompts and responses: `sami`, a lower bound on the information I(Y; C | x), and its two halves;
+- a contrast of prompts and responses: `sami`, a lower bound on the information I(Y; C | x), its two halves, and
+  `sami_joint`, whose columns also contrast queries, for the information I(Y; X, C);
 - responses with weights: `likelihood`, that is supervised fine-tuning, its filtered and its signed forms;
 - pairs of a chosen and a rejected response: `preference`, that is DPO with label smoothing, and IPO.
 
 Behind each stands the loss of a guess, where every constitution, response or token is equally likely. The metrics are
 `sami.metrics`'; no loss needs them.
 
-Dimensions: Q examples, C constitutions (prompts of one example), R responses, P pairs, N positions, V vocabulary.
+Dimensions: Q examples, C constitutions (prompts of one example), M prompts of other queries, R responses, P pairs, N
+positions, V vocabulary.
 
 Left out on purpose:
 
@@ -96,6 +98,58 @@ def sami_columns(scores: torch.Tensor, labels: torch.Tensor) -> Outcome:
 def sami_columns_guess(constitutions: int, responses: int) -> float:
     """Loss of `sami_columns` where all log-probabilities are equal, nats."""
     return math.log(constitutions)
+
+
+def sami_joint(scores: torch.Tensor, negatives: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    """SAMI's rows, and columns that run over the prompts of other queries, too: a contrast of queries as well.
+
+    `sami` bounds I(Y; C | X), so it gains nothing from a response that belongs to its query. This one bounds what a
+    response tells about query and constitution together, which is more by what it tells about the query:
+
+        I(Y; X, C) = I(Y; X) + I(Y; C | X)    (chain rule)
+
+    The column term asks "for which prompt was this response written?" of all K = C + M prompts: the example's own, and
+    those of N other queries under the same constitutions, M = N C. It is InfoNCE (arXiv 1807.03748, section 2.3) with
+    the prompt z = (x, c) as one variable. Let S be the set of the K prompts. Its queries are drawn alike, and responses
+    written under each constitution alike, so given S a response's own prompt is each of the K with probability 1/K. For
+    any scores s, then,
+
+        E[-log softmax over S of s(z, y)] >= H(Z | Y, S) = log K - I(Y; Z | S)    (a posterior's cross-entropy)
+        I(Y; Z | S) = H(Y | S) - H(Y | Z) <= H(Y) - H(Y | Z) = I(Y; X, C)         (Y depends on S through Z alone)
+
+    so log K less the column cross-entropy is a lower bound on I(Y; X, C), of log K at most. The row term is that of
+    `sami`, over the C own prompts, since no response was written for the others.
+
+    With logsumexp over the C prompts of a query as the score of the query, the column term is a sum, as the chain rule
+    is: the column term of `sami`, and the cross-entropy of the response's query among the N + 1. So this loss is that
+    of `sami` and half the latter; without other queries it is the loss of `sami`.
+
+    Args:
+        scores: (Q, C, R) log-probabilities under the own prompts, as for `sami`.
+        negatives: (Q, M, R) log-probabilities of the same responses under the prompts of other queries, in any order;
+            M may be 0.
+        labels: (Q, R) number of the constitution that response j was written for.
+
+    Returns:
+        The loss, and the metrics of `sami.metrics.contrast`, of the own prompts alone, and `sami.metrics.joint`.
+
+    Raises:
+        ValueError: as for `sami`, or the negatives are not those of the same examples and responses.
+    """
+    rows, own_columns = _cross_entropies(scores, labels)
+    if negatives.ndim != 3 or (negatives.shape[0], negatives.shape[2]) != (scores.shape[0], scores.shape[2]):
+        raise ValueError(
+            f"expected negatives (Q, M, R) with the Q and R of the scores {tuple(scores.shape)}, found "
+            f"{tuple(negatives.shape)}"
+        )
+    columns = _cross_entropy(torch.cat([scores, negatives], 1), labels, dim=1)  # (Q, C + M, R): the own come first
+    found = metrics.contrast(scores, labels, (rows + own_columns) / 2) | metrics.joint(scores, negatives, columns)
+    return Outcome((rows + columns) / 2, found)
+
+
+def sami_joint_guess(constitutions: int, responses: int, negatives: int) -> float:
+    """Loss of `sami_joint` where all log-probabilities are equal, nats."""
+    return (math.log(responses) + math.log(constitutions + negatives)) / 2
 
 
 def _cross_entropies(scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -204,6 +204,8 @@ class Preference(Record):
 class TrainingExample(Record):
     """What training reads: C prompts, R responses, and what is wanted of them; of no method and no constitution.
 
+    negatives: prompts that no response was written for, where an objective contrasts with them; not written where there
+        are none.
     labels: (R,) number of the prompt that each response answers.
     weights: (R,) signed weights of the responses, where an objective weighs them; None for 1 each.
     pairs: preferences among the responses, where an objective contrasts pairs.
@@ -213,6 +215,7 @@ class TrainingExample(Record):
     query_id: str
     set_id: str | None = None
     prompts: list[Prompt] = Field(min_length=1)
+    negatives: list[Prompt] = Field(default=[], exclude_if=lambda negatives: not negatives)
     responses: list[TrainingResponse] = Field(min_length=1)
     labels: list[int]
     weights: list[float] | None = None

@@ -90,10 +90,10 @@ def planned(tmp_path, monkeypatch):
     for folder in ("writers", "judges"):
         (tmp_path / folder).symlink_to(ROOT / "config" / folder)
 
-    def make(change=None, task=None, model=None, card=None):
+    def make(change=None, task=None, model=None, card=None, pair=None):
         files = {
             "tasks/texts.yaml": merge(TASK, task or {}),
-            "constitutions/file.yaml": {"pairs": [PAIR]},
+            "constitutions/file.yaml": {"pairs": [merge(PAIR, pair or {})]},
             "models.yaml": {"small": {k: v for k, v in merge(MODEL, model or {}).items() if v is not None}},
             "hardware.yaml": {"card": merge(CARD, card or {})},
             "mine.yaml": merge(SETTINGS, {"experiments": {"one": change or {}}}),
@@ -127,6 +127,29 @@ def test_training_examples_have_the_shape_that_the_method_gives_them(planned):
     assert rows["train", "iteration-1"].prompt_tokens == 6 * (16 + 3 * 8)
     assert rows["sample_responses", "iteration-1"].new_tokens == 6 * 6 * 8
     assert rows["score_responses", "iteration-0"].prompt_tokens == 4 * 64
+
+
+def test_prompts_of_other_queries_are_counted(planned):
+    joint = {"training": {"objective": {"name": "sami-joint", "other_queries": 2}}}
+    row = planned(joint)["train", "iteration-1"]
+    assert row.prompt_tokens == 6 * 3 * 2 * (16 + 2 * 8)  # 5 tokens of a constitution are too few to share
+    # 76 characters more, 19 tokens, under each constitution; 18 before it, which all prompts have in common.
+    long = {"prompts": {"training": "x" * 72 + "{constitution}\n{query}\n"}}
+    pair = {"principle": {"text": "x" * 96}, "opposite": {"text": "y" * 96}}
+    row = planned(joint, task=long, pair=pair)["train", "iteration-1"]
+    assert row.prompt_tokens == 6 * (18 + 2 * (24 + 3 * (1 + 10 + 2 * 8)))
+    # Where the query comes first, each query has its prompts for itself.
+    first = {"prompts": {"training": "{query}" + "x" * 72 + "{constitution}"}}
+    row = planned(joint, task=first, pair=pair)["train", "iteration-1"]
+    assert row.prompt_tokens == 6 * 3 * (10 + 18 + 2 * (24 + 2 * 8))
+    row = planned(joint | {"engine": {"scoring": "padded"}})["train", "iteration-1"]
+    assert row.prompt_tokens == 6 * 3 * 4 * 24
+
+
+def test_the_reference_model_encodes_no_prompts_of_other_queries(planned):
+    joint = {"objective": {"name": "sami-joint", "other_queries": 2}}
+    plain, held = (planned({"training": joint | {"kl_weight": weight}})["train", "iteration-1"] for weight in (0, 1))
+    assert held.flop - plain.flop == 6 * 2 * 3000 * 64
 
 
 @pytest.mark.parametrize(

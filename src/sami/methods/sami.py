@@ -4,8 +4,9 @@ The prompts of an example are the training prompts of its C constitutions, its r
 them, and the label of a response is the constitution that it was written for (section 3). An example is used only if a
 contrast can be learned from it; the filters are those of the authors' code.
 
-For the objective `supervised`, the control without a contrast, an example keeps the prompt that wants every principle
-and the responses written for it.
+For the objective `sami-joint` an example also has the prompts of other queries of the iteration, under the same
+constitutions. For the objective `supervised`, the control without a contrast, an example keeps the prompt that wants
+every principle and the responses written for it.
 
 Left out: nothing of the paper. Differences from the authors' code are in docs/methods.md.
 
@@ -13,9 +14,11 @@ Ground floor: no torch.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sami.data.prompts import example_prompts
+from sami.data.queries import other_queries
+from sami.errors import UserError
 from sami.methods.responses import fault, training_responses
 from sami.records import Constitution, Example, Query, TrainingExample
 from sami.settings.tasks import Filters, Prompts
@@ -50,6 +53,7 @@ def training_examples(
     prompts: Prompts,
     filters: Filters,
     objective: str,
+    others: Mapping[str, Sequence[Query]] | None = None,
 ) -> tuple[list[TrainingExample], Counter[str]]:
     """Training examples of one iteration, and counts, by reason, of the examples that are not used.
 
@@ -59,6 +63,7 @@ def training_examples(
         prompts: of the task.
         filters: which examples are dropped.
         objective: name of the objective that they are for.
+        others: query id -> other queries with whose prompts it is contrasted (default: none).
     """
     kept: list[TrainingExample] = []
     dropped: Counter[str] = Counter()
@@ -74,11 +79,46 @@ def training_examples(
             query_id=example.query_id,
             set_id=example.set_id,
             prompts=texts,
+            negatives=[
+                prompt
+                for other in (others or {}).get(example.query_id, ())
+                for prompt in example_prompts(_about(example, other), queries, constitutions, prompts, prompts.training)
+            ],
             responses=training_responses(example.responses, example.policy),
             labels=example.labels,
         )
         kept.append(_positive(made) if objective == "supervised" else made)
     return kept, dropped
+
+
+def contrasted_queries(
+    examples: Iterable[Example], queries: Mapping[str, Query], count: int, seed: int
+) -> dict[str, list[Query]]:
+    """Query id -> `count` other queries with whose prompts an example is contrasted, drawn among those of all examples.
+
+    Args:
+        examples: sampled for one iteration, before any is dropped.
+        queries: by id.
+        count: how many, for each query.
+        seed: of the draw.
+
+    Raises:
+        UserError: there are too few queries with different texts.
+    """
+    own = [queries[name] for name in dict.fromkeys(example.query_id for example in examples) if name in queries]
+    found = {query.id: other_queries(query, own, count, seed) for query in own}
+    for name, others in found.items():
+        if len(others) < count:
+            raise UserError(
+                f"query '{name}': found {len(others)} other queries with another text in the iteration, expected "
+                f"{count} ('other_queries' of 'training.objective'). Lower it, or raise 'queries.train'."
+            )
+    return found
+
+
+def _about(example: Example, query: Query) -> Example:
+    """An example as if it were of another query: under the same constitutions, statements in the same order."""
+    return example.model_copy(update={"query_id": query.id})
 
 
 def _positive(example: TrainingExample) -> TrainingExample:

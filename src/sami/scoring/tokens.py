@@ -65,7 +65,7 @@ def tokenize(
 def tokenize_training(
     examples: Sequence[TrainingExample], tokenizer: Any, *, context: int, end_token: bool
 ) -> list[Item]:
-    """Token ids of training examples.
+    """Token ids of training examples: their prompts, behind them those of other queries, and their responses.
 
     Args:
         context: the most tokens that a prompt and a response may have together.
@@ -74,7 +74,8 @@ def tokenize_training(
     Raises:
         UserError: a response has the tokens of another text, or a prompt with a response exceeds the context.
     """
-    return [item_of(e.query_id, e.prompts, e.responses, e.labels, tokenizer, context, end_token) for e in examples]
+    options = tokenizer, context, end_token
+    return [item_of(e.query_id, [*e.prompts, *e.negatives], e.responses, e.labels, *options) for e in examples]
 
 
 def check_shapes(items: Sequence[Item]) -> None:

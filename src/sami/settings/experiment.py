@@ -167,6 +167,17 @@ class Experiment(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _enough_other_queries(self) -> Self:
+        least, others = min(self.train_counts()[: self.iterations]), self.training.other_queries
+        if others >= least:
+            raise ValueError(
+                f"'training.objective' contrasts each query with 'other_queries' = {others} of the same iteration, but "
+                f"'queries.train' gives an iteration {least}; expected fewer others than queries. Raise "
+                "'queries.train', or lower 'other_queries'"
+            )
+        return self
+
 
 class Root(Settings):
     """The top level of the merged configuration."""

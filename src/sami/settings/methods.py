@@ -64,7 +64,7 @@ class Method(Settings):
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
-        """(C, R) of a training example, of which the plan reckons the cost of a step.
+        """(C, R) of a training example, of which the plan reckons the cost of a step; without prompts of other queries.
 
         Args:
             objective: its name.
@@ -77,7 +77,7 @@ class Method(Settings):
 class Sami(Method):
     """SAMI (arXiv 2404.14313): responses under contrasted constitutions, each to be most likely under its own."""
 
-    objectives = ("sami", "sami-rows", "sami-columns", "supervised")
+    objectives = ("sami", "sami-rows", "sami-columns", "sami-joint", "supervised")
 
     least_responses = 2  # one alone has no contrast
 

@@ -25,6 +25,18 @@ class Contrast(Settings):
     """Both cross-entropies, or one of them."""
 
 
+class Joint(Settings):
+    """SAMI's rows, and columns over the prompts of other queries, too: a contrast of queries and constitutions."""
+
+    name: Literal["sami-joint"]
+    """Both cross-entropies, the one along columns also over other queries."""
+    other_queries: Count = 1
+    """Other training queries of the iteration whose prompts each response is scored under, drawn with the seed.
+
+    Each comes under all constitutions of the example's set.
+    """
+
+
 class Likelihood(Settings):
     """Likelihood of responses to the prompts that they answer, weighted where the examples have weights."""
 
@@ -46,10 +58,12 @@ class Preference(Settings):
 
 
 OBJECTIVES: dict[str, type[Settings]] = {
-    name: kind for kind in (Contrast, Likelihood, Preference) for name in get_args(kind.model_fields["name"].annotation)
+    name: kind
+    for kind in (Contrast, Joint, Likelihood, Preference)
+    for name in get_args(kind.model_fields["name"].annotation)
 }
 Objective = Annotated[
-    Contrast | Likelihood | Preference, Field(discriminator="name"), named_choice(OBJECTIVES, "objective")
+    Contrast | Joint | Likelihood | Preference, Field(discriminator="name"), named_choice(OBJECTIVES, "objective")
 ]
 
 
@@ -61,9 +75,11 @@ class Training(Settings):
 
     A mapping with the objective's `name` and its own keys; the name alone will do, too. `sami`: the paper's loss, the
     mean of the row cross-entropy (which response was written for this constitution?) and the column cross-entropy (for
-    which constitution was this response written?); `sami-rows` and `sami-columns`: one of them alone. `supervised`: the
-    negative log-probability of the responses to the prompts that they answer; without a contrast, it is the control
-    that tells what the contrast is worth. `preference`: chosen against rejected responses.
+    which constitution was this response written?); `sami-rows` and `sami-columns`: one of them alone. `sami-joint`: the
+    column cross-entropy also runs over the prompts of other queries (for which query and constitution was this response
+    written?), so that a response has to stay with its query. `supervised`: the negative log-probability of the
+    responses to the prompts that they answer; without a contrast, it is the control that tells what the contrast is
+    worth. `preference`: chosen against rejected responses.
     """
     start_from: Literal["base", "previous"]
     """The weights that an iteration's training starts from.
@@ -118,9 +134,15 @@ class Training(Settings):
     max_loss: Annotated[Number, Field(gt=0)] | None
     """Stop where a step's loss exceeds this; null = twice the loss of a guess.
 
-    That is log C + log R (`sami`), 2 log R (`sami-rows`), 2 log C (`sami-columns`), 2 log of the vocabulary
-    (`supervised`); with `normalisation: sum`, 2 log of the vocabulary for each token of the longest response.
+    That is log C + log R (`sami`), 2 log R (`sami-rows`), 2 log C (`sami-columns`), log C + log R + log(1 +
+    `other_queries`) (`sami-joint`), 2 log of the vocabulary (`supervised`); with `normalisation: sum`, 2 log of the
+    vocabulary for each token of the longest response.
     """
+
+    @property
+    def other_queries(self) -> int:
+        """Other queries whose prompts each training example holds."""
+        return self.objective.other_queries if isinstance(self.objective, Joint) else 0
 
 
 class Engine(Settings):

@@ -13,7 +13,7 @@ from sami import records
 from sami.data.joined import read_by_id
 from sami.errors import within
 from sami.methods.responses import check_policy, counts
-from sami.methods.sami import training_examples
+from sami.methods.sami import contrasted_queries, training_examples
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
 
@@ -27,7 +27,8 @@ def main(arguments) -> None:
     check_policy(examples, arguments.policy, str(arguments.responses))
     options = arguments.prompts, arguments.filters, arguments.objective
     with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
-        kept, dropped = training_examples(examples, queries, constitutions, *options)
+        others = contrasted_queries(examples, queries, arguments.other_queries, arguments.seed)
+        kept, dropped = training_examples(examples, queries, constitutions, *options, others)
     counted = counts(kept, len(examples), dropped, arguments.policy)
     log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counted)
     records.write(kept, arguments.output)
@@ -42,6 +43,8 @@ if __name__ == "__main__":
     stage.structured("--prompts", Prompts, "the prompts of a task")
     stage.structured("--filters", Filters, "which examples are dropped")
     stage.setting("--objective", "name of the objective that the examples are for")
+    stage.setting("--other-queries", "other queries to contrast each with", type=int, default=0, required=False)
+    stage.setting("--seed", "seed of their draw", type=int, default=0, required=False)
     stage.setting("--policy", "name of the policy whose responses they are")
     stage.output("--output", "training examples to write")
     stage.output("--counts", "JSON counts to write")

@@ -1,6 +1,7 @@
 """What an objective is told of training examples, beside their log-probabilities: labels, weights, pairs.
 
-Dimensions: Q examples of a pass, C prompts, R responses, P pairs; C and R are the largest of the pass.
+Dimensions: Q examples of a pass, C prompts, M prompts of other queries, R responses, P pairs; C and R are the largest
+of the pass.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from sami.objectives import Outcome
 from sami.records import TrainingExample
 from sami.scoring.layout import Item
 from sami.scoring.scorer import Scored
-from sami.settings.training import Contrast, Likelihood, Objective, Preference, Training
+from sami.settings.training import Contrast, Joint, Likelihood, Objective, Preference, Training
 
 CONTRASTS = {
     "sami": (objectives.sami, objectives.sami_guess),
@@ -28,13 +29,13 @@ def evaluate(training: Training, scored: Scored, examples: Sequence[TrainingExam
 
     Args:
         training: with the objective, and whether it takes means or sums of log-probabilities.
-        scored: (Q, C, R) each.
+        scored: (Q, C + M, R) each, own prompts first.
         examples: the same Q examples.
         items: the same Q examples as tokens.
     """
     objective = training.objective
     scores = scored.mean if training.normalisation == "mean" else scored.sum
-    if isinstance(objective, Contrast):
+    if isinstance(objective, Contrast | Joint):
         return _contrast(objective, scores, scored, examples)
     if isinstance(objective, Likelihood):
         return objectives.likelihood(_of_labels(scores, examples), _weights(scores, examples))
@@ -44,14 +45,18 @@ def evaluate(training: Training, scored: Scored, examples: Sequence[TrainingExam
 
 
 def _contrast(
-    objective: Contrast, scores: torch.Tensor, scored: Scored, examples: Sequence[TrainingExample]
+    objective: Contrast | Joint, scores: torch.Tensor, scored: Scored, examples: Sequence[TrainingExample]
 ) -> Outcome:
     labels = torch.tensor([example.labels for example in examples], device=scores.device)  # (Q, R)
-    outcome = CONTRASTS[objective.name][0](scores, labels)
+    own = len(examples[0].prompts)  # C, the same for all, as `check` knows
+    if isinstance(objective, Joint):
+        outcome = objectives.sami_joint(scores[:, :own], scores[:, own:], labels)
+    else:
+        outcome = CONTRASTS[objective.name][0](scores, labels)
     if scores is scored.mean:
         return outcome
     # Log-probabilities are logged as means, which are of one size whatever the lengths.
-    return Outcome(outcome.loss, outcome.metrics | own_and_other(scored.mean, labels))
+    return Outcome(outcome.loss, outcome.metrics | own_and_other(scored.mean[:, :own], labels))
 
 
 def _of_labels(scores: torch.Tensor, examples: Sequence[TrainingExample]) -> torch.Tensor:
@@ -89,6 +94,8 @@ def guess(objective: Objective, example: TrainingExample, vocabulary: int) -> fl
     """Loss of mean log-probabilities where every prompt, response or, without a contrast, token is equally likely."""
     if isinstance(objective, Contrast):
         return CONTRASTS[objective.name][1](len(example.prompts), len(example.responses))
+    if isinstance(objective, Joint):
+        return objectives.sami_joint_guess(len(example.prompts), len(example.responses), len(example.negatives))
     if isinstance(objective, Likelihood):
         return objectives.likelihood_guess(vocabulary)
     return objectives.preference_guess(objective.beta, objective.form)
@@ -99,8 +106,9 @@ def check(training: Training, examples: Sequence[TrainingExample], file: str) ->
     objective, first = training.objective, examples[0]
     for number, example in enumerate(examples, 1):
         where = f"{file}, line {number}: query '{example.query_id}'"
-        if isinstance(objective, Contrast):
+        if isinstance(objective, Contrast | Joint):
             _check_contrast(example, first, where)
+        _check_negatives(example, training, where)
         if isinstance(objective, Preference):
             _check_pairs(example, where)
 
@@ -116,6 +124,17 @@ def _check_contrast(example: TrainingExample, first: TrainingExample, where: str
         raise UserError(
             f"{where}: {shape[0]} prompt(s) and {shape[1]} response(s), expected at least two of each to contrast. "
             "Choose the objective supervised, or make the examples of another method."
+        )
+
+
+def _check_negatives(example: TrainingExample, training: Training, where: str) -> None:
+    found, others = len(example.negatives), training.other_queries
+    expected = others * len(example.prompts)
+    if found != expected:
+        reason = f"{others} other queries under each of its {len(example.prompts)} constitutions" if others else "none"
+        raise UserError(
+            f"{where}: {found} prompts of other queries ('negatives'), but the objective {training.objective.name} "
+            f"contrasts with {expected} ({reason}). Make the examples with the settings that they are trained with."
         )
 
 

@@ -117,7 +117,8 @@ class Run:
             return None, None
         folder = self.checkpoints / "reference"
         scorer = load_scorer(self.reference, group, self.training.precision, self.engine.scoring)
-        items = self._items(examples, scorer, self.reference)
+        own = [example.model_copy(update={"negatives": []}) for example in examples]  # no KL under other prompts
+        items = self._items(own, scorer, self.reference)
         key = digest(fingerprint(self.reference), digest_of(items))
         compute_states(scorer, items, self.engine.tokens_per_pass, group, folder, key)
         return head_of(scorer), ReferenceStates(folder)

@@ -65,6 +65,12 @@ class Arguments:
         """Name of the policy that responds for an iteration."""
         return f"iteration-{self.configuration.experiments[experiment].method.sampled_policy(int(iteration))}"
 
+    def other_queries(self, experiment: str) -> str:
+        """Arguments that say with how many other queries a training example contrasts its own; none where with none."""
+        settings = self.configuration.experiments[experiment]
+        count = settings.training.other_queries
+        return flags(**{"other-queries": count, "seed": settings.seed}) if count else ""
+
     def training_queries(self, experiment: str, iteration: str) -> str:
         """Arguments that say which training queries an iteration uses."""
         return flags(**self._training_queries(experiment, iteration))

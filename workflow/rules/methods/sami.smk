@@ -26,8 +26,10 @@ rule build_sami_examples:
         prompts=prompts_of,
         filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
         objective=lambda wildcards: settings_of(wildcards).training.objective.name,
+        others=by_wildcards(ARGUMENTS.other_queries),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
         stage("build_sami_examples") + "--responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --filters {params.filters:q} "
-        "--objective {params.objective} --policy {params.policy} --output {output.examples:q} --counts {output.counts:q}"
+        "--objective {params.objective} {params.others} --policy {params.policy} --output {output.examples:q} "
+        "--counts {output.counts:q}"

@@ -115,16 +115,23 @@ def _sampling_seconds(
 
 
 def training_cost(
-    e: Experiment, machine: Hardware, model: ModelSize, count: int, matrix: Matrix | None, longest: Matrix | None
+    e: Experiment,
+    machine: Hardware,
+    model: ModelSize,
+    count: int,
+    matrix: Matrix | None,
+    longest: Matrix | None,
+    reference: Matrix | None,
 ) -> Cost:
     """One iteration's training on `count` queries; as if no example were dropped by a filter.
 
     Args:
         matrix, longest: of the average and of the longest example.
+        reference: of the average example for the reference model of a KL term, without prompts of other queries.
     """
     training, engine = e.training, e.engine
     cost = Cost(prompt_tokens=None, flop=None, seconds=None, disk=model.bytes, available=machine.memory_gib * 2**30)
-    if matrix is None:
+    if matrix is None or reference is None:
         return cost
     (tokens, predicted), examples = matrix, count * training.epochs
     cost = replace(cost, prompt_tokens=examples * tokens)
@@ -132,8 +139,8 @@ def training_cost(
         return cost
     # Twice forward for the backward pass: by the inputs, and by the weights, which adapters leave alone.
     times = 2 + 2 * (2 if training.lora is None else 1)
-    extra = 2 * (engine.activation_checkpointing == "full") + 2 * (training.kl_weight > 0)
-    flop = examples * (times * (model.body * tokens + model.head * predicted) + extra * model.body * tokens)
+    extra = 2 * (engine.activation_checkpointing == "full") * tokens + 2 * (training.kl_weight > 0) * reference[0]
+    flop = examples * (times * (model.body * tokens + model.head * predicted) + model.body * extra)
     weights, compute, _ = memory.PRECISIONS[training.precision]
     steps = training.epochs * math.ceil(count / training.queries_per_step)
     saves = (steps - 1) // engine.checkpoint_steps

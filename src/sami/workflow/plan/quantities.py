@@ -87,14 +87,19 @@ class Quantities:
             shown = len(range(0, shown, e.constitutions.per_set))
         return layout.held_out_examples(e) * shown
 
-    def training_matrix(self, longest: bool = False) -> Matrix | None:
-        """Tokens that are encoded, and that are predicted, for one training example; for the longest, if asked.
+    def training_matrix(self, longest: bool = False, negatives: bool = True) -> Matrix | None:
+        """Tokens that are encoded, and that are predicted, for one training example.
 
         Responses that are not drawn are reckoned as long as drawn ones.
+
+        Args:
+            longest: of the longest example, not of the average one.
+            negatives: with the prompts of other queries, where the objective contrasts with them.
         """
         e, drawn = self.experiment, layout.responses_for_training(self.experiment)
         shape = e.method.example_shape(e.training.objective.name, e.constitutions.per_set, drawn)
-        return self._matrix("train", e.sampling, shape, e.method.template(self.task.prompts), longest)
+        others = e.training.other_queries if negatives else 0
+        return self._matrix("train", e.sampling, shape, e.method.template(self.task.prompts), longest, others)
 
     def held_out_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the matrix of one held-out example, all responses under all constitutions of a set."""
@@ -123,9 +128,10 @@ class Quantities:
         return parts[0] + C * parts[1], 2 * K * R * response
 
     def _matrix(
-        self, part: str, sampling: Sampling, shape: tuple[int, int], template: str, longest: bool
+        self, part: str, sampling: Sampling, shape: tuple[int, int], template: str, longest: bool, others: int = 0
     ) -> Matrix | None:
-        (C, R), prompts, texts = shape, self.task.prompts, self.queries(part)
+        """The same for C prompts of the own query and C of each of some `others`, and R responses."""
+        (C, R), K, prompts, texts = shape, 1 + others, self.task.prompts, self.queries(part)
         query = texts.longest if longest else texts.mean
         if query is None:
             return None
@@ -133,8 +139,12 @@ class Quantities:
         constitution = self.constitution() if "{constitution}" in template else 0
         prompt = lengths.of_template(template, prompts) + constitution + query
         if self.experiment.engine.scoring == "padded":
-            return C * R * (prompt + response), C * R * response
-        common = lengths.of_template(template, prompts, shared=True)
-        common += query if "{query}" in template.split("{constitution}")[0] else 0
+            return K * C * R * (prompt + response), K * C * R * response
+        before = lengths.of_template(template, prompts, shared=True)
+        query_first = "{query}" in template.split("{constitution}")[0]
+        common = before + query if query_first else before  # of the prompts of one query
         common = common if common >= LEAST_SAVING else 0
-        return common + C * (prompt - common + R * response), C * R * response
+        under = 0 if query_first else before + constitution - common  # of the prompts under one constitution, besides
+        under = under if under >= LEAST_SAVING else 0
+        each = prompt - common - under + R * response
+        return (K if query_first else 1) * common + C * (under + K * each), K * C * R * response

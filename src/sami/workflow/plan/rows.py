@@ -197,7 +197,8 @@ class Planner:
         """The training of one iteration."""
         e, model = self.experiment, self.quantities.size(self.experiment.model)
         row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
-        matrices = (self.quantities.training_matrix(longest) for longest in (False, True))
+        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
+        matrices.append(self.quantities.training_matrix(negatives=False))
         count = e.train_counts()[iteration - 1]
         return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
 
