@@ -24,6 +24,7 @@ from sami.sampling.sampler import Request
 from sami.sampling.transformers_sampler import TransformersSampler
 from sami.scoring.scorer import Scorer
 from sami.scoring.tokens import tokenize, tokenize_training
+from sami.scoring.trees import shared
 from sami.settings.models import Model
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Filters, Prompts
@@ -287,6 +288,20 @@ def test_tokens_of_another_text_are_refused(tiny):
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
+
+
+def test_prompts_of_other_queries_are_encoded_once_behind_the_constitutions_that_they_share():
+    prompts, negatives = ([f"{side * 20}\n{query}" for side in "ab"] for query in ("Why?", "How so?"))
+    responses = [{"text": text, "ended": False, "source": "p"} for text in ("xyz", "uv")]
+    example = TrainingExample(query_id="q", prompts=prompts, negatives=negatives, responses=responses, labels=[0, 1])
+    tokenizer = byte_tokenizer()
+    (item,) = tokenize_training([example], tokenizer, context=99, end_token=False)
+    assert [tokenizer.decode(ids) for ids in item.prompts] == prompts + negatives
+    layout = shared([item])
+    # Two constitutions with a line break; the queries and what of the responses predicts anything, behind either.
+    assert layout.tokens == 2 * (21 + len("Why?") + len("How so?") + 2 * (2 + 1))
+    assert layout.shape == (1, 4, 2)
+    assert layout.own.sum() == 3 + 2  # no response was written for a prompt of another query
 
 
 def test_data_that_looks_like_a_field_is_data():

@@ -10,7 +10,7 @@ from training_run import ENGINE, TRAINING
 from sami.distributed.processes import Processes
 from sami.errors import UserError
 from sami.models.pretrained import load
-from sami.objectives import sami
+from sami.objectives import sami, sami_joint
 from sami.records import Preference, TrainingExample, TrainingResponse
 from sami.scoring.layout import Item
 from sami.scoring.scorer import Scorer
@@ -120,6 +120,30 @@ def test_every_contrast_lowers_its_own_loss_and_measures_the_bound(tiny, tmp_pat
     assert steps[-1]["kl"] > 0
 
 
+@pytest.mark.parametrize(
+    ("normalisation", "engine"), [("mean", {}), ("sum", {"tokens_per_pass": 1}), ("mean", {"scoring": "padded"})]
+)
+def test_the_joint_contrast_lowers_its_loss_with_prompts_of_other_queries(tiny, normalisation, engine):
+    plain, further = items(4), items(4, size=6, seed=1)
+    data = [Item(i.name, i.prompts + f.prompts, i.responses, i.labels) for i, f in zip(plain, further, strict=True)]
+    made = [e.model_copy(update={"negatives": ["another"] * 6}) for e in examples(plain)]
+    changes = {"objective": {"name": "sami-joint", "other_queries": 3}, "normalisation": normalisation, "epochs": 6}
+    check(options(**changes), made, "examples.jsonl")
+    scorer, steps = Scorer(load(tiny)).select_layout(engine.get("scoring", "auto")), []
+    train(scorer, data, made, options(**changes), Engine(**{**ENGINE, **engine}), 1, ALONE, steps.append)
+    other = Scorer(load(tiny)).select_layout()
+    scored = other(other.layout(data))
+    scores = scored.mean if normalisation == "mean" else scored.sum
+    expected = sami_joint(scores[:, :2], scores[:, 2:], torch.tensor([item.labels for item in data]))
+    assert steps[0]["loss"] == pytest.approx(expected.loss.mean().item(), rel=1e-4)
+    for key in ("bound", "column_accuracy", "joint_bound", "query_accuracy"):
+        assert steps[0][key] == pytest.approx(expected.metrics[key].mean().item(), rel=1e-4, abs=1e-5)
+    own = scored.mean[:, [0, 1], [0, 1]].mean().item()  # of the own prompts, a token, whatever the normalisation
+    assert steps[0]["own_log_probability"] == pytest.approx(own, rel=1e-4)
+    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+    assert steps[-1]["query_accuracy"] > steps[0]["query_accuracy"]
+
+
 @pytest.mark.parametrize("normalisation", ["mean", "sum"])
 def test_supervised_raises_the_likelihood_of_responses_and_scores_no_other_prompt(tiny, tmp_path, normalisation):
     data = positive(items(4))
@@ -174,6 +198,11 @@ def test_examples_of_different_shapes_are_trained_on_together(tiny):
     [
         ("sami", {}, "examples.jsonl, line 3: query 'q2': 1 constitutions and 1 responses, but the examples before"),
         ("preference", {}, "examples.jsonl, line 1: query 'q0': no pairs of responses"),
+        (
+            "sami-joint",
+            {},
+            r"line 1: query 'q0': 0 prompts of other queries \('negatives'\), but .* contrasts with 2 \(1",
+        ),
         ("preference", {"reference": None}, r"line 1: query 'q0': 'pairs\[0\]' has no log-probabilities under the ref"),
     ],
 )
