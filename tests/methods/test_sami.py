@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 import torch
 import warm
+import yaml
 from configured import message
 from conftest import ROOT
 from training_run import PROMPTS as RUN_PROMPTS
@@ -18,10 +19,21 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sami import records
 from sami.errors import UserError
 from sami.methods.responses import check_policy
-from sami.methods.sami import NO_POSITIVE, contrasted_queries, reason_to_drop, training_examples
-from sami.records import Constitution, Example, Message, Query, Response, Statement
+from sami.methods.sami import (
+    IRRELEVANT,
+    NO_POSITIVE,
+    contrasted_queries,
+    margin,
+    reason_to_drop,
+    relevant_examples,
+    training_examples,
+)
+from sami.records import Constitution, Example, Message, Query, Relevance, Response, Statement, TrainingExample
+from sami.settings.methods import RelevanceFilter
 from sami.settings.tasks import Filters, Prompts, Task
 from sami.settings.yaml_files import load_yaml
+from workflow_project import TINY
+from workflow_project import Project as Workflow
 
 QUERIES = {"q": Query(id="q", task="t", text="Why?")}
 PROMPTS = Prompts(style="plain", generation="{constitution} {query}", training="{constitution}\n{query}\n")
@@ -230,3 +242,205 @@ def test_a_policy_is_trained_on_examples_with_prompts_of_other_queries(tiny, tmp
     told = run.run({"objective": "sami"}, expect=2, output="other")
     assert "but the objective sami contrasts with 0 (none). Make the examples" in told
     assert json.loads((run.folder / "examples.json").read_text()) == {"sampled": 5, "kept": 5, "dropped": {}}
+
+
+def relevance(name: str, *responses: tuple[list[float], int], policy: str = "iteration-1") -> list[Relevance]:
+    """Records of an example's responses, of (log-probabilities under own and other queries, tokens) each."""
+    return [
+        Relevance(
+            query_id=name,
+            set_id="s",
+            number=number,
+            policy=policy,
+            scorer="base",
+            candidates=[name, *(f"other {k}" for k in range(1, len(sums)))],
+            alone=sums,
+            with_constitution=[0.0] * len(sums),
+            tokens=tokens,
+        )
+        for number, (sums, tokens) in enumerate(responses)
+    ]
+
+
+def from_margins(**margins: float) -> tuple[list[TrainingExample], list[Relevance]]:
+    """Training examples of two responses, of which the second has the margin of its example, the first a larger one."""
+    response = {"text": "t", "ended": True, "source": "iteration-1"}
+    made = [
+        TrainingExample(query_id=name, set_id="s", prompts=["a", "b"], responses=[response] * 2, labels=[0, 1])
+        for name in margins
+    ]
+    told = [
+        record
+        for name, value in margins.items()
+        for record in relevance(name, ([-1.0, -5.0 - 4 * value], 4), ([-1.0, -9.0, -1.0 - 2 * value], 2))
+    ]
+    return made, told
+
+
+def kept_of(rule: dict, **margins: float) -> tuple[list[str], Counter]:
+    kept, dropped = relevant_examples(*from_margins(**margins), RelevanceFilter(others=2, **rule))
+    return [example.query_id for example in kept], dropped
+
+
+def test_margin_of_a_response_is_the_lead_of_its_query_per_token():
+    (found,) = relevance("q", ([-6.0, -9.0, -7.0], 4))
+    assert margin(found) == 0.25
+    (behind,) = relevance("q", ([-6.0, -2.0, -7.0], 2))
+    assert margin(behind) == -2
+    (empty,) = relevance("q", ([0.0, 0.0], 0))
+    assert margin(empty) == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ({"least_margin": 0.0}, "acde"),  # a tie is kept: no other query is likelier
+        ({"least_margin": 0.25}, "acd"),
+        ({"least_margin": 9.0}, ""),
+        ({"least_margin": -9.0}, "abcde"),
+        ({"drop": 0.2}, "acde"),
+        ({"drop": 0.39}, "acde"),  # rounded down to one of five
+        ({"drop": 0.4}, "acd"),
+        ({"drop": 0.6}, "cd"),
+        ({"drop": 0.19}, "abcde"),
+    ],
+)
+def test_examples_are_left_out_by_their_smallest_margin(rule, kept):
+    found, dropped = kept_of(rule, a=0.25, b=-1.0, c=0.5, d=2.0, e=0.0)
+    assert found == list(kept)
+    assert dropped == Counter({IRRELEVANT: 5 - len(kept)} if len(kept) < 5 else {})
+
+
+def test_equal_margins_are_kept_or_left_out_together_in_any_order():
+    margins = {"a": 0.5, "b": 0.5, "c": 1.0, "d": 0.25}
+    for order in (margins, dict(reversed(margins.items()))):
+        assert set(kept_of({"drop": 0.5}, **order)[0]) == {"a", "b", "c"}  # the second and third smallest are equal
+        assert set(kept_of({"drop": 0.75}, **order)[0]) == {"c"}
+        assert set(kept_of({"least_margin": 0.5}, **order)[0]) == {"a", "b", "c"}
+    assert kept_of({"drop": 0.9}, a=1.0, b=1.0)[0] == ["a", "b"]
+
+
+def test_a_share_is_exact_where_its_product_is_not():
+    assert 0.29 * 100 < 29
+    margins = {f"q{n}": float(n) for n in range(100)}
+    assert kept_of({"drop": 0.29}, **margins)[0] == list(margins)[29:]
+
+
+def test_examples_without_responses_are_left_to_the_other_filters():
+    """What they drop has no part in a share; where nothing is left there is nothing to drop."""
+    sampled = [example("One.", ""), example("One.", "Two").model_copy(update={"query_id": "r"})]
+    queries = QUERIES | {"r": Query(id="r", task="t", text="How?")}
+    kept, dropped = training_examples(sampled, queries, CONSTITUTIONS, PROMPTS, ORIGINAL, "sami")
+    told = relevance("q", ([-1.0, -9.0], 1), ([0.0, 0.0], 0), policy="p")
+    told += relevance("r", ([-9.0, -1.0], 1), ([-9.0, -1.0], 1), policy="p")
+    assert dropped == Counter({"empty response": 1})
+    half = RelevanceFilter(others=1, drop=0.5)
+    assert relevant_examples(kept, told, half) == (kept, Counter())  # half of the one that is left, rounded down
+    assert relevant_examples([], told, half) == ([], Counter())
+
+
+@pytest.mark.parametrize("change", [{"policy": "iteration-0"}, {"set_id": "other"}, {"query_id": "z"}])
+def test_relevance_of_other_responses_is_refused(change):
+    made, told = from_margins(a=1.0, b=1.0)
+    other = [record.model_copy(update=change) if record.query_id == "b" else record for record in told]
+    with pytest.raises(UserError, match="query 'b', set 's': found no relevance of its responses by 'iteration-1', ex"):
+        relevant_examples(made, other, RelevanceFilter(others=1, drop=0.5))
+
+
+def filtered(rule: str, more: str = "") -> str:
+    return f"experiments: {{quickstart: {{method: {{name: sami, relevance: {rule}}}{more}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "parts"),
+    [
+        ("{others: 3}", ["relevance: ", "found neither of 'least_margin' and 'drop', expected exactly one of them"]),
+        ("{others: 3, drop: 0.5, least_margin: 0}", ["found both of 'least_margin' and 'drop'"]),
+        ("{drop: 0.5}", ["relevance.others", "missing"]),
+        ("{others: 3, drop: 1}", ["relevance.drop: found 1", "less than 1"]),
+        ("{others: 0, drop: 0.5}", ["relevance.others: found 0", "at least 1"]),
+        ("{others: 3, least: 0}", ["relevance.least: found the unknown key"]),
+    ],
+)
+def test_wrong_rules_are_told(project, rule, parts):
+    told = message(project.load, filtered(rule))
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart.method")
+    for part in parts:
+        assert part in told
+
+
+def test_what_a_filter_by_relevance_needs_is_told_before_anything_runs(project):
+    rule = "{others: 3, drop: 0.5}"
+    project.check(filtered(rule))
+    told = message(project.check, filtered(rule, ", queries: {train: [4, 1, 4], eval: 4}"))
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.train: found 1, expected at least 2")
+    assert told.endswith("set 'method.relevance' to null.")
+    task = yaml.safe_load((project.root / "config/tasks/everyday.yaml").read_text())
+    task["prompts"].pop("without_constitution")
+    project.write("config/tasks/everyday.yaml", yaml.safe_dump(task))
+    told = message(project.check, filtered(rule, ", evaluation: {relevance: null}"))
+    assert told.startswith("config/tasks/everyday.yaml: prompts.without_constitution: found null")
+    assert "set 'method.relevance' to null (experiment 'quickstart')" in told
+    project.check("experiments: {quickstart: {evaluation: {relevance: null}}}")
+
+
+def test_relevance_is_scored_only_where_examples_are_left_out_by_it(tiny_source, tmp_path):
+    """Also where several jobs sample the responses; and by the base model, whichever policy drew them."""
+    workflow = Workflow(tmp_path, tiny_source)
+    rule = {"name": "sami", "relevance": {"others": 2, "least_margin": 0.0}}
+    experiments = {"plain": {}, "filtered": {"method": rule}}
+    defaults = TINY["defaults"] | {"iterations": 2, "engine": {"tokens_per_job": 24}}
+    content = {"run": list(experiments), "defaults": defaults, "experiments": experiments}
+    workflow.overrides = workflow.write("filtered.yaml", content)
+    targets = [f"results/{name}/iteration-2/model" for name in experiments]
+    made = workflow.dry_run(*targets)
+    scored = {path for rule, path in made if rule == "score_training_relevance"}
+    assert scored == {f"filtered/iteration-{t}/relevance.jsonl" for t in (1, 2)}
+    assert not {rule for rule, _ in made} & {"score_relevance", "sample_evaluation"}
+    assert {path for rule, path in made if rule == "build_sami_examples"} == {
+        f"{name}/iteration-{t}/examples.{ending}"
+        for name in experiments
+        for t in (1, 2)
+        for ending in ("json", "jsonl")
+    }
+    commands = workflow.run("--dry-run", "--printshellcmds", *targets)
+    (second,) = [
+        line
+        for line in commands.splitlines()
+        if "stages.score_relevance" in line and "filtered/iteration-2/responses.jsonl" in line
+    ]
+    assert "--model resources/models/tiny " in second
+    assert "--policy iteration-1 --scorer tiny --others 2 " in second
+
+
+def test_a_run_that_leaves_out_what_the_base_model_finds_irrelevant(tiny_source, tmp_path):
+    """With prompts of other queries in what is left, which are drawn among all queries of the iteration."""
+    workflow = Workflow(tmp_path, tiny_source)
+    settings = {
+        "model": "tiny",
+        "iterations": 2,
+        "method": {"name": "sami", "relevance": {"others": 2, "drop": 0.5}},
+        "training": {"objective": {"name": "sami-joint", "other_queries": 3}},
+    }
+    workflow.overrides = workflow.write("filtered.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    workflow.run("results/quickstart/iteration-2/model")
+    for t in (1, 2):
+        folder = tmp_path / f"results/quickstart/iteration-{t}"
+        sampled = records.read(Example, folder / "responses.jsonl")
+        told, made = (
+            records.read(kind, folder / f"{name}.jsonl")
+            for kind, name in ((Relevance, "relevance"), (TrainingExample, "examples"))
+        )
+        assert {(record.policy, record.scorer) for record in told} == {(f"iteration-{t - 1}", "tiny")}
+        assert [(r.query_id, r.number) for r in told] == [(e.query_id, j) for e in sampled for j in (0, 1)]
+        names = {example.query_id for example in sampled}
+        assert all(set(record.candidates) < names for record in told)
+        counts = json.loads((folder / "examples.json").read_text())
+        others = sum(count for reason, count in counts["dropped"].items() if reason != IRRELEVANT)
+        assert counts["dropped"][IRRELEVANT] == (4 - others) // 2
+        assert counts["kept"] == len(made) == 4 - sum(counts["dropped"].values())
+        margins = {e.query_id: min(margin(r) for r in told if r.query_id == e.query_id) for e in sampled}
+        lost = sorted(margins[name] for name in names - {e.query_id for e in made})
+        assert others or max(lost) < min(margins[e.query_id] for e in made)
+        assert [len(example.negatives) for example in made] == [2 * 3] * len(made)
+        assert all("query_accuracy" in json.loads(line) for line in (folder / "training.jsonl").open())

@@ -173,6 +173,23 @@ def test_what_prompts_share_is_counted_once(planned):
     assert row.prompt_tokens == 6 * (18 + 2 * (19 + 5 + 10 - 18 + 16))
 
 
+def test_relevance_of_training_responses_by_hand(planned):
+    bare = {"prompts": {"without_constitution": "{query}\n"}}
+    rule = {"method": {"name": "sami", "relevance": {"others": 3, "drop": 0.5}}}
+    rows = planned(rule, task=bare)
+    assert ("score_training_relevance", "iteration-1") not in planned(task=bare)
+    first, second = (rows["score_training_relevance", f"iteration-{t}"] for t in (1, 2))
+    # Both responses behind four queries of 10 tokens and a line break; then each behind its constitution, which is
+    # encoded once, and the queries. The second iteration has three queries, so a query has two others.
+    for row, queries, K in ((first, 6, 4), (second, 3, 3)):
+        alone, under = K * (11 + 2 * 8), 5 + K * (11 + 8)
+        assert row.prompt_tokens == pytest.approx(queries * (alone + 2 * under), rel=0.05)
+        predicted = 2 * K * 2 * 8
+        assert row.flop == 2 * (3000 * row.prompt_tokens + 1000 * queries * predicted)
+        assert row.disk == queries * 2 * 500
+    assert rows["score_training_relevance", "iteration-1"].kind == "score"
+
+
 def test_sampling_by_hand(planned):
     row = planned()["sample_responses", "iteration-1"]
     assert (row.jobs, row.prompt_tokens, row.new_tokens) == (1, 12 * 16, 12 * 8)

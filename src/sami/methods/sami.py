@@ -2,7 +2,8 @@
 
 The prompts of an example are the training prompts of its C constitutions, its responses the R that were drawn under
 them, and the label of a response is the constitution that it was written for (section 3). An example is used only if a
-contrast can be learned from it; the filters are those of the authors' code.
+contrast can be learned from it; the filters are those of the authors' code. A further one, which is not theirs, is by
+relevance: it leaves out examples with a response that does not belong to its query.
 
 For the objective `sami-joint` an example also has the prompts of other queries of the iteration, under the same
 constitutions. For the objective `supervised`, the control without a contrast, an example keeps the prompt that wants
@@ -13,6 +14,7 @@ Left out: nothing of the paper. Differences from the authors' code are in docs/m
 Ground floor: no torch.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,10 +22,12 @@ from sami.data.prompts import example_prompts
 from sami.data.queries import other_queries
 from sami.errors import UserError
 from sami.methods.responses import fault, training_responses
-from sami.records import Constitution, Example, Query, TrainingExample
+from sami.records import Constitution, Example, Query, Relevance, TrainingExample
+from sami.settings.methods import RelevanceFilter
 from sami.settings.tasks import Filters, Prompts
 
 NO_POSITIVE = "no response under the constitution that wants every principle"
+IRRELEVANT = "a response that does not belong to its query"
 
 
 def reason_to_drop(example: Example, constitutions: Mapping[str, Constitution], filters: Filters) -> str | None:
@@ -89,6 +93,52 @@ def training_examples(
         )
         kept.append(_positive(made) if objective == "supervised" else made)
     return kept, dropped
+
+
+def relevant_examples(
+    examples: Sequence[TrainingExample], relevance: Iterable[Relevance], rule: RelevanceFilter
+) -> tuple[list[TrainingExample], Counter[str]]:
+    """The training examples that a rule keeps, and a count of the others.
+
+    Args:
+        examples: of one iteration, that all other filters have left; a share is one of these.
+        relevance: of every response of each example, at least.
+        rule: by the smallest margin of an example's responses.
+
+    Raises:
+        UserError: there is no relevance of an example's responses.
+    """
+    smallest: dict[tuple[str, str | None, str], float] = {}
+    for record in relevance:
+        name = record.query_id, record.set_id, record.policy
+        smallest[name] = min(smallest.get(name, math.inf), margin(record))
+    names = [(example.query_id, example.set_id, example.responses[0].source) for example in examples]
+    for query, set_id, policy in names:
+        if (query, set_id, policy) not in smallest:
+            raise UserError(
+                f"query '{query}', set '{set_id}': found no relevance of its responses by '{policy}', expected a "
+                "record of each. Score the relevance of these responses again."
+            )
+    margins = [smallest[name] for name in names]
+    least = _quantile(margins, rule.drop) if rule.least_margin is None else rule.least_margin
+    kept = [example for example, found in zip(examples, margins, strict=True) if found >= least]
+    irrelevant = len(examples) - len(kept)
+    return kept, Counter({IRRELEVANT: irrelevant} if irrelevant else {})
+
+
+def _quantile(margins: Sequence[float], share: float | None) -> float:
+    """The smallest margin that stays where a share of them, rounded down, is dropped; no share is none of them."""
+    first = int((share or 0) * len(margins) + 1e-9)  # 0.29 * 100 is a bit less than 29
+    return sorted([*margins, math.inf])[first]  # infinity where there is no margin at all
+
+
+def margin(record: Relevance) -> float:
+    """By how much a response is likelier under its own query alone than under the best other, nats per token.
+
+    0 for an empty response, which is equally likely under all.
+    """
+    own, *others = record.alone
+    return (own - max(others)) / max(record.tokens, 1)
 
 
 def contrasted_queries(

@@ -4,11 +4,11 @@ The shared rules of the workflow ask each method a few questions and have no con
 answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its functions in `sami.methods.NAME`.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sami.settings.base import Settings, named_choice
+from sami.settings.base import Count, Number, Settings, named_choice
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Training
 
@@ -60,6 +60,11 @@ class Method(Settings):
         """Template of the prompts that training examples hold, with or without a constitution."""
         return prompts.training
 
+    @property
+    def relevance_others(self) -> int | None:
+        """Other queries under which the base model scores the responses for training; None where it scores none."""
+        return None
+
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
 
@@ -74,6 +79,37 @@ class Method(Settings):
         return prompts, responses
 
 
+class RelevanceFilter(Settings):
+    """Which training examples are dropped because a response does not belong to its query, as the base model tells.
+
+    The margin of a response is its log-probability under its query alone, less that under the best other query, in nats
+    per token; that of an example is the smallest of its responses. One of the last two keys is set.
+    """
+
+    others: Count
+    """Other queries of the iteration that a response is scored under, drawn with the seed.
+
+    Where there are fewer, all of them.
+    """
+    least_margin: Number | None = None
+    """Least margin of an example that is kept, nats per token; null = `drop` says it.
+
+    At 0 no other query makes a response likelier than its own.
+    """
+    drop: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """Share of the examples that is dropped, those with the smallest margins; null = `least_margin` says it.
+
+    It is a share of those that the task's filters leave, rounded down. Ties with the first that stays are kept.
+    """
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if (self.least_margin is None) == (self.drop is None):
+            found = "neither" if self.drop is None else "both"
+            raise ValueError(f"found {found} of 'least_margin' and 'drop', expected exactly one of them; set one")
+        return self
+
+
 class Sami(Method):
     """SAMI (arXiv 2404.14313): responses under contrasted constitutions, each to be most likely under its own."""
 
@@ -83,6 +119,15 @@ class Sami(Method):
 
     name: Literal["sami"]
     """Name of the method."""
+    relevance: RelevanceFilter | None = None
+    """Or {others: 3, least_margin: 0.0}: leave out training examples whose responses do not belong to their query.
+
+    The base model tells that, from the responses of each iteration. {others: 3, drop: 0.25} leaves out a share.
+    """
+
+    @property
+    def relevance_others(self) -> int | None:
+        return None if self.relevance is None else self.relevance.others
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         return (1, max(1, responses // prompts)) if objective == "supervised" else (prompts, responses)

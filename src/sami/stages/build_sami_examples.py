@@ -1,6 +1,7 @@
 """Makes SAMI's training examples of an iteration's sampled responses, and drops what cannot be learned from.
 
-Reads   sampled examples (Example), their queries (Query) and constitutions (Constitution)
+Reads   sampled examples (Example), their queries (Query) and constitutions (Constitution); where examples are left out
+        by the relevance of their responses, this (Relevance)
 Writes  training examples (TrainingExample), and a JSON file that counts what was dropped and why
 
     python -m sami.stages.build_sami_examples --help
@@ -13,7 +14,8 @@ from sami import records
 from sami.data.joined import read_by_id
 from sami.errors import within
 from sami.methods.responses import check_policy, counts
-from sami.methods.sami import contrasted_queries, training_examples
+from sami.methods.sami import contrasted_queries, relevant_examples, training_examples
+from sami.settings.methods import RelevanceFilter
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
 
@@ -29,6 +31,11 @@ def main(arguments) -> None:
     with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
         others = contrasted_queries(examples, queries, arguments.other_queries, arguments.seed)
         kept, dropped = training_examples(examples, queries, constitutions, *options, others)
+    if arguments.relevance:
+        found = records.read(records.Relevance, arguments.relevance)
+        with within(f"{arguments.responses}, {arguments.relevance}"):
+            kept, irrelevant = relevant_examples(kept, found, arguments.relevant)
+        dropped += irrelevant
     counted = counts(kept, len(examples), dropped, arguments.policy)
     log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counted)
     records.write(kept, arguments.output)
@@ -40,6 +47,8 @@ if __name__ == "__main__":
     stage.input("--responses", "sampled examples, one record a line")
     stage.input("--queries", "queries, one record a line")
     stage.input("--constitutions", "constitutions, one record a line")
+    stage.input("--relevance", "relevance, one record a response (default: nothing is left out by it)", required=False)
+    stage.structured("--relevant", RelevanceFilter, "which examples are left out by it", required=False)
     stage.structured("--prompts", Prompts, "the prompts of a task")
     stage.structured("--filters", Filters, "which examples are dropped")
     stage.setting("--objective", "name of the objective that the examples are for")

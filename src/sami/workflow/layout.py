@@ -29,6 +29,7 @@ CONSTITUTIONS = "constitutions.jsonl"
 HELD_OUT = "held-out/"  # before the two above
 RESPONSES = "iteration-{iteration}/responses.jsonl"
 RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
+TRAINING_RELEVANCE = "iteration-{iteration}/relevance.jsonl"
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
 EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
 SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
@@ -61,6 +62,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "sample_evaluation_shard": "sample_evaluation-{policy}/shard-{shard}",
     "score_responses": "score_responses-{iteration}",
     "score_relevance": "score_relevance-{policy}",
+    "score_training_relevance": "score_training_relevance-{iteration}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
     "serve_judge": f"serve_judge{_VERDICTS_JOB}",
@@ -70,7 +72,8 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
 def log(rule: str) -> str:
     """Log of a job of a rule, in the folder of an experiment (of `resources`, for what experiments share).
 
-    A method's rules stand in no list here: they give the name of their jobs, such as "build_x_examples-{iteration}".
+    Rules that make a method's examples stand in no list here: they give the name of their jobs, such as
+    "build_x_examples-{iteration}".
     """
     return f"logs/{_JOBS.get(rule, rule)}.log"
 

@@ -56,6 +56,7 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "sample_evaluation": layout.EVAL_RESPONSES,
     "score_responses": layout.SCORES,
     "score_relevance": layout.RELEVANCE,
+    "score_training_relevance": layout.TRAINING_RELEVANCE,
     "judge_responses": layout.VERDICTS,
 }
 

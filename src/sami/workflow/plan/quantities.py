@@ -109,14 +109,29 @@ class Quantities:
 
     def relevance_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the relevance of one held-out example's responses; with `longest` of the largest single pass."""
-        e, prompts, texts = self.experiment, self.task.prompts, self.queries("eval")
-        C, R = (1, 1) if e.external else (e.constitutions.per_set, layout.responses_for_evaluation(e))
-        query, response = texts.mean, self.response(e.evaluation.sampling)
+        e = self.experiment
+        shape = (1, 1) if e.external else (e.constitutions.per_set, layout.responses_for_evaluation(e))
+        others = e.evaluation.relevance.others if e.evaluation.relevance else 0
+        return self._relevance("eval", e.evaluation.sampling, shape, min(others, e.queries.eval - 1), longest)
+
+    def training_relevance_matrix(self, iteration: int, longest: bool = False) -> Matrix | None:
+        """The same for one training example's responses."""
+        e = self.experiment
+        shape = e.constitutions.per_set, layout.responses_for_training(e)
+        others = min(e.method.relevance_others or 0, e.train_counts()[iteration - 1] - 1)
+        return self._relevance("train", e.sampling, shape, others, longest)
+
+    def _relevance(
+        self, part: str, sampling: Sampling, shape: tuple[int, int], others: int, longest: bool
+    ) -> Matrix | None:
+        """Tokens for all passes over the responses of one example; with `longest` for the largest single one."""
+        e, prompts, texts, (C, R) = self.experiment, self.task.prompts, self.queries(part), shape
+        query, response = texts.mean, self.response(sampling)
         if longest:
-            query, response = texts.longest, e.evaluation.sampling.max_new_tokens
-        if query is None or e.evaluation.relevance is None or prompts.without_constitution is None:
+            query, response = texts.longest, sampling.max_new_tokens
+        if query is None or others == 0 or prompts.without_constitution is None:
             return None
-        K = min(e.evaluation.relevance.others + 1, e.queries.eval)
+        K = others + 1
         alone, under = (lengths.of_template(text, prompts) for text in (prompts.without_constitution, prompts.training))
         first = prompts.training.find("{constitution}") < prompts.training.find("{query}")  # then encoded once
         constitution = self.constitution() * (1 if first and e.engine.scoring != "padded" else K)

@@ -18,7 +18,7 @@ from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
 from sami.workflow.layout import EVAL_RESPONSES, RELEVANCE, SCORES, VERDICTS
 from sami.workflow.plan import costs, lengths
-from sami.workflow.plan.costs import BYTES_OF_A_TOKEN, Cost, Load, known_sum
+from sami.workflow.plan.costs import BYTES_OF_A_TOKEN, Cost, Load, Matrix, known_sum
 from sami.workflow.plan.quantities import Quantities
 from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
 
@@ -110,6 +110,7 @@ class Planner:
         sampled = {t: self.sample_responses(t) for t in iterations if e.method.draws_responses}
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
+            yield from [self.score_training_relevance(t)] if e.method.relevance_others else []
             yield self.train(t)
         yield from evaluated
         for t in range(0 if e.external else e.iterations + 1):
@@ -220,11 +221,21 @@ class Planner:
         e = maker.experiment
         row = maker._row("score_relevance", policy, "score", used=1)
         matrices = [maker.quantities.relevance_matrix(longest) for longest in (False, True)]
-        model, examples = maker.quantities.size(e.relevance_model), layout.held_out_examples(e)
-        cost = costs.scoring_cost(
-            row.machine, model, examples, *matrices, e.engine.tokens_per_pass, processes=row.gpus or 1
-        )
-        return row.with_cost(replace(cost, disk=examples * layout.responses_for_evaluation(e) * 500))
+        examples, each = layout.held_out_examples(e), layout.responses_for_evaluation(e)
+        return maker._with_relevance(row, e.relevance_model, examples, each, matrices)
+
+    def score_training_relevance(self, iteration: int) -> Row:
+        """The relevance of the responses for an iteration, which decides what is trained on."""
+        e, row = self.experiment, self._row("score_training_relevance", f"iteration-{iteration}", "score", used=1)
+        matrices = [self.quantities.training_relevance_matrix(iteration, longest) for longest in (False, True)]
+        examples, each = e.train_counts()[iteration - 1], layout.responses_for_training(e)
+        return self._with_relevance(row, e.model, examples, each, matrices)
+
+    def _with_relevance(self, row: Row, model: str, examples: int, each: int, matrices: Sequence[Matrix | None]) -> Row:
+        """A row with the cost of the relevance of `each` responses to some examples, as one model tells it."""
+        tokens, size = self.experiment.engine.tokens_per_pass, self.quantities.size(model)
+        cost = costs.scoring_cost(row.machine, size, examples, *matrices, tokens, processes=row.gpus or 1)
+        return row.with_cost(replace(cost, disk=examples * each * 500))
 
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""

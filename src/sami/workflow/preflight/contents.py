@@ -160,20 +160,24 @@ def check_method(configuration: Configuration, name: str) -> None:
 def check_relevance(configuration: Configuration, name: str) -> None:
     """There are a prompt with the query alone and two queries, where it is told whether responses belong to theirs."""
     experiment = configuration.experiments[name]
-    if experiment.relevance_model is None:
-        return
-    if configuration.tasks[experiment.task].prompts.without_constitution is None:
-        raise UserError(
-            f"{configuration.root.tasks}/{experiment.task}.yaml: prompts.without_constitution: found null, expected "
-            "the prompt with the query alone, under which relevance is told; write it, or set 'evaluation.relevance' "
-            f"to null (experiment '{name}')."
-        )
-    if experiment.queries.eval < 2:
-        raise UserError(
-            f"{configuration.where(name, 'queries', 'eval')}: found {experiment.queries.eval}, expected at least 2, "
-            "since relevance is about which query a response belongs to; raise it, or set 'evaluation.relevance' to "
-            "null."
-        )
+    for key, part, count, told in (
+        ("evaluation.relevance", "eval", experiment.queries.eval, experiment.relevance_model),
+        ("method.relevance", "train", min(experiment.train_counts()[: experiment.iterations]),
+         experiment.method.relevance_others),
+    ):  # fmt: skip
+        if told is None:
+            continue
+        if configuration.tasks[experiment.task].prompts.without_constitution is None:
+            raise UserError(
+                f"{configuration.root.tasks}/{experiment.task}.yaml: prompts.without_constitution: found null, "
+                f"expected the prompt with the query alone, under which relevance is told; write it, or set '{key}' "
+                f"to null (experiment '{name}')."
+            )
+        if count < 2:
+            raise UserError(
+                f"{configuration.where(name, 'queries', part)}: found {count}, expected at least 2, since relevance "
+                f"is about which query a response belongs to; raise it, or set '{key}' to null."
+            )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:
