@@ -15,8 +15,11 @@ from conftest import ROOT
 from training_run import PROMPTS as RUN_PROMPTS
 from training_run import TrainingRun
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from workflow_project import TINY
+from workflow_project import Project as Workflow
 
 from sami import records
+from sami.data.joined import read_by_id
 from sami.errors import UserError
 from sami.methods.responses import check_policy
 from sami.methods.sami import (
@@ -32,8 +35,6 @@ from sami.records import Constitution, Example, Message, Query, Relevance, Respo
 from sami.settings.methods import RelevanceFilter
 from sami.settings.tasks import Filters, Prompts, Task
 from sami.settings.yaml_files import load_yaml
-from workflow_project import TINY
-from workflow_project import Project as Workflow
 
 QUERIES = {"q": Query(id="q", task="t", text="Why?")}
 PROMPTS = Prompts(style="plain", generation="{constitution} {query}", training="{constitution}\n{query}\n")
@@ -272,7 +273,7 @@ def from_margins(**margins: float) -> tuple[list[TrainingExample], list[Relevanc
     told = [
         record
         for name, value in margins.items()
-        for record in relevance(name, ([-1.0, -5.0 - 4 * value], 4), ([-1.0, -9.0, -1.0 - 2 * value], 2))
+        for record in relevance(name, ([-1.0, -5.0 - 4 * value], 4), ([-1.0, -999.0, -1.0 - 2 * value], 2))
     ]
     return made, told
 
@@ -424,6 +425,8 @@ def test_a_run_that_leaves_out_what_the_base_model_finds_irrelevant(tiny_source,
     }
     workflow.overrides = workflow.write("filtered.yaml", {**TINY, "experiments": {"quickstart": settings}})
     workflow.run("results/quickstart/iteration-2/model")
+    constitutions = read_by_id(Constitution, tmp_path / "results/quickstart/constitutions.jsonl")
+    filters = load_yaml(ROOT / "config/tasks/everyday.yaml", Task).filters
     for t in (1, 2):
         folder = tmp_path / f"results/quickstart/iteration-{t}"
         sampled = records.read(Example, folder / "responses.jsonl")
@@ -435,12 +438,12 @@ def test_a_run_that_leaves_out_what_the_base_model_finds_irrelevant(tiny_source,
         assert [(r.query_id, r.number) for r in told] == [(e.query_id, j) for e in sampled for j in (0, 1)]
         names = {example.query_id for example in sampled}
         assert all(set(record.candidates) < names for record in told)
+        left = [e.query_id for e in sampled if reason_to_drop(e, constitutions, filters) is None]
+        margins = {name: min(margin(record) for record in told if record.query_id == name) for name in left}
+        expected = set(sorted(left, key=margins.get)[len(left) // 2 :])
+        assert {example.query_id for example in made} == expected
         counts = json.loads((folder / "examples.json").read_text())
-        others = sum(count for reason, count in counts["dropped"].items() if reason != IRRELEVANT)
-        assert counts["dropped"][IRRELEVANT] == (4 - others) // 2
-        assert counts["kept"] == len(made) == 4 - sum(counts["dropped"].values())
-        margins = {e.query_id: min(margin(r) for r in told if r.query_id == e.query_id) for e in sampled}
-        lost = sorted(margins[name] for name in names - {e.query_id for e in made})
-        assert others or max(lost) < min(margins[e.query_id] for e in made)
+        assert (counts["sampled"], counts["kept"]) == (4, len(expected))
+        assert counts["dropped"][IRRELEVANT] == len(left) // 2 > 0
         assert [len(example.negatives) for example in made] == [2 * 3] * len(made)
         assert all("query_accuracy" in json.loads(line) for line in (folder / "training.jsonl").open())
