@@ -27,7 +27,12 @@ GIB = 2**30
 TASK = {
     "train": {"loader": "file", "path": "train.jsonl", "count": 9},
     "eval": {"loader": "file", "path": "eval.jsonl", "count": 4},
-    "prompts": {"style": "plain", "generation": "{constitution}\n{query}\n", "training": "{constitution}\n{query}\n"},
+    "prompts": {
+        "style": "plain",
+        "generation": "{constitution}\n{query}\n",
+        "training": "{constitution}\n{query}\n",
+        "without_constitution": "{query}\n",
+    },
     "lengths": {"response": 8},
 }
 PAIR = {"id": "p", "principle": {"text": "Twenty letters here."}, "opposite": {"text": "Not so many of them."}}
