@@ -183,6 +183,18 @@ def test_scoring_by_hand(planned):
     assert first.seconds == pytest.approx(3 + 18000 / 1e4 + first.flop / (2e6 * 0.25))
 
 
+def test_relevance_by_hand(planned):
+    row = planned()["score_relevance", "iteration-1"]
+    # Two responses of 8 behind each of 4 queries; and behind each constitution and 4 queries, the one written for it.
+    alone, constitutions = 4 * (11 + 2 * 8), 2 * (5 + 4 * (11 + 8))
+    assert row.prompt_tokens == 4 * (alone + constitutions)
+    assert row.flop == 2 * (3000 * row.prompt_tokens + 1000 * 4 * 2 * 4 * 2 * 8)
+    assert row.kind == "score"
+    fewer = planned({"evaluation": {"relevance": {"others": 1}}})["score_relevance", "iteration-1"]
+    assert fewer.prompt_tokens == 4 * (alone / 2 + 2 * (5 + 2 * (11 + 8)))
+    assert ("score_relevance", "iteration-0") not in planned({"evaluation": {"relevance": None}})
+
+
 @pytest.mark.parametrize(
     ("precision", "processes", "weights", "compute", "reduce"),
     [("float32", 1, 4, 4, 4), ("float32", 4, 4, 4, 4), ("mixed", 1, 4, 2, 4), ("bfloat16", 2, 2, 2, 2)],
