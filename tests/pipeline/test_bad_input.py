@@ -32,8 +32,8 @@ SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_exa
          "compare_experiments", "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
          "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_responses",
-           "import_responses", "judge_responses", "tabulate"}  # fmt: skip
+JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_relevance",
+           "score_responses", "import_responses", "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -122,6 +122,7 @@ class Stages:
         settings = configuration.load([ROOT / "config/config.yaml"], CATALOGUES).experiments["quickstart"]
         evaluation = {**EVALUATION, "judges": ["checks"], "comparators": ["base"], "policies": {}, "published": []}
         run = write_experiment(folder / "run", 4, 1, others=(), judges=["checks"])
+        records.write(relevance_of(records.read(records.Example, run["responses"][0])), folder / "run/relevance.jsonl")
         shutil.copytree(folder / "run", folder / "other")  # the same records, with the ids of another run
         for path in (folder / "other").rglob("*.jsonl"):
             text = path.read_text().replace('"q0', '"z0').replace('"short+', '"y+').replace('"-short+', '"-y+')
@@ -162,7 +163,8 @@ class Stages:
             "build_report": {key: value for key, value in (evaluated | pages).items()
                              if key not in ("information", "training")},
             "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
-                                    "policy": "iteration-0"},
+                                    "policy": "iteration-0", "relevance": folder / "run/relevance.jsonl",
+                                    "relevant": '{"others": 1, "least_margin": 0.5}'},
             "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
                                    "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
@@ -171,6 +173,8 @@ class Stages:
                                     "verdicts": [verdicts] * 2, "samples": 200, "confidence": 0.95},
             "score_responses": {"model": model, "base-model": model, "responses": policy, "base-responses": base,
                                      **texts, **prompts, **engine, "policy": "iteration-1", "base": "iteration-0"},
+            "score_relevance": {"model": model, "responses": policy, **texts, **prompts, **engine, "others": 1,
+                                "policy": "iteration-1", "scorer": "m"},
             "fetch_responses": {"address": "http://127.0.0.1:1/x.json"},
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,
@@ -198,6 +202,18 @@ class Stages:
         flags = flags_of(stage)
         outputs = {flags[output]: self.folder / "out" / name / output for output in stage.outputs}
         return {**self.given[name], **({"seed": 1} if "seed" in flags else {}), **outputs}
+
+
+def relevance_of(examples: list[records.Example]) -> list[records.Relevance]:
+    """Relevance of all responses, each of which belongs to its query."""
+    sums = {"candidates": ["a", "b"], "alone": [-1.0, -9.0], "with_constitution": [-1.0, -9.0], "tokens": 4}
+    return [
+        records.Relevance(
+            query_id=example.query_id, set_id=example.set_id, number=number, policy=example.policy, scorer="m", **sums
+        )
+        for example in examples
+        for number in range(len(example.responses))
+    ]
 
 
 def flags_of(stage: Stage) -> dict[str, str]:

@@ -155,7 +155,7 @@ def contrasted_queries(
     Raises:
         UserError: there are too few queries with different texts.
     """
-    own = [queries[name] for name in dict.fromkeys(example.query_id for example in examples) if name in queries]
+    own = [queries[name] for name in dict.fromkeys(example.query_id for example in examples)]
     found = {query.id: other_queries(query, own, count, seed) for query in own}
     for name, others in found.items():
         if len(others) < count:

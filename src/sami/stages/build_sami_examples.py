@@ -11,9 +11,9 @@ import json
 import logging
 
 from sami import records
-from sami.data.joined import read_by_id
-from sami.errors import within
-from sami.methods.responses import check_policy, counts
+from sami.data.joined import read_by_id, read_examples
+from sami.errors import UserError, within
+from sami.methods.responses import counts
 from sami.methods.sami import contrasted_queries, relevant_examples, training_examples
 from sami.settings.methods import RelevanceFilter
 from sami.settings.tasks import Filters, Prompts
@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 def main(arguments) -> None:
     queries = read_by_id(records.Query, arguments.queries)
     constitutions = read_by_id(records.Constitution, arguments.constitutions)
-    examples = records.read(records.Example, arguments.responses)
-    check_policy(examples, arguments.policy, str(arguments.responses))
+    examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)
     options = arguments.prompts, arguments.filters, arguments.objective
-    with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
+    if bool(arguments.relevance) != bool(arguments.relevant):
+        raise UserError("--relevance, --relevant: found one of the two, expected both or none. Name the other, too.")
+    with within(str(arguments.responses)):
         others = contrasted_queries(examples, queries, arguments.other_queries, arguments.seed)
-        kept, dropped = training_examples(examples, queries, constitutions, *options, others)
+    kept, dropped = training_examples(examples, queries, constitutions, *options, others)
     if arguments.relevance:
         found = records.read(records.Relevance, arguments.relevance)
         with within(f"{arguments.responses}, {arguments.relevance}"):
