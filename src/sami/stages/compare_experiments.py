@@ -2,7 +2,7 @@
 
 Reads   of each experiment a folder of tables as `tabulate` writes it, its queries (Query) and constitutions
         (Constitution), and verdicts (Verdict) on its last trained policy
-Writes  a folder with the table `comparison` as CSV, Markdown and LaTeX
+Writes  a folder with the tables of comparisons in `sami.analysis.tables.catalogue` as CSV, Markdown and LaTeX
 
     python -m sami.stages.compare_experiments --help
 """
@@ -10,7 +10,7 @@ Writes  a folder with the table `comparison` as CSV, Markdown and LaTeX
 import logging
 
 from sami.analysis.tables import build, comparison, files
-from sami.analysis.tables.catalogue import TABLES
+from sami.analysis.tables.catalogue import tables
 from sami.analysis.tables.rows import Estimator
 from sami.stage import Stage
 
@@ -21,8 +21,11 @@ def main(arguments) -> None:
     texts = arguments.queries, arguments.constitutions
     results = comparison.load(arguments.experiments, arguments.tables, *texts, arguments.judged, arguments.verdicts)
     estimator = Estimator(arguments.samples, arguments.confidence, arguments.seed)
-    table = build.frame(TABLES["comparison"], comparison.comparison(results, estimator))
-    files.write({"comparison": table}, arguments.output)
+    made = {
+        table.name: build.frame(table, build.rows_of(table, results, estimator)) for table in tables(comparison=True)
+    }
+    files.write(made, arguments.output)
+    table = made["comparison"]
     log.info("%d experiments: %d rows, %d paired differences", len(results), len(table),
              table["difference"].notna().sum())  # fmt: skip
 

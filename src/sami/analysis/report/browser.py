@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from sami.analysis.statistics.repetition import is_degenerate
-from sami.analysis.tables.rows import Comparison, Policy
-from sami.analysis.tables.run import Case, Run, cases_of
+from sami.analysis.tables.rows import Case, Comparison, Policy, cases_of
+from sami.analysis.tables.run import Run
 from sami.judging import checks
 from sami.judging.prompts import ORDERS
 from sami.records import BASE, Choice, Constitution, Response
