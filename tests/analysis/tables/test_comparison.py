@@ -105,11 +105,13 @@ def test_other_judges_share_no_pairs():
     """A stricter judge would make any policy look worse."""
     rate = {"policy": ["iteration-1"], "iteration": 1, "comparator": "iteration-0", "n_queries": 2, "n_verdicts": 2}
     rate |= dict.fromkeys([*comparing.RATES, *comparing.WORDS], 0.5)
-    bare = pd.DataFrame(columns=["policy", "responses", "principles", *comparing.BOUNDS, *comparing.DEGENERATE])
+    rate |= dict.fromkeys(comparing.OF_RELEVANT, 0.5)
+    columns = [*comparing.BOUNDS, *comparing.DEGENERATE, *comparing.RELEVANCE, *comparing.ECHO]
+    bare = pd.DataFrame(columns=["policy", "responses", "principles", "context", *columns])
     pairs = {("text", ("statement",), "q", "s", "c", 0): 1.0}
     results = [
         comparing.Results(
-            f"by-{judge}", pd.DataFrame(rate | {"judge": judge}), bare, bare, {("iteration-0", judge): pairs}
+            f"by-{judge}", pd.DataFrame(rate | {"judge": judge}), *[bare] * 4, {("iteration-0", judge): pairs}
         )
         for judge in ("strict", "mild")
     ]

@@ -29,7 +29,8 @@ from sami.settings.evaluation import Evaluation
 
 CSV_ALONE = ["length_bias", "training", "samples"]
 PRINTED = ["summary", "win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement",
-           "generalisation", "information", "adherence", "lengths", "degeneration"]  # fmt: skip
+           "generalisation", "information", "adherence", "lengths", "degeneration", "relevance",
+           "relevance_by_length", "echo"]  # fmt: skip
 
 
 def test_all_tables_are_written(experiment):
