@@ -2,10 +2,10 @@
 
     python -m sami.analysis.summary results/quickstart/tables/summary.csv
 
-It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares: another
-machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks what does
-not exist (a comparator's win rate against itself); columns of scores and of relevance are left out where there are none.
-A model that was not trained here stands under its name. A table that is wider than `WIDTH` is folded.
+It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares:
+another machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks
+what does not exist (a comparator's win rate against itself); columns of scores and of relevance are left out where
+there are none. A model that was not trained here stands under its name. A table that is wider than `WIDTH` is folded.
 """
 
 import csv

@@ -187,7 +187,7 @@ def test_examples_with_an_empty_response_have_no_scores_but_are_counted(tmp_path
     (judged,) = (file for file in flags["verdicts"] if file.endswith("/verdicts-checks-vs-iteration-0.jsonl"))
     verdicts = records.read(Verdict, judged)
     records.write([verdicts[0].model_copy(update={"first": ""}), *verdicts[1:]], judged)
-    flags["verdicts"] = [judged]
+    flags |= {"verdicts": [judged], "relevance": []}
     frames = build.build(load(flags))
     assert frames["information"]["n_queries"].tolist() == [6, 5, 6]
     assert frames["information"]["difference"].notna().tolist() == [False, True, True]

@@ -42,7 +42,9 @@ def test_relevance_has_a_row_a_policy_and_context(experiment):
             row = row_of(table, policy=policy, context=context)
             right = by_query((r.query_id, float(lead(r, context) > 0)) for r in found)
             expected = list(wilson_by_query(right, 0.95))
-            assert [row["identified"], row["identified_low"], row["identified_high"]] == pytest.approx(expected, abs=6e-5)
+            assert [row["identified"], row["identified_low"], row["identified_high"]] == pytest.approx(
+                expected, abs=6e-5
+            )
             assert 0 < row["identified"] < 1
             assert row["margin"] == pytest.approx(np.mean([lead(r, context) for r in found]), abs=6e-5)
             own = [getattr(r, context)[0] / r.tokens for r in found]
@@ -95,22 +97,29 @@ def test_bins_of_length_are_the_same_for_all_policies(experiment):
     assert table.groupby("bin")[["tokens_low", "tokens_high"]].nunique().eq(1).all(axis=None)
     base = table[(table["policy"] == "iteration-0") & (table["context"] == "alone")]
     assert base["n_responses"].between(4, 8).all()  # a quarter of 24 each, but for equal lengths
-    row = row_of(table, policy="iteration-1", context="alone", bin=2)
-    low, high = row["tokens_low"], row["tokens_high"]
-    within = [
-        by_query((r.query_id, lead(r, "alone")) for r in relevance_of(flags, name) if low <= r.tokens <= high)
-        for name in ("iteration-1", "iteration-0")
-    ]
-    shared = within[0].keys() & within[1].keys()
-    pairs = ({query: of[query] for query in shared} for of in within)
-    expected = bootstrap_difference(*pairs, samples=400, confidence=0.95, seed=1)
-    assert row["margin_difference"] == pytest.approx(expected.estimate, abs=6e-5)
+    compared = 0
+    for row in table[(table["policy"] == "iteration-1") & (table["context"] == "alone")].itertuples():
+        within = [
+            by_query(
+                (r.query_id, lead(r, "alone"))
+                for r in relevance_of(flags, name)
+                if row.tokens_low <= r.tokens <= row.tokens_high
+            )
+            for name in ("iteration-1", "iteration-0")
+        ]
+        shared = within[0].keys() & within[1].keys()
+        assert pd.notna(row.margin_difference) == bool(shared)
+        means = [np.mean([value for query in shared for value in of[query]]) for of in within] if shared else [0, 0]
+        assert not shared or row.margin_difference == pytest.approx(means[0] - means[1], abs=6e-5)
+        compared += bool(shared)
+    assert compared >= 2
 
 
-def test_echo_is_of_the_own_constitution_among_its_set(experiment):
-    flags, folder = experiment
-    table = files.read(folder, "echo")
-    assert table["policy"].tolist() == NAMES
+def test_echo_is_of_the_own_constitution_among_its_set(tmp_path):
+    flags = write_experiment(tmp_path, queries=6, iterations=2, judges=[])
+    spoken(flags, "iteration-2", lambda text, own: text if len(text) % 3 == 0 else f"{text} {own[len(text) % 3 - 1]}")
+    table = table_of("echo", load(flags))
+    assert table["policy"].tolist() == ["iteration-0", "iteration-1", "iteration-2", "instruct"]
     known = {c.id: [s.text for s in c.statements] for c in constitutions()}
     examples = records.read(Example, flags["responses"][2])
     values = [
@@ -118,22 +127,23 @@ def test_echo_is_of_the_own_constitution_among_its_set(experiment):
         for e in examples
         for r in e.responses
     ]
+    assert len({of.words for of in values}) > 2
     row = table.iloc[2]
-    assert row["echo_words"] == pytest.approx(np.mean([of.words for of in values]), abs=6e-5)
-    assert row["echo_bigrams"] == pytest.approx(np.mean([of.bigrams for of in values]), abs=6e-5)
-    assert row["echo"] == pytest.approx(np.mean([of.mean for of in values]), abs=6e-5)
+    assert row["echo_words"] == pytest.approx(np.mean([of.words for of in values]))
+    assert row["echo_bigrams"] == pytest.approx(np.mean([of.bigrams for of in values]))
+    assert row["echo"] == pytest.approx(np.mean([of.mean for of in values]))
+    assert row["echo_difference"] == pytest.approx(row["echo"] - table.iloc[0]["echo"])
 
 
 def spoken(flags, policy: str, change) -> None:
     """Changes the texts of a policy's responses, given the constitution that each was written for."""
     (file,) = (file for file in flags["responses"] if f"/{policy}/" in file)
     known = {c.id: [s.text for s in c.statements] for c in constitutions()}
-    changed = [
-        e.model_copy(update={"responses": [
-            r.model_copy(update={"text": change(r.text, known[e.constitution_ids[r.constitution]])}) for r in e.responses
-        ]})
-        for e in records.read(Example, file)
-    ]  # fmt: skip
+    changed = []
+    for e in records.read(Example, file):
+        texts = [change(r.text, known[e.constitution_ids[r.constitution]]) for r in e.responses]
+        said = [r.model_copy(update={"text": text}) for r, text in zip(e.responses, texts, strict=True)]
+        changed.append(e.model_copy(update={"responses": said}))
     records.write(changed, file)
 
 

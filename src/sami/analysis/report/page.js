@@ -23,8 +23,8 @@
   const RELEVANCE = { // filters by the relevance of a response, given its measures and those of the base model's
     identified: ["identified", (of) => of[IDENTIFIED] === 1],
     unidentified: ["not identified", (of) => of[IDENTIFIED] === 0],
-    narrow: ["margin below 0.5", (of) => of[MARGIN] !== null && of[MARGIN] < 0.5],
-    lower: ["margin below the base model's", (of, base) => of[MARGIN] !== null && base !== null && of[MARGIN] < base[MARGIN]],
+    narrow: ["margin below 0.5", (of) => (of[MARGIN] ?? Infinity) < 0.5],
+    lower: ["margin below the base model's", (of, base) => (of[MARGIN] ?? Infinity) < (base[MARGIN] ?? -Infinity)],
   };
   const ECHOES = {
     some: ["10% or more", (of) => of[ECHO] >= 0.1],

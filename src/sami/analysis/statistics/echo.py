@@ -6,19 +6,21 @@ beside those of the base model, never alone. The lists below are English; in oth
 words, and nothing talks about its instruction.
 """
 
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 # Words that stand in texts of any subject: articles, pronouns but "I" and "you" (which constitutions ask for),
 # prepositions, conjunctions, auxiliaries, and "not".
-FUNCTION_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "a an the this that these those it its he she they them his her their we us our "
     "of in on at by for with from to into about over under as than then so too very "
     "and or but nor if while because when where which who whom whose what how "
     "is are was were be been being am do does did have has had will would shall should can could may might must "
-    "not no there here all any some each every both either neither other such own same".split()
+    "not no there here all any some each every both either neither other such own same"
 )
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 _TEXT = r"(?:passage|response|answer|reply|text|sentence|paragraph|statement|message)"
@@ -69,7 +71,7 @@ def bigrams(statements: Sequence[str]) -> set[tuple[str, str]]:
 
 
 def _pairs(words: Sequence[str]) -> set[tuple[str, str]]:
-    return set(zip(words, words[1:], strict=False))
+    return set(itertools.pairwise(words))
 
 
 def echo(response: str, own: Sequence[str], others: Sequence[Sequence[str]]) -> Echo:

@@ -182,7 +182,8 @@ def frontier(experiments: Sequence[Results], estimator: Estimator) -> list[Row]:
         judged = rates[(rates[["comparator", "judge"]] == first).all(axis=1)]
         for policy in results.echo["policy"]:
             row = {"experiment": results.name, "policy": policy, "iteration": iteration_of(policy)} | first.to_dict()
-            rows.append(row | cells_of(judged, policy, [*span("win_rate"), *OF_RELEVANT]) | results.of_relevance(policy))
+            row |= cells_of(judged, policy, [*span("win_rate"), *OF_RELEVANT])
+            rows.append(row | results.of_relevance(policy))
     return rows
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from sami.analysis.statistics import relevance as statistics
-from sami.analysis.statistics.echo import talks_about_instruction
 from sami.analysis.statistics.echo import echo as echo_of
-from sami.analysis.tables.rows import NOTHING, Case, Estimator, Policy, Row, by_query, cells, cases_of, groups
+from sami.analysis.statistics.echo import talks_about_instruction
+from sami.analysis.tables.rows import NOTHING, Case, Estimator, Policy, Row, by_query, cases_of, cells, groups
 from sami.analysis.tables.run import Run
 from sami.records import BASE, Relevance
 
@@ -137,9 +137,7 @@ def _estimates(estimator: Estimator, measured: Mapping[str, Values]) -> Row:
     return row
 
 
-def _differences(
-    estimator: Estimator, policy: Policy, own: Mapping[str, Values], base: Mapping[str, Values]
-) -> Row:
+def _differences(estimator: Estimator, policy: Policy, own: Mapping[str, Values], base: Mapping[str, Values]) -> Row:
     """Cells of the paired differences to the base model, on the responses that both have."""
     row: Row = {}
     for name, values in own.items():

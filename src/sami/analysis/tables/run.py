@@ -248,9 +248,7 @@ def relevance_by_policy(
     return {name: of for name, (_, of) in found.items()}
 
 
-def _relevance_of_cases(
-    file: Path, name: str, read: list[Relevance], examples: list[Example]
-) -> dict[Case, Relevance]:
+def _relevance_of_cases(file: Path, name: str, read: list[Relevance], examples: list[Example]) -> dict[Case, Relevance]:
     """Case -> its record. Raises UserError where they are not one for each response, of its query and its tokens."""
     by_key = {(record.query_id, record.set_id, record.number): record for record in read}
     cases = {

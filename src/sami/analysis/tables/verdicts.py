@@ -14,6 +14,7 @@ from sami.analysis.statistics.agreement import agreement as agreement_of
 from sami.analysis.statistics.significance import paired_difference
 from sami.analysis.statistics.win_rates import queries_needed as queries_for_width
 from sami.analysis.tables.catalogue import PUBLISHED
+from sami.analysis.tables.relevance import told
 from sami.analysis.tables.rows import (
     NOTHING,
     TRAINING,
@@ -26,7 +27,6 @@ from sami.analysis.tables.rows import (
     with_holm,
     words,
 )
-from sami.analysis.tables.relevance import told
 from sami.analysis.tables.run import Run
 from sami.judging.pairs import POINTS
 from sami.records import Answer, Verdict
