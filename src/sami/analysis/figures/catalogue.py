@@ -64,7 +64,7 @@ _ALL = (
         "of some others, per token; right: the share of responses whose own query is the likeliest of all. One model "
         "tells it for all policies, of the response and the query alone. Points are policies, numbers iterations, and "
         "a line joins these; the hollow point is the comparator, which is not judged against itself. Dotted lines are "
-        "a win rate of one half and the base model's relevance, and the shaded corner is where one wants to be. A policy "
+        "a win rate of one half and the base model's relevance; the shaded corner is where one wants to be. A policy "
         "that moves to the right and down wins by writing what belongs less to its query. Short responses have larger "
         "margins: the table ``relevance_by_length`` compares within a length. Bars are intervals over queries.",
     ),
