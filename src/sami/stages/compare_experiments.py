@@ -10,7 +10,7 @@ Writes  a folder with the tables of comparisons in `sami.analysis.tables.catalog
 import logging
 
 from sami.analysis.tables import build, comparison, files
-from sami.analysis.tables.catalogue import tables
+from sami.analysis.tables.catalogue import TABLES
 from sami.analysis.tables.rows import Estimator
 from sami.stage import Stage
 
@@ -21,11 +21,10 @@ def main(arguments) -> None:
     texts = arguments.queries, arguments.constitutions
     results = comparison.load(arguments.experiments, arguments.tables, *texts, arguments.judged, arguments.verdicts)
     estimator = Estimator(arguments.samples, arguments.confidence, arguments.seed)
-    made = {
-        table.name: build.frame(table, build.rows_of(table, results, estimator)) for table in tables(comparison=True)
-    }
-    files.write(made, arguments.output)
-    table = made["comparison"]
+    rows = {"comparison": comparison.comparison(results, estimator), "frontier": comparison.frontier(results)}
+    frames = {name: build.frame(TABLES[name], of) for name, of in rows.items()}
+    files.write(frames, arguments.output)
+    table = frames["comparison"]
     log.info("%d experiments: %d rows, %d paired differences", len(results), len(table),
              table["difference"].notna().sum())  # fmt: skip
 

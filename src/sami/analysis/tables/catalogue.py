@@ -53,7 +53,7 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        comparison: whether it is a comparison's; its function takes what is compared, and an estimator.
+        comparison: whether it is a comparison's; its function takes what is compared, and an estimator if it needs one.
         reported: whether Snakemake's report shows it.
     """
 

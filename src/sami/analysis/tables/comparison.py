@@ -170,7 +170,7 @@ def _rows(results: Results) -> Iterable[Row]:
             yield row | cells_of(results.degeneration, rate["policy"], DEGENERATE)
 
 
-def frontier(experiments: Sequence[Results], estimator: Estimator) -> list[Row]:
+def frontier(experiments: Sequence[Results]) -> list[Row]:
     """All policies of all experiments: win rates by the first judge against the first comparator, relevance and echo.
 
     The comparator itself has a row without a win rate.
