@@ -50,14 +50,16 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "tokens": ("response_tokens", partial(_number, digits=0)),
     "degenerate": ("degenerate_share", partial(_share, digits=1)),
     "queries": ("n_queries", lambda row, name: row[name]),
+    "seeds": ("n_seeds", lambda row, name: row[name]),
 }
+OF_JOINED = ("n_seeds",)  # which a run alone does not have
 
 
 def cells(path: str) -> list[list[str]]:
     """Header and rows of the short table.
 
     Args:
-        path: a summary.csv as `sami.stages.tabulate` writes it.
+        path: a summary.csv as `sami.stages.tabulate` writes it, or a joined.csv of `sami.stages.join_seeds`.
 
     Raises:
         UserError: the file is missing or is not such a table.
@@ -68,7 +70,7 @@ def cells(path: str) -> list[list[str]]:
         columns = {
             heading: [text(row, name) for row in rows]
             for heading, (name, text) in COLUMNS.items()
-            if name not in OF_SCORES or any(row[name] for row in rows)
+            if (name not in OF_SCORES or any(row[name] for row in rows)) and (name not in OF_JOINED or name in rows[0])
         }
         return [list(columns), *map(list, zip(*columns.values(), strict=True))]
     except FileNotFoundError:

@@ -56,6 +56,13 @@ class Experiment(Settings):
     """
     seed: Annotated[int, Field(ge=0)]
     """Seed of every draw. Order of queries, sets of constitutions, responses, order of training, bootstrap."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Or [1, 2, 3]: a run with each of these seeds, in place of `seed`, and results that join them.
+
+    The run of NAME with seed 1 is an experiment of its own, `NAME-seed-1`, with all that one has: a folder, tables, a
+    target by its name. `results/NAME` has the tables and the figure that join them
+    (docs/statistics.md#several-seeds). An experiment that gives `seed` does not take over `seeds` of `defaults`.
+    """
     constitutions: Constitutions
     """How constitutions are made of principles."""
     queries: Queries
@@ -90,6 +97,18 @@ class Experiment(Settings):
         """How it draws responses, by key: for training, where the method draws any, and for evaluation."""
         training = {"sampling": self.sampling} if self.method.draws_responses else {}
         return training | {"evaluation.sampling": self.evaluation.sampling}
+
+    @model_validator(mode="after")
+    def _different_seeds(self) -> Self:
+        for seed in self.seeds or []:
+            if self.seeds.count(seed) > 1:
+                raise ValueError(f"'seeds' names {seed} twice, which would be the same run; expected each seed once")
+        if self.seeds and self.external:
+            raise ValueError(
+                "'seeds' asks for a run with each seed, but nothing is drawn where responses are 'external'; delete "
+                "one of the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _policies(self) -> Self:
@@ -211,6 +230,6 @@ class Root(Settings):
     """Tables and figures across experiments: {NAME: [EXPERIMENT, EXPERIMENT, ...]}.
 
     They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
-    of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
+    of the list (docs/statistics.md#comparisons-of-experiments); of one with `seeds`, name runs (NAME-seed-1). Built by name (`snakemake --cores all NAME`), and by
     the targets `all` and `figures` where all its experiments are. No experiment may have its name.
     """

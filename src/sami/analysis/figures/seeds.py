@@ -1,0 +1,50 @@
+"""Figure of several seeds: a line for each, and their mean with its interval."""
+
+import math
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from sami.analysis.figures.parts import legend, plot_by_policy, policy_axis, positions, subplots
+from sami.analysis.figures.style import DOTTED, FIRST, GREY, TWO_COLUMNS, styled
+from sami.records import iteration_of
+
+PANELS = {  # column -> label of its axis; shares are shown in percent
+    "win_rate": "Win rate",
+    "bound_nats": "Information, lower bound (nats)",
+    "degenerate_share": "Degenerate responses",
+    "base_log_probability": "Log-probability, base model",
+}
+SHARES = ("win_rate", "degenerate_share")
+
+
+@styled
+def seeds(seeds: pd.DataFrame, joined: pd.DataFrame, title: str = "") -> Figure:
+    """A panel for each of `PANELS`: a thin line a seed, and the mean over seeds with its interval, by policy."""
+    columns = 2
+    rows = math.ceil(len(PANELS) / columns)
+    figure, panels = subplots(TWO_COLUMNS, 2.1 * rows, columns * rows, title, rows=rows)
+    for spare in panels[len(PANELS) :]:
+        spare.set_axis_off()
+    places = positions(joined)
+    for axes, (name, label) in zip(panels, PANELS.items(), strict=False):
+        for number, (_, run) in enumerate(seeds.groupby("seed", sort=False)):
+            _thin_line(axes, places, run, name, None if number else "each seed")
+        plot_by_policy(axes, places, joined, name, FIRST, label="mean over seeds")
+        if name in SHARES:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_ylabel(label)
+        policy_axis(axes, places)
+    panels[list(PANELS).index("win_rate")].axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
+    legend(figure, panels)
+    return figure
+
+
+def _thin_line(axes, places: dict[str, float], run: pd.DataFrame, name: str, label: str | None) -> None:
+    """One seed's values: a line through its iterations, and marks for models that were not trained here."""
+    trained = run[[iteration_of(policy) is not None for policy in run["policy"]]]
+    others = run[[iteration_of(policy) is None for policy in run["policy"]]]
+    style = {"color": GREY, "linewidth": 0.6, "alpha": 0.8, "zorder": 1.5}
+    axes.plot([places[policy] for policy in trained["policy"]], trained[name], label=label, **style)
+    axes.plot([places[policy] for policy in others["policy"]], others[name], linestyle="none", marker="_", **style)
