@@ -57,7 +57,7 @@ class Experiment(Settings):
     seed: Annotated[int, Field(ge=0)]
     """Seed of every draw. Order of queries, sets of constitutions, responses, order of training, bootstrap."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    """Or [1, 2, 3]: a run with each of these seeds, in place of `seed`, and results that join them.
+    """Or [1, 2, 3]: a run with each seed, in place of `seed`, and results that join them.
 
     The run of NAME with seed 1 is an experiment of its own, `NAME-seed-1`, with all that one has: a folder, tables, a
     target by its name. `results/NAME` has the tables and the figure that join them
@@ -100,10 +100,11 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _different_seeds(self) -> Self:
-        for seed in self.seeds or []:
-            if self.seeds.count(seed) > 1:
+        seeds = self.seeds or []
+        for position, seed in enumerate(seeds):
+            if seed in seeds[:position]:
                 raise ValueError(f"'seeds' names {seed} twice, which would be the same run; expected each seed once")
-        if self.seeds and self.external:
+        if seeds and self.external:
             raise ValueError(
                 "'seeds' asks for a run with each seed, but nothing is drawn where responses are 'external'; delete "
                 "one of the two"
@@ -230,6 +231,7 @@ class Root(Settings):
     """Tables and figures across experiments: {NAME: [EXPERIMENT, EXPERIMENT, ...]}.
 
     They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
-    of the list (docs/statistics.md#comparisons-of-experiments); of one with `seeds`, name runs (NAME-seed-1). Built by name (`snakemake --cores all NAME`), and by
-    the targets `all` and `figures` where all its experiments are. No experiment may have its name.
+    of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
+    the targets `all` and `figures` where all its experiments are. No experiment may have its name. Of an experiment
+    with `seeds`, name runs (NAME-seed-1).
     """

@@ -22,7 +22,7 @@ from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
-from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, merge, read_yaml, validate
+from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, read_yaml, validate
 from sami.workflow import policies, seeds
 from sami.workflow.layout import Layout, check_jobs
 
@@ -72,7 +72,7 @@ class Configuration:
         return [name for name in self.experiments if name not in self.unusable]
 
     def where(self, experiment: str, *keys: Hashable) -> str:
-        """File, line and key of an experiment's setting, for messages; of a run, that of the experiment with `seeds`."""
+        """File, line and key of an experiment's setting, for messages; a run's stands in the experiment with `seeds`."""
         entry = next((name for name, runs in self.seeds.items() if experiment in runs), experiment)
         return self.sources.where(_place(self.sources, entry, keys))
 
@@ -140,12 +140,11 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
     }
     # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
     checked(root.defaults, lambda keys: ("defaults", *keys))
-    fanned = {name: list(seeds.runs(name, entry)) for name, entry in entries.items() if entry.seeds}
-    seeds.check_names(fanned, root, sources)
-    experiments = {
-        run: settings for name, entry in entries.items() for run, settings in seeds.runs(name, entry).items()
-    }
-    configuration = Configuration(root, experiments, sources, fanned)
+    runs = {name: seeds.runs(name, entry) for name, entry in entries.items()}
+    several = {name: list(of_entry) for name, of_entry in runs.items() if entries[name].seeds}
+    seeds.check_names(several, root, sources)
+    experiments = {name: settings for of_entry in runs.values() for name, settings in of_entry.items()}
+    configuration = Configuration(root, experiments, sources, several)
     for position, name in enumerate(root.run):
         known(name, [*root.experiments, *experiments], "experiments", sources.where(("run", position)))
     _check_comparisons(configuration)
