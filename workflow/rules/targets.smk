@@ -34,6 +34,8 @@ def check_file(target):
     if owner in SETTINGS.experiments:
         settings = SETTINGS.experiments[owner]
         iterations = f"'iterations' is {settings.iterations}: {SETTINGS.where(owner, 'iterations')}"
+    elif owner in SETTINGS.seeds:
+        iterations = f"its runs have iterations, one a seed: {', '.join(SETTINGS.seeds[owner])}"
     targets.check_path(path, files, list(owners.values()), iterations)
 
 

@@ -103,7 +103,7 @@ class Experiment(Settings):
         seeds = self.seeds or []
         for position, seed in enumerate(seeds):
             if seed in seeds[:position]:
-                raise ValueError(f"'seeds' names {seed} twice, which would be the same run; expected each seed once")
+                raise ValueError(f"'seeds' names {seed} twice, which would be one run; expected each once. Delete one")
         if seeds and self.external:
             raise ValueError(
                 "'seeds' asks for a run with each seed, but nothing is drawn where responses are 'external'; delete "

@@ -72,7 +72,7 @@ class Configuration:
         return [name for name in self.experiments if name not in self.unusable]
 
     def where(self, experiment: str, *keys: Hashable) -> str:
-        """File, line and key of an experiment's setting, for messages; a run's stands in the experiment with `seeds`."""
+        """File, line and key of an experiment's setting, for messages; a run's stand in the experiment with `seeds`."""
         entry = next((name for name, runs in self.seeds.items() if experiment in runs), experiment)
         return self.sources.where(_place(self.sources, entry, keys))
 
@@ -146,7 +146,7 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
     experiments = {name: settings for of_entry in runs.values() for name, settings in of_entry.items()}
     configuration = Configuration(root, experiments, sources, several)
     for position, name in enumerate(root.run):
-        known(name, [*root.experiments, *experiments], "experiments", sources.where(("run", position)))
+        known(name, dict.fromkeys([*root.experiments, *experiments]), "experiments", sources.where(("run", position)))
     _check_comparisons(configuration)
     _read_in_file(configuration, "hardware", None, Hardware, configuration.hardware)
     for name in experiments:
