@@ -76,13 +76,15 @@ class Project:
             text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
             self.write(f"data/{name}.jsonl", text)
         prompts = {"style": "plain", "generation": "{constitution} {query}", "training": "{constitution} {query}"}
+        prompts["without_constitution"] = "{query}"
         task = {
             "train": {"loader": "file", "path": "data/train.jsonl", "count": count, **yaml.safe_load(extra or "{}")},
             "eval": {"loader": "file", "path": "data/eval.jsonl", "count": 1},
             "prompts": prompts,
         }
         self.write("config/tasks/small.yaml", yaml.safe_dump(task))
-        return "experiments: {quickstart: {task: small, iterations: 1, queries: {train: 1, eval: 1}}}"
+        usual = "task: small, iterations: 1, queries: {train: 1, eval: 1}, evaluation: {relevance: null}"
+        return f"experiments: {{quickstart: {{{usual}}}}}"
 
 
 def message(call, *arguments) -> str:

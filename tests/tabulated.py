@@ -26,6 +26,7 @@ EVALUATION = {
     "judges": JUDGES,
     "comparators": ["base", "instruct"],
     "policies": {"instruct": "some-model"},
+    "relevance": {"others": 7},
     "degeneration": {"ngram": 3, "max_repeated": 0.3},
     "bootstrap_samples": 400,
     "confidence": 0.95,

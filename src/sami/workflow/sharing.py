@@ -7,8 +7,7 @@ asks for them by name.
 
 A file depends on the model or models, the task, the constitutions, the number of held-out queries, how responses to
 them are sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`.
-Principles that a model writes
-can come out differently each time, so experiments with such principles share nothing.
+Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
 
 from collections.abc import Mapping
