@@ -52,7 +52,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "queries": ("n_queries", lambda row, name: row[name]),
     "seeds": ("n_seeds", lambda row, name: row[name]),
 }
-OF_JOINED = ("n_seeds",)  # which a run alone does not have
+OF_JOINED = ("n_seeds",)  # which the table of one run does not have
 
 
 def cells(path: str) -> list[list[str]]:
@@ -66,11 +66,13 @@ def cells(path: str) -> list[list[str]]:
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, names = list(reader), reader.fieldnames or ()
         columns = {
             heading: [text(row, name) for row in rows]
             for heading, (name, text) in COLUMNS.items()
-            if (name not in OF_SCORES or any(row[name] for row in rows)) and (name not in OF_JOINED or name in rows[0])
+            if name in names or name not in OF_JOINED
+            if name not in OF_SCORES or any(row[name] for row in rows)
         }
         return [list(columns), *map(list, zip(*columns.values(), strict=True))]
     except FileNotFoundError:

@@ -2,21 +2,32 @@
 
 import math
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from sami.analysis.figures.parts import legend, plot_by_policy, policy_axis, positions, subplots
+from sami.analysis.figures.parts import legend, plot_by_policy, policy_axis, positions, share_limits, subplots
 from sami.analysis.figures.style import DOTTED, FIRST, GREY, TWO_COLUMNS, styled
+from sami.analysis.tables.catalogue import span
 from sami.records import iteration_of
 
-PANELS = {  # column -> label of its axis; shares are shown in percent
+PANELS = {  # column -> label of its axis
     "win_rate": "Win rate",
-    "bound_nats": "Information, lower bound (nats)",
+    "bound_nats": "Information bound (nats)",
     "degenerate_share": "Degenerate responses",
     "base_log_probability": "Log-probability, base model",
 }
-SHARES = ("win_rate", "degenerate_share")
+
+
+def _from_zero(values: pd.DataFrame) -> tuple[float, float]:
+    """Limits of an axis of shares that are mostly 0."""
+    top = max(0.1, float(np.nanmax(values.to_numpy(dtype=float))))
+    return -0.02 * top, 1.1 * top
+
+
+LIMITS = {"win_rate": share_limits, "degenerate_share": _from_zero}  # of shares, which are shown in percent
 
 
 @styled
@@ -32,7 +43,8 @@ def seeds(seeds: pd.DataFrame, joined: pd.DataFrame, title: str = "") -> Figure:
         for number, (_, run) in enumerate(seeds.groupby("seed", sort=False)):
             _thin_line(axes, places, run, name, None if number else "each seed")
         plot_by_policy(axes, places, joined, name, FIRST, label="mean over seeds")
-        if name in SHARES:
+        if name in LIMITS:
+            axes.set_ylim(LIMITS[name](pd.concat([joined[[*span(name)]], seeds[[name]]])))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylabel(label)
         policy_axis(axes, places)
@@ -41,7 +53,7 @@ def seeds(seeds: pd.DataFrame, joined: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def _thin_line(axes, places: dict[str, float], run: pd.DataFrame, name: str, label: str | None) -> None:
+def _thin_line(axes: Axes, places: dict[str, float], run: pd.DataFrame, name: str, label: str | None) -> None:
     """One seed's values: a line through its iterations, and marks for models that were not trained here."""
     trained = run[[iteration_of(policy) is not None for policy in run["policy"]]]
     others = run[[iteration_of(policy) is None for policy in run["policy"]]]
