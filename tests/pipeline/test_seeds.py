@@ -2,7 +2,6 @@
 
 import csv
 import re
-from collections import Counter
 
 import pytest
 from workflow_project import TINY, Project
@@ -41,14 +40,7 @@ def test_jobs_of_two_arms_with_three_seeds(tmp_path, tiny_source):
     runs, policies, trained = 6, 3, 2
     found = counts(project.run("--dry-run"))
     assert found["prepare_model"] == 1
-    for rule in (
-        "build_queries",
-        "write_principles",
-        "build_constitutions",
-        "tabulate",
-        "plot_figures",
-        "build_report",
-    ):
+    for rule in ("build_queries", "write_principles", "build_constitutions", "tabulate", "build_report"):
         assert found[rule] == runs, rule
     for rule in ("sample_responses", "build_sami_examples", "train", "judge_responses"):
         assert found[rule] == runs * trained, rule
@@ -58,9 +50,7 @@ def test_jobs_of_two_arms_with_three_seeds(tmp_path, tiny_source):
     assert counts(project.run("--dry-run", "a"))["join_seeds"] == 1
     assert "join_seeds" not in counts(project.run("--dry-run", "a-seed-2"))
     alone = project.dry_run("results/b-seed-3/iteration-1/model")
-    assert Counter(path.split("/")[0] for rule, path in alone if rule != "prepare_model") == {
-        "b-seed-3": len(alone) - 2
-    }
+    assert {path.split("/")[0] for rule, path in alone if rule != "prepare_model"} == {"b-seed-3"}
     printed = project.run("plan")
     assert all(f"## {arm}-seed-{seed}\n" in printed for arm in "ab" for seed in (1, 2, 3))
 
@@ -102,18 +92,17 @@ def test_the_joined_table_is_printed_alone(finished):
     assert "quickstart-seed-1/tables/summary.csv\n\n" not in finished.printed
 
 
-def test_nothing_is_left_to_do_and_another_seed_makes_its_own_run_alone(finished):
+def test_nothing_is_left_to_do_and_another_seed_makes_its_own_run_alone(finished, monkeypatch):
     assert "Nothing to be done" in finished.run()
-    finished.overrides = finished.write("three.yaml", with_seeds(1, 5, 7))
+    monkeypatch.setattr(finished, "overrides", finished.write("three.yaml", with_seeds(1, 5, 7)))
     planned = finished.dry_run()
     assert {path.split("/")[0] for rule, path in planned if rule != "all"} == {"quickstart-seed-7", "quickstart"}
     assert not any(rule == "prepare_model" for rule, _ in planned)
     assert {rule for rule, path in planned if path.startswith("quickstart/")} == {"join_seeds", "plot_seeds"}
-    finished.overrides = finished.write("alone.yaml", with_seeds(1, 5, evaluation={"bootstrap_samples": 50}))
+    finished.write("three.yaml", with_seeds(1, 5, evaluation={"bootstrap_samples": 100}))
     planned = finished.dry_run()
     rules = {"join_seeds", "plot_seeds", "tabulate", "plot_figures", "build_report"}
     assert {rule for rule, _ in planned} == rules
-    finished.overrides = "tiny.yaml"
 
 
 def test_paths_that_runs_have_are_told(finished):
