@@ -83,13 +83,19 @@ def answer(draw: random.Random, positive: bool, t: int) -> str:
 
 
 def write_experiment(
-    folder: Path, queries: int = 12, iterations: int = 3, others: tuple[str, ...] = ("instruct",), judges=JUDGES
+    folder: Path,
+    queries: int = 12,
+    iterations: int = 3,
+    others: tuple[str, ...] = ("instruct",),
+    judges=JUDGES,
+    seed="",
 ) -> dict[str, list[str]]:
     """Writes the record files of an experiment and returns the input flags of `tabulate` with their files.
 
-    Each of `others` is a model that was not trained. Verdicts are those of `judges` against every comparator.
+    Each of `others` is a model that was not trained. Verdicts are those of `judges` against every comparator. Another
+    `seed` makes other responses to the same queries.
     """
-    draw = random.Random(f"experiment-{queries}-{iterations}")
+    draw = random.Random(f"experiment-{queries}-{iterations}{seed}")
     known = constitutions()
     ids = [f"q{n:03d}" for n in range(queries)]
     sets = {set_id: [c for c in known if c.set_id == set_id] for set_id in ("short+excited", "short+polite")}

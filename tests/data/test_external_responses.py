@@ -25,8 +25,9 @@ from sami.data.principles import from_people
 from sami.data.principles import load as load_principles
 from sami.errors import UserError
 from sami.settings.principles import Constitutions
+from sami.settings.yaml_files import merge
 from sami.stages import fetch_responses
-from sami.workflow.configuration import load, merge
+from sami.workflow.configuration import load
 from sami.workflow.preflight import check
 
 PAPER = ROOT / "config/paper/released-tldr.yaml"

@@ -28,12 +28,11 @@ from sami.workflow import configuration
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_examples", "build_sft_examples",
-         "combine_verdicts",
-         "compare_experiments", "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
-         "write_principles"}  # fmt: skip
+         "combine_verdicts", "compare_experiments", "import_queries", "import_responses", "join_seeds",
+         "judge_responses", "plan", "sample_responses", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_relevance",
-           "score_responses", "import_responses", "judge_responses", "tabulate"}  # fmt: skip
+           "score_responses", "import_responses", "join_seeds", "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -179,6 +178,7 @@ class Stages:
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,
                                  "policy": "x"},
+            "join_seeds": {"seeds": [1], **{key: value for key, value in evaluated.items() if key != "training"}},
             "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],

@@ -9,8 +9,7 @@ from configured import MODEL, experiment, message
 from sami.settings.principles import PrincipleFile
 from sami.settings.tasks import Prompts
 from sami.settings.writers import Writer
-from sami.settings.yaml_files import load_yaml
-from sami.workflow.configuration import merge
+from sami.settings.yaml_files import load_yaml, merge
 from sami.workflow.preflight import check
 
 

@@ -36,13 +36,13 @@ rule tabulate:
 
 rule compare_experiments:
     input:
-        tables=comparison_inputs("tables/win_rates.csv"),
-        others=comparison_inputs(*(f"tables/{table}.csv" for table in tables.COMPARED)),
-        queries=comparison_inputs(layout.EVAL_QUERIES),
-        constitutions=comparison_inputs(layout.CONSTITUTIONS),
+        tables=group_inputs("tables/win_rates.csv"),
+        others=group_inputs(*(f"tables/{table}.csv" for table in tables.COMPARED)),
+        queries=group_inputs(layout.EVAL_QUERIES),
+        constitutions=group_inputs(layout.CONSTITUTIONS),
         verdicts=lambda wildcards: [file for _, file in INPUTS.compared_verdicts(wildcards.experiment)],
     output:
-        list(outputs(tables.tables(comparison=True), "tables")),
+        list(outputs(tables.tables("comparison"), "tables")),
     log:
         in_experiment(layout.log("compare_experiments")),
     benchmark:
@@ -59,9 +59,9 @@ rule compare_experiments:
         experiments=lambda wildcards: SETTINGS.root.compare[wildcards.experiment],
         tables=lambda wildcards, input: list(map(os.path.dirname, input.tables)),
         judged=lambda wildcards: [name for name, _ in INPUTS.compared_verdicts(wildcards.experiment)],
-        samples=lambda wildcards: first_compared(wildcards).evaluation.bootstrap_samples,
-        confidence=lambda wildcards: first_compared(wildcards).evaluation.confidence,
-        seed=lambda wildcards: first_compared(wildcards).seed,
+        samples=lambda wildcards: first_of_group(wildcards).evaluation.bootstrap_samples,
+        confidence=lambda wildcards: first_of_group(wildcards).evaluation.confidence,
+        seed=lambda wildcards: first_of_group(wildcards).seed,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         stage("compare_experiments") + "--experiments {params.experiments:q} --tables {params.tables:q} "

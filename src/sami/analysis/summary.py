@@ -56,24 +56,28 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "tokens": ("response_tokens", partial(_number, digits=0)),
     "degenerate": ("degenerate_share", partial(_share, digits=1)),
     "queries": ("n_queries", lambda row, name: row[name]),
+    "seeds": ("n_seeds", lambda row, name: row[name]),
 }
+OF_JOINED = ("n_seeds",)  # which the table of one run does not have
 
 
 def cells(path: str) -> list[list[str]]:
     """Header and rows of the short table.
 
     Args:
-        path: a summary.csv as `sami.stages.tabulate` writes it.
+        path: a summary.csv as `sami.stages.tabulate` writes it, or a joined.csv of `sami.stages.join_seeds`.
 
     Raises:
         UserError: the file is missing or is not such a table.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, names = list(reader), reader.fieldnames or ()
         columns = {
             heading: [text(row, name) for row in rows]
             for heading, (name, text) in COLUMNS.items()
+            if name in names or name not in OF_JOINED
             if name not in MEASURED or any(row[name] for row in rows)
         }
         return [list(columns), *map(list, zip(*columns.values(), strict=True))]

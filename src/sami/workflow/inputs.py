@@ -181,10 +181,9 @@ class Inputs:
     def _verdicts(self, experiment: str, policy: str, judge: str, comparator: str) -> str:
         return self.layout.path(VERDICTS, experiment, policy=policy, judge=judge, comparator=comparator)
 
-    def compared(self, comparison: str, *paths: str) -> list[str]:
-        """Files of each experiment of a comparison."""
-        names = self.configuration.root.compare[comparison]
-        return [self.layout.path(path, name) for path in paths for name in names]
+    def of_group(self, group: str, *paths: str) -> list[str]:
+        """Files of each experiment of a comparison, or of each run of an experiment with several seeds."""
+        return [self.layout.path(path, name) for path in paths for name in self.configuration.groups[group]]
 
     def compared_verdicts(self, comparison: str) -> list[tuple[str, str]]:
         """(experiment, file) of the verdicts of each experiment's first judge on its last trained policy."""

@@ -47,6 +47,7 @@ WRITER_SERVER = "servers/writer.json"
 HELD_OUT_WRITER_SERVER = "servers/held-out-writer.json"
 JUDGE_SERVER = "servers/judge-{judge}-{policy}-vs-{comparator}.json"
 SUMMARY = "tables/summary.csv"
+JOINED_SUMMARY = "tables/joined.csv"  # of runs with several seeds
 REPORT = "report.html"
 
 _VERDICTS_JOB = "-{judge}-{policy}-vs-{comparator}"

@@ -20,7 +20,7 @@ from sami.workflow.policies import comparisons, untrained_models
 
 def owners(configuration: Configuration) -> dict[str, dict[str, str]]:
     """Experiment -> path in its folder -> the other experiment that makes this file for it."""
-    run = [name for name in configuration.usable if name in configuration.root.run]
+    run = [name for name in configuration.usable if name in configuration.run]
     others = [name for name in configuration.usable if name not in run]
     makers: dict[tuple[str, str], str] = {}
     found: dict[str, dict[str, str]] = {}

@@ -11,20 +11,21 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of an experiment, or of a comparison of several.
+    """A figure of an experiment, of a comparison of several, or of runs with several seeds.
 
     Attributes:
         function: module and name in `sami.analysis.figures`; it takes the tables and a title.
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
-        of: what has this figure: every experiment, those that train, those with held-out principles, or comparisons.
+        of: what has this figure: every experiment, those that train, those with held-out principles, comparisons, or
+            experiments with several seeds.
     """
 
     name: str
     function: str
     tables: tuple[str, ...]
     caption: str
-    of: Literal["every", "training", "held-out", "comparison"] = "every"
+    of: Literal["every", "training", "held-out", "comparison", "seeds"] = "every"
 
     @property
     def files(self) -> list[str]:
@@ -184,6 +185,17 @@ _ALL = (
         "one wants to be. An experiment is better than another where its points lie above and to the right. Those "
         "whose relevance was not measured are missing. Bars are intervals over queries.",
         of="comparison",
+    ),
+    Figure(
+        "seeds",
+        "seeds.seeds",
+        ("seeds", "joined"),
+        "Runs that differ in their seed alone, by iteration: a thin line for each seed, and their mean with its "
+        "interval over seeds and queries together. The win rate is that by the first judge against the first "
+        "comparator; the bound, the margin, and the log-probability (per token, under the base model by the query "
+        "alone) are those of a policy's own responses. How far the thin lines part is what another seed would change; "
+        "with a few of them the interval knows that only roughly.",
+        of="seeds",
     ),
 )
 FIGURES = {figure.name: figure for figure in _ALL}

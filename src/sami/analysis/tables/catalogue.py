@@ -6,6 +6,7 @@ returns rows and an entry here. What the columns mean is told in docs/statistics
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 STEMS = {"win_rate": "win", "lc_win_rate": "lc", "bound_nats": "bound"}  # of an interval, where it is not the name
 P_VALUES = ("p", "p_holm")
@@ -22,6 +23,7 @@ HEADINGS = {  # in print; others are their names
     "n_queries": "queries",
     "n_verdicts": "verdicts",
     "n_responses": "responses",
+    "n_seeds": "seeds",
     "p_holm": "p (Holm)",
     "base_log_probability": "log-probability, base",
     "own_log_probability": "log-probability, own",
@@ -43,7 +45,7 @@ def ends(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of an experiment, or of a comparison of several.
+    """A table of an experiment, of a comparison of several, or of runs with several seeds.
 
     Attributes:
         function: module and name in `sami.analysis.tables`. It takes a run, under the principles of training alone
@@ -53,7 +55,8 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        comparison: whether it is a comparison's; its function takes what is compared, and an estimator if it needs one.
+        of: what has this table: every experiment, or comparisons, or experiments with several seeds; the function of
+            these takes what is compared or joined, and an estimator.
         reported: whether Snakemake's report shows it.
     """
 
@@ -64,7 +67,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    comparison: bool = False
+    of: Literal["experiment", "comparison", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -92,6 +95,10 @@ PUBLISHED = ends("published")
 RELEVANCE = ("identified", "margin", "bound_nats", "log_probability")
 OF_SUMMARY = ("identified", "margin", "log_probability")  # of relevance, under the queries alone
 ECHO = ("echo", "echo_words", "echo_bigrams", "about_instruction")
+# What is joined over seeds, each with its values in `tables.seeds.MEASURES`.
+JOINED = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate", "unidentified_wins",
+          *OF_SUMMARY, "echo", "response_tokens", "response_words", "degenerate_share", "repeated_share",
+          "base_log_probability", "own_log_probability")  # fmt: skip
 DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
 
 COMPARED = ("win_rates", "information", "degeneration", "relevance", "echo")  # what comparisons read of experiments
@@ -255,7 +262,7 @@ _ALL = (
         "over queries.",
         printed=("experiment", *JUDGED, "win_rate", "relevant_win_rate", "lc_win_rate", "published", "bound_nats",
                  *OF_SUMMARY, "echo", "mean_words", "degenerate_share", "difference", "p_holm", "n_queries"),
-        comparison=True,
+        of="comparison",
         reported=True,
     ),
     Table(
@@ -265,17 +272,37 @@ _ALL = (
         "All policies of several experiments: win rates by each experiment's first judge against its first comparator, "
         "which has none itself, beside relevance and echo.",
         printed=("experiment", *JUDGED, "win_rate", "relevant_win_rate", *OF_SUMMARY, "echo"),
-        comparison=True,
+        of="comparison",
+    ),
+    Table(
+        "joined",
+        "seeds.joined",
+        (*POLICY, *span(*JOINED), "n_seeds", "n_queries"),
+        "Runs that differ in their seed alone, joined: one row a policy, with the mean over seeds of each number that "
+        "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). With a few "
+        "seeds the spread between them is known poorly: read the rows of ``seeds`` beside it.",
+        printed=("policy", *JOINED, "n_seeds", "n_queries"),
+        of="seeds",
+        reported=True,
+    ),
+    Table(
+        "seeds",
+        "seeds.seeds",
+        ("seed", *POLICY, *JOINED, "n_queries"),
+        "Runs that differ in their seed alone, side by side: one row a seed and policy. The win rate is that by the "
+        "first judge against the first comparator.",
+        printed=("seed", "policy", *JOINED, "n_queries"),
+        of="seeds",
     ),
 )  # fmt: skip
 TABLES = {table.name: table for table in _ALL}
 
 
-def tables(comparison: bool = False) -> list[Table]:
-    """The tables of an experiment, or those of a comparison of several, in the order of the page."""
-    return [table for table in TABLES.values() if table.comparison == comparison]
+def tables(of: str = "experiment") -> list[Table]:
+    """The tables of an experiment, or of what else has tables (see `Table.of`), in the order of the page."""
+    return [table for table in TABLES.values() if table.of == of]
 
 
-def files(comparison: bool = False) -> list[str]:
-    """Names of the files of all tables of an experiment, or of a comparison."""
-    return [file for table in tables(comparison) for file in table.files]
+def files(of: str = "experiment") -> list[str]:
+    """Names of the files of all tables of an experiment, or of what else has tables."""
+    return [file for table in tables(of) for file in table.files]

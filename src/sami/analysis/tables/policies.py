@@ -124,8 +124,8 @@ def degeneration(run: Run) -> list[Row]:
         values = (
             by_query((q, is_degenerate(text, rule.ngram, rule.max_repeated)) for q, text in texts),
             by_query((q, repeated_ngram_share(text, rule.ngram)) for q, text in texts),
-            _of_own_constitution(policy.by_base),
-            _of_own_constitution(policy.own),
+            of_own_constitution(policy.by_base),
+            of_own_constitution(policy.own),
         )
         row = policy.names
         for name, found in zip(DEGENERATION, values, strict=True):
@@ -134,7 +134,7 @@ def degeneration(run: Run) -> list[Row]:
     return rows
 
 
-def _of_own_constitution(scores: Sequence[Scores]) -> dict[str, list[float]]:
+def of_own_constitution(scores: Sequence[Scores]) -> dict[str, list[float]]:
     """Query id -> entry of each response j at the row of the constitution it was written for."""
     return by_query((s.query_id, s.mean[label][j]) for s in scores for j, label in enumerate(s.labels))
 

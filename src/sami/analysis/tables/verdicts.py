@@ -68,11 +68,26 @@ def of_relevant(comparison: Comparison, estimator: Estimator) -> Row:
     Under the query alone. Whether the comparator's response is identified is not asked, so that all policies are judged
     on what they write themselves. NaN where relevance was not measured, no response is identified, or none wins.
     """
-    verdicts, relevance = comparison.verdicts, comparison.policy.relevance
-    identified = {v.key for v in verdicts if v.key in relevance and told(relevance[v.key]).identified}
-    rate = estimator.share(by_query((v.query_id, v.preference) for v in verdicts if v.key in identified))
-    won = [v.key not in identified for v in verdicts if v.choice == "first"] if relevance else []
-    return cells("relevant_win_rate", rate) | {"unidentified_wins": float(np.mean(won)) if won else math.nan}
+    won = [value for of_query in unidentified_wins(comparison).values() for value in of_query]
+    return cells("relevant_win_rate", estimator.share(relevant_preferences(comparison))) | {
+        "unidentified_wins": float(np.mean(won)) if won else math.nan
+    }
+
+
+def relevant_preferences(comparison: Comparison) -> dict[str, list[float]]:
+    """Query id -> preferences for the policy's responses that are identified."""
+    return by_query((v.query_id, v.preference) for v, identified in _identified(comparison) if identified)
+
+
+def unidentified_wins(comparison: Comparison) -> dict[str, list[float]]:
+    """Query id -> of each win, 1 where the policy's response is not identified, else 0."""
+    return by_query((v.query_id, not identified) for v, identified in _identified(comparison) if v.choice == "first")
+
+
+def _identified(comparison: Comparison) -> list[tuple[Verdict, bool]]:
+    """Each verdict, and whether the policy's response is identified; none where relevance was not measured."""
+    relevance = comparison.policy.relevance
+    return [(v, v.key in relevance and told(relevance[v.key]).identified) for v in comparison.verdicts if relevance]
 
 
 def queries_needed(verdicts: Iterable[Verdict], evaluation: Evaluation) -> int | None:
