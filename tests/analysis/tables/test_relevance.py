@@ -13,7 +13,7 @@ from sami.analysis.statistics.bootstrap import bootstrap_difference
 from sami.analysis.statistics.echo import echo, talks_about_instruction
 from sami.analysis.statistics.win_rates import wilson_by_query
 from sami.analysis.tables import files
-from sami.analysis.tables.relevance import LENGTH_BINS
+from sami.analysis.tables.relevance import LENGTH_BINS, length_edges
 from sami.analysis.tables.rows import by_query
 from sami.records import Example, Relevance, Verdict
 
@@ -113,6 +113,15 @@ def test_bins_of_length_are_the_same_for_all_policies(experiment):
         assert not shared or row.margin_difference == pytest.approx(means[0] - means[1], abs=6e-5)
         compared += bool(shared)
     assert compared >= 2
+
+
+def test_bins_where_many_responses_have_the_length_of_the_limit():
+    few = [*range(1, 41)]
+    assert length_edges(few) == pytest.approx([10.75, 20.5, 30.25])
+    cut = [*range(1, 31), *[48] * 66]
+    assert length_edges(cut) == pytest.approx([1 + 29 / 3, 1 + 58 / 3, 47])  # ten, ten and ten shorter ones
+    assert np.bincount(np.searchsorted(length_edges(cut), [*cut, 50])).tolist() == [10, 10, 10, 67]
+    assert np.bincount(np.searchsorted(length_edges([7] * 5), [7] * 5)).tolist() == [5]
 
 
 def test_echo_is_of_the_own_constitution_among_its_set(tmp_path):

@@ -6,7 +6,7 @@ that it was not measured of. What is measured, and what it is worth, is told in 
 
 import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from sami.analysis.statistics import relevance as statistics
 from sami.analysis.statistics.echo import echo as echo_of
 from sami.analysis.statistics.echo import talks_about_instruction
-from sami.analysis.tables.rows import NOTHING, Case, Estimator, Policy, Row, by_query, cases_of, cells, groups
+from sami.analysis.tables.rows import NOTHING, Case, Estimator, Policy, Row, by_query, cases_of, cells
 from sami.analysis.tables.run import Run
 from sami.records import BASE, Relevance
 
@@ -51,9 +51,9 @@ def relevance(run: Run) -> list[Row]:
 def relevance_by_length(run: Run) -> list[Row]:
     """Identification and margin in bins of the response's length in tokens, the same bins for all policies.
 
-    A bin holds about as many of the base model's responses as any other. `tokens_low` to `tokens_high` are the lengths
-    in it, of any policy; empty responses are in none. `margin_difference` is paired, to the base model, over the
-    queries that have responses of both in this bin.
+    They are made of the base model's lengths (`length_edges`). `tokens_low` to `tokens_high` are the lengths in a bin,
+    of any policy; empty responses are in none. `margin_difference` is paired, to the base model, over the queries that
+    have responses of both in this bin.
     """
     base, bins = _base(run), _by_length(run)
     rows = []
@@ -77,11 +77,26 @@ def _by_length(run: Run) -> list[dict[str, dict[Case, Relevance]]]:
     filled = {p.name: {case: r for case, r in p.relevance.items() if r.tokens} for p in run.policies}
     usual = [record.tokens for record in filled[_base(run).name].values()]
     bins: list[dict[str, dict[Case, Relevance]]] = [{name: {} for name in filled} for _ in range(LENGTH_BINS)]
-    for name, records in filled.items() if usual else ():
-        lengths = [record.tokens for record in records.values()]
-        for case, number in zip(records, groups(lengths, LENGTH_BINS, usual), strict=True):
-            bins[number][name][case] = records[case]
-    return bins if usual else []
+    if not usual:
+        return []
+    edges = length_edges(usual)
+    for name, records in filled.items():
+        for case, record in records.items():
+            bins[np.searchsorted(edges, record.tokens)][name][case] = record
+    return bins
+
+
+def length_edges(lengths: Sequence[int]) -> np.ndarray:
+    """(LENGTH_BINS - 1) longest lengths of the bins but the last, so that each bin has about equally many lengths.
+
+    Where a limit of tokens gives many responses one length, the largest, the last bin is for it and for what is longer,
+    and the other bins divide the shorter ones.
+    """
+    longest = max(lengths)
+    shorter = [length for length in lengths if length < longest]
+    if not shorter or len(shorter) > len(lengths) * (1 - 1 / LENGTH_BINS):
+        return np.quantile(lengths, np.arange(1, LENGTH_BINS) / LENGTH_BINS)
+    return np.array([*np.quantile(shorter, np.arange(1, LENGTH_BINS - 1) / (LENGTH_BINS - 1)), longest - 1])
 
 
 def echo(run: Run) -> list[Row]:

@@ -136,12 +136,9 @@ def with_holm(rows: list[Row]) -> list[Row]:
     return [row | {"p_holm": math.nan if math.isnan(row["p"]) else next(adjusted)} for row in rows]
 
 
-def groups(values: Sequence[float], count: int, like: Sequence[float] | None = None) -> np.ndarray:
-    """(N,) group 0, 1, ... of each value, equal values together, so some can be empty.
-
-    Each group has about equally many of the values `like` them (default: of themselves).
-    """
-    edges = np.quantile(values if like is None else like, np.arange(1, count) / count)
+def groups(values: Sequence[float], count: int) -> np.ndarray:
+    """(N,) group 0, 1, ... of each value: about equally many in each, equal values together, so some can be empty."""
+    edges = np.quantile(values, np.arange(1, count) / count)
     return np.searchsorted(edges, values, side="left")
 
 
