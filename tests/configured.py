@@ -82,7 +82,8 @@ class Project:
             "prompts": prompts,
         }
         self.write("config/tasks/small.yaml", yaml.safe_dump(task))
-        return "experiments: {quickstart: {task: small, iterations: 1, queries: {train: 1, eval: 1}}}"
+        mine = {"task": "small", "iterations": 1, "queries": {"train": 1, "eval": 1}, "evaluation": {"relevance": None}}
+        return json.dumps({"experiments": {"quickstart": mine}})
 
 
 def message(call, *arguments) -> str:

@@ -55,7 +55,7 @@ def test_whole_run(finished):
     lines = (folder / "tables/summary.csv").read_text().splitlines()
     assert lines[0] == (
         "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
-        "response_tokens,degenerate_share,n_queries,policy,lc_win_rate"
+        "response_tokens,degenerate_share,n_queries,policy,lc_win_rate,split"
     )
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2", "3"]
     for t in (1, 2, 3):

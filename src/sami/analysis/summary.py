@@ -5,7 +5,8 @@
 It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares: another
 machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks what does
 not exist (a comparator's win rate against itself); columns of scores are left out where no policy was scored. A model
-that was not trained here stands under its name.
+that was not trained here stands under its name. Behind the number of queries stands where in the task they come from:
+eval or test.
 """
 
 import csv
@@ -49,7 +50,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "win rate": ("win_rate", partial(_interval, digits=0, scale=100, unit="%")),
     "tokens": ("response_tokens", partial(_number, digits=0)),
     "degenerate": ("degenerate_share", partial(_share, digits=1)),
-    "queries": ("n_queries", lambda row, name: row[name]),
+    "queries": ("n_queries", lambda row, name: f"{row[name]} {row['split']}"),
 }
 
 

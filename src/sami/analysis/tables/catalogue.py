@@ -90,15 +90,16 @@ _ALL = (
         "summary",
         "policies.summary",
         ("iteration", *span("bound_nats"), "row_accuracy", "column_accuracy", *span("win_rate"), "response_tokens",
-         "degenerate_share", "n_queries", "policy", "lc_win_rate"),
+         "degenerate_share", "n_queries", "policy", "lc_win_rate", "split"),
         "One row a policy; iteration 0 is the base model, and models that were not trained here have no iteration. The "
         "bound is the lower bound on the mutual information of a policy's own held-out responses and their "
         "constitutions, in nats; the win rate is the mean preference for its responses by the first judge against the "
         "first comparator, a tie counting half (the comparator has none); ``lc_win_rate`` in the file is that at equal "
-        "length. Intervals are over queries. Read the win rate beside the mean number of tokens, since judges may "
-        "favour length, and beside the share of degenerate responses, since a high bound can also be reached by "
-        "gibberish.",
-        printed=("policy", *OF_SCORES, "win_rate", "lc_win_rate", "response_tokens", "degenerate_share", "n_queries"),
+        "length. ``split`` tells where in the task the held-out queries come from, ``eval`` or ``test``. Intervals are "
+        "over queries. Read the win rate beside the mean number of tokens, since judges may favour length, and beside "
+        "the share of degenerate responses, since a high bound can also be reached by gibberish.",
+        printed=("policy", *OF_SCORES, "win_rate", "lc_win_rate", "response_tokens", "degenerate_share", "n_queries",
+                 "split"),
         tables=("information", "win_rates", "degeneration"),
         reported=True,
     ),

@@ -9,12 +9,12 @@ from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
-from sami.workflow.layout import EVAL_QUERIES, TRAIN_QUERIES
+from sami.workflow.layout import EVAL_QUERIES, TEST_QUERIES, TRAIN_QUERIES
 from sami.workflow.plan import lengths
 from sami.workflow.plan.costs import Matrix
 from sami.workflow.plan.model_sizes import ModelSize, model_size
 
-QUERIES = {"train": TRAIN_QUERIES, "eval": EVAL_QUERIES}
+QUERIES = {"train": TRAIN_QUERIES, "eval": EVAL_QUERIES, "test": TEST_QUERIES}
 
 
 class Quantities:
@@ -100,18 +100,18 @@ class Quantities:
         """The same for the matrix of one held-out example, all responses under all constitutions of a set."""
         e = self.experiment
         shape = e.constitutions.per_set, layout.responses_for_evaluation(e)
-        return self._matrix("eval", e.evaluation.sampling, shape, self.task.prompts.training, longest)
+        return self._matrix(e.queries.split, e.evaluation.sampling, shape, self.task.prompts.training, longest)
 
     def relevance_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the relevance of one held-out example's responses; with `longest` of the largest single pass."""
-        e, prompts, texts = self.experiment, self.task.prompts, self.queries("eval")
+        e, prompts, texts = self.experiment, self.task.prompts, self.queries(self.experiment.queries.split)
         C, R = (1, 1) if e.external else (e.constitutions.per_set, layout.responses_for_evaluation(e))
         query, response = texts.mean, self.response(e.evaluation.sampling)
         if longest:
             query, response = texts.longest, e.evaluation.sampling.max_new_tokens
         if query is None or e.evaluation.relevance is None or prompts.without_constitution is None:
             return None
-        K = min(e.evaluation.relevance.others + 1, e.queries.eval)
+        K = min(e.evaluation.relevance.others + 1, e.queries.held_out)
         alone, under = (lengths.of_template(text, prompts) for text in (prompts.without_constitution, prompts.training))
         first = prompts.training.find("{constitution}") < prompts.training.find("{query}")  # then encoded once
         constitution = self.constitution() * (1 if first and e.engine.scoring != "padded" else K)
