@@ -111,6 +111,23 @@ def test_one_more_iteration_keeps_the_others(copy):
     assert copy.planned() == new | AT_THE_END
 
 
+def test_a_test_evaluates_the_same_policies_on_other_queries(copy):
+    folder = copy.folder / "results/quickstart"
+    weights = {path: path.stat().st_mtime_ns for path in folder.glob("iteration-*/model/*")}
+    change(copy, "experiments", "quickstart", "queries", to={"test": 3})
+    printed = copy.run()
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("iteration-*/model/*")} == weights
+    test = [json.loads(line)["id"] for line in (copy.folder / "config/queries/everyday-test.jsonl").open()]
+    for t in (0, 1, 2, 3):
+        answered = [json.loads(line)["query_id"] for line in (folder / f"iteration-{t}/eval/responses.jsonl").open()]
+        assert answered == test[:3]
+    with (folder / "tables/summary.csv").open() as file:
+        assert [(row["n_queries"], row["split"]) for row in csv.DictReader(file)] == [("3", "test")] * 4
+    assert "3 test" in printed
+    assert ">3 test<" in (folder / "report.html").read_text()
+    assert "Nothing to be done" in copy.run()
+
+
 def test_one_iteration_alone(finished, tmp_path, tiny_source):
     project = Project(tmp_path / "fresh", tiny_source)
     planned = project.planned("results/quickstart/iteration-1/model")
