@@ -76,6 +76,7 @@ class Project:
             text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
             self.write(f"data/{name}.jsonl", text)
         prompts = {"style": "plain", "generation": "{constitution} {query}", "training": "{constitution} {query}"}
+        prompts["without_constitution"] = "{query}"
         task = {
             "train": {"loader": "file", "path": "data/train.jsonl", "count": count, **yaml.safe_load(extra or "{}")},
             "eval": {"loader": "file", "path": "data/eval.jsonl", "count": 1},

@@ -24,7 +24,7 @@ SOURCE = ROOT / "src/sami"
 STAGES = sorted(path.stem for path in (SOURCE / "stages").glob("[a-z]*.py"))
 ALL = Package(SOURCE)
 BEFORE = {stage: ALL.digest(stage) for stage in STAGES}
-COSTLY = {"sample_responses", "train", "score_responses"}
+COSTLY = {"sample_responses", "train", "score_responses", "score_relevance"}
 
 
 @pytest.fixture
@@ -176,15 +176,19 @@ def test_a_new_metric_that_is_only_logged_leaves_training_alone(copy):
     [
         ("training/loop.py", "train", {"train"}),
         ("objectives.py", "sami_rows", {"train"}),
-        ("scoring/scorer.py", "Scorer", {"train", "score_responses"}),
-        ("scoring/packing.py", "pack", {"train", "score_responses"}),
-        ("scoring/tree_attention.py", "attention", {"train", "score_responses"}),  # registered when imported
+        ("scoring/scorer.py", "Scorer", {"train", "score_responses", "score_relevance"}),
+        ("scoring/packing.py", "pack", {"train", "score_responses", "score_relevance"}),
+        (
+            "scoring/tree_attention.py",
+            "attention",
+            {"train", "score_responses", "score_relevance"},
+        ),  # registered when imported
         ("sampling/transformers_sampler.py", "uniforms", {"sample_responses"}),
         ("judging/likelihood.py", "judge", {"judge_responses"}),
         ("judging/checks.py", "degrees", {"judge_responses", "tabulate"}),
         ("settings/sampling.py", "Sampling", {"sample_responses"}),
         ("settings/judges.py", "EndpointJudge", {"judge_responses"}),
-        ("settings/base.py", "Settings", {"sample_responses", "train", "score_responses"}),
+        ("settings/base.py", "Settings", COSTLY),
         ("stages/train.py", "main", {"train"}),
         ("analysis/figures/training.py", "training", {"plot_figures"}),
     ],
@@ -278,7 +282,7 @@ def test_no_stage_reaches_by_accident_what_it_does_not_use():
     modules = {stage: {node.module for node in ALL.reached(stage)} for stage in STAGES}
     for stage in COSTLY:
         assert not {m for m in modules[stage] if m.startswith(("sami.analysis.", "sami.judging.", "sami.endpoints."))}
-    assert "sami.settings.judges" not in modules["train"] | modules["sample_responses"] | modules["score_responses"]
+    assert "sami.settings.judges" not in set().union(*(modules[stage] for stage in COSTLY))
 
 
 def slices():

@@ -40,7 +40,7 @@ class Project:
         return name
 
     def command(self, *arguments: str) -> list[str]:
-        models_run = ("sample_responses", "sample_evaluation", "train", "score_responses")
+        models_run = ("sample_responses", "sample_evaluation", "train", "score_responses", "score_relevance")
         one_thread = [f"{rule}=1" for rule in (*models_run, "sample_responses_shard", "sample_evaluation_shard")]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
         return [

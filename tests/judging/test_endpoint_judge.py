@@ -447,12 +447,12 @@ def test_retry_after_is_honoured(flags, tmp_path):
 def test_rates_are_kept(flags, tmp_path):
     with judge_server(tmp_path / "log") as url:
         judge = {**JUDGE, "base_url": url}
-        assert judged.run(tmp_path, flags, judge, requests_per_minute=600).returncode == 0
+        assert judged.run(tmp_path, flags, judge, requests_per_minute=300).returncode == 0
     times = sorted(line["at"] for line in requests_of(tmp_path / "log"))
     assert len(times) == 24
-    assert times[-1] - times[0] >= 1.2  # 10 at once, then 10 a second
-    for count in (11, 20):
-        assert min(late - early for early, late in zip(times, times[count:], strict=False)) > (count - 10) / 10 - 0.1
+    # 5 at once, then 5 a second. On a busy machine the server reads a request up to half a second late.
+    for count in (10, 20, 23):
+        assert min(late - early for early, late in zip(times, times[count:], strict=False)) > (count - 5) / 5 - 0.5
 
 
 def test_a_reminder_may_be_longer_than_the_rate_of_tokens_was_made_for(tmp_path):

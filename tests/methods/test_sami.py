@@ -6,7 +6,6 @@ import pytest
 from conftest import ROOT
 
 from sami.errors import UserError
-from sami.methods.responses import check_policy
 from sami.methods.sami import NO_POSITIVE, reason_to_drop, training_examples
 from sami.records import Constitution, Example, Message, Query, Response, Statement
 from sami.settings.tasks import Filters, Prompts, Task
@@ -88,8 +87,6 @@ def test_without_a_contrast_only_the_positive_part_is_left():
 def test_what_belongs_to_another_run_is_told():
     with pytest.raises(UserError, match="an example names query 'other'"):
         made(example("One.", "Two").model_copy(update={"query_id": "other"}))
-    with pytest.raises(UserError, match="responses.jsonl: query 'q': found a response of the policy 'p', expected one"):
-        check_policy([example("One.", "Two")], "iteration-1", "responses.jsonl")
 
 
 def test_shipped_tasks_have_the_filters_of_the_original():

@@ -146,7 +146,9 @@ def test_what_a_task_lacks_is_told_before_anything_runs(project):
     task["prompts"].pop("without_constitution")
     project.write("config/tasks/everyday.yaml", yaml.safe_dump(task))
     assert "everyday.yaml: prompts.without_constitution: found null" in message(project.check, quickstart("sft"))
-    project.check(quickstart("{name: sft, constitution: in-prompt}"))
+    in_prompt = quickstart("{name: sft, constitution: in-prompt}")
+    assert "the prompt with the query alone, under which relevance is told" in message(project.check, in_prompt)
+    project.check(f"{in_prompt}\ndefaults: {{evaluation: {{relevance: null}}}}")
     project.write("config/tasks/everyday.yaml", "extends: config/tasks/hh-rlhf.yaml\ntrain: {reference_field: chosen}")
     assert "everyday.yaml: train.loader: found hh-rlhf, which reads no reference answers" in message(
         project.check, shown

@@ -32,8 +32,8 @@ SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_exa
          "compare_experiments", "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
          "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_responses",
-           "import_responses", "judge_responses", "tabulate"}  # fmt: skip
+JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_relevance",
+           "score_responses", "import_responses", "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -175,6 +175,8 @@ class Stages:
                                     "verdicts": [verdicts] * 2, "samples": 200, "confidence": 0.95},
             "score_responses": {"model": model, "base-model": model, "responses": policy, "base-responses": base,
                                      **texts, **prompts, **engine, "policy": "iteration-1", "base": "iteration-0"},
+            "score_relevance": {"model": model, "responses": policy, **texts, **prompts, **engine, "others": 1,
+                                "policy": "iteration-1", "scorer": "m"},
             "fetch_responses": {"address": "http://127.0.0.1:1/x.json"},
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,

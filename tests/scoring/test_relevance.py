@@ -37,7 +37,7 @@ ENGINE = Engine(
 )  # fmt: skip
 
 
-def examples(answers=tuple(ANSWERS.values())):
+def examples(answers=None):
     """One example a query; the second constitution's response is the first one's, said twice."""
     return [
         Example(
@@ -51,7 +51,7 @@ def examples(answers=tuple(ANSWERS.values())):
                 for label, text in enumerate((answer, f"{answer} {answer}" if answer else ""))
             ],
         )
-        for name, answer in zip(QUERIES, answers, strict=True)
+        for name, answer in zip(QUERIES, answers or ANSWERS.values(), strict=True)
     ]
 
 
@@ -83,7 +83,8 @@ def test_candidates_are_the_same_for_all_policies_and_begin_with_the_own_query()
     assert first == second  # in whatever order they come
     for name, queries in first.items():
         names = [query.id for query in queries]
-        assert names[0] == name and len(set(names)) == 3
+        assert names[0] == name
+        assert len(set(names)) == 3
     assert candidates(examples(), QUERIES, 2, 2) != first
     assert all(len(queries) == 4 for queries in candidates(examples(), QUERIES, 9, 1).values())  # there are no more
 
@@ -113,7 +114,8 @@ def test_an_empty_response_is_equally_likely_everywhere(tiny):
     empty = [record for record in found if record.query_id == "q2"]
     assert [(record.number, record.tokens) for record in empty] == [(0, 0), (1, 0)]
     assert all(set(record.alone) == {0.0} == set(record.with_constitution) for record in empty)
-    assert len(found) == 8 and all(record.tokens for record in found if record.query_id != "q2")
+    assert len(found) == 8
+    assert all(record.tokens for record in found if record.query_id != "q2")
 
 
 def test_a_task_without_a_bare_prompt_is_refused(tiny):

@@ -27,7 +27,12 @@ GIB = 2**30
 TASK = {
     "train": {"loader": "file", "path": "train.jsonl", "count": 9},
     "eval": {"loader": "file", "path": "eval.jsonl", "count": 4},
-    "prompts": {"style": "plain", "generation": "{constitution}\n{query}\n", "training": "{constitution}\n{query}\n"},
+    "prompts": {
+        "style": "plain",
+        "generation": "{constitution}\n{query}\n",
+        "training": "{constitution}\n{query}\n",
+        "without_constitution": "{query}\n",
+    },
     "lengths": {"response": 8},
 }
 PAIR = {"id": "p", "principle": {"text": "Twenty letters here."}, "opposite": {"text": "Not so many of them."}}
@@ -176,6 +181,18 @@ def test_scoring_by_hand(planned):
     assert first.flop == 2 * 4 * (3000 * 64 + 1000 * 32)
     assert second.flop == 3 * first.flop  # its own responses, and those of base and policy by one another
     assert first.seconds == pytest.approx(3 + 18000 / 1e4 + first.flop / (2e6 * 0.25))
+
+
+def test_relevance_by_hand(planned):
+    row = planned()["score_relevance", "iteration-1"]
+    # Two responses of 8 behind each of 4 queries; and behind each constitution and 4 queries, the one written for it.
+    alone, constitutions = 4 * (11 + 2 * 8), 2 * (5 + 4 * (11 + 8))
+    assert row.prompt_tokens == 4 * (alone + constitutions)
+    assert row.flop == 2 * (3000 * row.prompt_tokens + 1000 * 4 * 2 * 4 * 2 * 8)
+    assert row.kind == "score"
+    fewer = planned({"evaluation": {"relevance": {"others": 1}}})["score_relevance", "iteration-1"]
+    assert fewer.prompt_tokens == 4 * (alone / 2 + 2 * (5 + 2 * (11 + 8)))
+    assert ("score_relevance", "iteration-0") not in planned({"evaluation": {"relevance": None}})
 
 
 @pytest.mark.parametrize(

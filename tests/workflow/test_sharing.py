@@ -12,7 +12,10 @@ from sami.stages import share_results
 from sami.workflow.sharing import owners
 
 RESPONSES, SCORES = "iteration-0/eval/responses.jsonl", "iteration-0/eval/scores.jsonl"
+RELEVANCE = "iteration-0/eval/relevance.jsonl"
 INSTRUCT, VERDICTS = "instruct/eval/responses.jsonl", "instruct/eval/verdicts-checks-vs-base.jsonl"
+INSTRUCT_RELEVANCE = "instruct/eval/relevance.jsonl"
+BASE = {RESPONSES: "a", SCORES: "a", RELEVANCE: "a"}  # files of the base model, which the experiment a makes
 
 
 def shared(project, experiments: dict, run=("a", "b"), defaults=None) -> dict[str, dict[str, str]]:
@@ -23,7 +26,7 @@ def test_first_experiment_of_the_configuration_makes_what_all_need(project):
     experiments = {"a": {}, "b": {"training": {"objective": "supervised"}}, "c": {"iterations": 1}}
     found = shared(project, experiments, run=["c", "b", "a"])
     # The quickstart is outside `run`: it copies, but nobody copies from it.
-    assert found == {name: {RESPONSES: "a", SCORES: "a"} for name in ("b", "c", "quickstart")}
+    assert found == {name: BASE for name in ("b", "c", "quickstart")}
 
 
 def test_experiments_outside_run_make_nothing_for_others(project):
@@ -45,8 +48,8 @@ def test_experiments_outside_run_make_nothing_for_others(project):
     ],
 )
 def test_settings_of_which_it_does_not_depend(project, change):
-    assert shared(project, {"a": {}, "b": change})["b"] == {RESPONSES: "a", SCORES: "a"}
-    assert shared(project, {"a": change, "b": {}})["b"] == {RESPONSES: "a", SCORES: "a"}
+    assert shared(project, {"a": {}, "b": change})["b"] == BASE
+    assert shared(project, {"a": change, "b": {}})["b"] == BASE
 
 
 @pytest.mark.parametrize(
@@ -77,15 +80,21 @@ def test_other_models_and_verdicts_between_what_nobody_trains(project):
     def with_policies(**more):
         return {"evaluation": {"policies": {"instruct": MODEL}, **more}}
 
-    every = {RESPONSES: "a", SCORES: "a", INSTRUCT: "a", VERDICTS: "a"}
+    every = {path: "a" for path in (*BASE, INSTRUCT, INSTRUCT_RELEVANCE, VERDICTS)}
     assert shared(project, {"a": with_policies(), "b": with_policies()})["b"] == every
     found = shared(project, {"a": with_policies(), "b": with_policies(judged="positive")})["b"]
-    assert found == {path: "a" for path in (RESPONSES, SCORES, INSTRUCT)}
+    assert found == {path: "a" for path in (*BASE, INSTRUCT, INSTRUCT_RELEVANCE)}
     # The same name for other models, and another judge, which only the second has.
     other = {"evaluation": {"policies": {"instruct": "mistral-7b"}}}
-    assert shared(project, {"a": with_policies(), "b": other})["b"] == {RESPONSES: "a", SCORES: "a"}
+    assert shared(project, {"a": with_policies(), "b": other})["b"] == BASE
     found = shared(project, {"a": with_policies(), "b": with_policies(judges=["gpt-4o"])})["b"]
-    assert found == {path: "a" for path in (RESPONSES, SCORES, INSTRUCT)}
+    assert found == {path: "a" for path in (*BASE, INSTRUCT, INSTRUCT_RELEVANCE)}
+
+
+def test_relevance_depends_on_how_it_is_told(project):
+    for relevance in ({"others": 3}, {"model": "mistral-7b"}, None):
+        changed = {"evaluation": {"relevance": relevance}}
+        assert shared(project, {"a": {}, "b": changed})["b"] == {RESPONSES: "a", SCORES: "a"}
 
 
 def test_principles_that_a_model_writes_are_each_experiments_own(project):

@@ -11,7 +11,8 @@ from sami.workflow.plan.quantities import Quantities
 
 TRAINING = {"build_queries", "build_constitutions", "write_principles", "prepare_model", "sample_responses",
             "build_sami_examples", "train"}  # fmt: skip
-EVALUATION = {"sample_evaluation", "score_responses", "judge_responses", "tabulate", "plot_figures", "build_report"}
+EVALUATION = {"sample_evaluation", "score_responses", "score_relevance", "judge_responses", "tabulate", "plot_figures",
+              "build_report"}  # fmt: skip
 
 
 def outputs_of(jobs: set[tuple[str, str]], *rules: str) -> set[tuple[str, str]]:

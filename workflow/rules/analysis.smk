@@ -7,6 +7,7 @@ rule tabulate:
         queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         information=by_wildcards(INPUTS.of_iterations, path=layout.SCORES, first=0),
+        relevance=by_wildcards(INPUTS.relevance),
         verdicts=by_wildcards(INPUTS.verdicts),
         training=by_wildcards(INPUTS.of_iterations, path=layout.TRAINING_LOG, first=1),
     output:
@@ -31,14 +32,14 @@ rule tabulate:
         stage("tabulate") + "--constitutions {input.constitutions:q} --queries {input.queries:q} "
         "--split {params.split} "
         "--responses {input.responses:q} --information {input.information:q} --verdicts {input.verdicts:q} "
-        "--training {input.training:q} --policies {params.policies:q} --evaluation {params.evaluation:q} "
-        "--seed {params.seed} --output {params.folder:q}"
+        "--training {input.training:q} --relevance {input.relevance:q} --policies {params.policies:q} "
+        "--evaluation {params.evaluation:q} --seed {params.seed} --output {params.folder:q}"
 
 
 rule compare_experiments:
     input:
         tables=comparison_inputs("tables/win_rates.csv"),
-        others=comparison_inputs("tables/information.csv", "tables/degeneration.csv"),
+        others=comparison_inputs(*(f"tables/{table}.csv" for table in tables.COMPARED)),
         queries=lambda wildcards: INPUTS.compared_queries(wildcards.experiment),
         constitutions=comparison_inputs(layout.CONSTITUTIONS),
         verdicts=lambda wildcards: [file for _, file in INPUTS.compared_verdicts(wildcards.experiment)],
@@ -110,6 +111,7 @@ rule build_report:
         queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         verdicts=by_wildcards(INPUTS.verdicts),
+        relevance=by_wildcards(INPUTS.relevance),
         page=[
             os.path.relpath(provenance.SOURCE / "analysis/report" / name)
             for name in ("page.html.j2", "page.css", "page.js")
@@ -143,5 +145,6 @@ rule build_report:
     shell:
         stage("build_report") + "--tables {params.tables:q} --figures {params.figures:q} "
         "--constitutions {input.constitutions:q} --queries {input.queries:q} --policies {params.policies:q} "
-        "--responses {input.responses:q} --verdicts {input.verdicts:q} --evaluation {params.evaluation:q} "
+        "--responses {input.responses:q} --verdicts {input.verdicts:q} --relevance {input.relevance:q} "
+        "--evaluation {params.evaluation:q} "
         "--provenance {params.provenance:q} --title {wildcards.experiment} --output {output:q}"

@@ -71,8 +71,8 @@ def check_policy(examples: Iterable[Example], file: str | Path, policy: str) -> 
     others = sorted({example.policy for example in examples} - {policy})
     if others:
         raise UserError(
-            f"{file}: found responses of the policy '{others[0]}', expected those of '{policy}' by the order of "
-            "--policies. Name the files of --responses in that order."
+            f"{file}: found responses of the policy '{others[0]}', expected those of '{policy}'. Name the file of this "
+            "policy, or delete the file and sample it again."
         )
 
 

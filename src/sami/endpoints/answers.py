@@ -53,7 +53,7 @@ class Answers:
     def __enter__(self) -> "Answers":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._database.close()
 
     def get(self, key: str) -> tuple[Any, float | None] | None:

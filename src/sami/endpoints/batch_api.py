@@ -85,7 +85,7 @@ class BatchClient:
             ) from None
         except openai.OpenAIError as error:
             raise UserError(
-                f"{self.where}: {type(error).__name__}: {chat.cleaned(str(error), self.key)}. Batches that were "
+                f"{self.where}: {type(error).__name__}: {refusals.cleaned(str(error), self.key)}. Batches that were "
                 "submitted go on: run the same command again to collect them."
             ) from None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from sami.endpoints.chat import cleaned
+from sami.endpoints.refusals import cleaned
 from sami.errors import UserError
 from sami.records import Record, parse
 

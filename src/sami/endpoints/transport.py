@@ -43,7 +43,7 @@ class Transport:
     async def __aenter__(self) -> "Transport":
         return self
 
-    async def __aexit__(self, *exception) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.client.close()
 
     async def send(self, request: Request) -> dict[str, Any]:
@@ -64,12 +64,12 @@ class Transport:
         except (TimeoutError, openai.APITimeoutError):
             raise TransientError(f"there was no answer within {seconds:g} seconds") from None
         except openai.APIConnectionError as error:
-            cause = chat.cleaned(str(error.__cause__ or error), self.key)
+            cause = refusals.cleaned(str(error.__cause__ or error), self.key)
             raise TransientError(f"the connection failed ({cause})") from None
         except openai.APIStatusError as error:
             return self._refused(chat.of_status(error, self.key), error.response.headers)
         except openai.OpenAIError as error:
-            raise UserError(f"{self.where}: {type(error).__name__}: {chat.cleaned(str(error), self.key)}") from None
+            raise UserError(f"{self.where}: {type(error).__name__}: {refusals.cleaned(str(error), self.key)}") from None
         try:
             body = json.loads(answer.text)
             if (refusal := refusals.within(body, self.key)) is not None:
@@ -77,8 +77,8 @@ class Transport:
             reply(request, body)
         except ValueError as error:  # JSON that is cut off, a web page, ...
             raise TransientError(
-                f"the answer is no chat completion ({chat.cleaned(str(error), self.key)}): "
-                f"{chat.cleaned(answer.text, self.key)[:100]!r}"
+                f"the answer is no chat completion ({refusals.cleaned(str(error), self.key)}): "
+                f"{refusals.cleaned(answer.text, self.key)[:100]!r}"
             ) from None
         return body
 

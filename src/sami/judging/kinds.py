@@ -62,8 +62,16 @@ def _by_likelihood(pairs: Sequence[Pair], name: str, settings: LikelihoodJudge, 
 def _by_endpoint(pairs: Sequence[Pair], name: str, settings: EndpointJudge, means: Means) -> list[Verdict]:
     from sami.judging import endpoint
 
-    of_run = {"answers": means.answers, "account": means.account, "server": means.server, "seed": means.seed}
-    return endpoint.judge(pairs, name, settings, means.limits, **of_run)
+    return endpoint.judge(
+        pairs,
+        name,
+        settings,
+        means.limits,
+        answers=means.answers,
+        account=means.account,
+        server=means.server,
+        seed=means.seed,
+    )
 
 
 KINDS: dict[type[Settings], Callable[..., list[Verdict]]] = {

@@ -6,6 +6,7 @@ Ground floor: no torch, no HTTP.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sami.data.joined import check_known, check_once
 from sami.errors import UserError
@@ -138,7 +139,7 @@ def _names(responses: Mapping[tuple[str, int], Response]) -> str:
     return ", ".join(identifier for identifier, _ in responses) or "none"
 
 
-def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details) -> Verdict:
+def verdict(pair: Pair, judge: str, answers: Sequence[Answer], margin: float = 0.0, **details: Any) -> Verdict:
     """Verdict of a judge's answers about one pair: the mean preference, and on which side of one half it lies.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sami.errors import UserError
-from sami.records import Example, Response, TrainingResponse
+from sami.records import Response, TrainingResponse
 from sami.settings.tasks import Filters
 
 
@@ -35,16 +35,6 @@ def fault(responses: Sequence[Response], positive: Sequence[bool], filters: Filt
 def training_responses(responses: Sequence[Response], source: str) -> list[TrainingResponse]:
     """Responses as training reads them; `source` is the policy that drew them, or where else they are from."""
     return [TrainingResponse(text=r.text, ended=r.ended, token_ids=r.token_ids, source=source) for r in responses]
-
-
-def check_policy(examples: Sequence[Example], policy: str, file: str) -> None:
-    """Raises UserError where responses were drawn by another policy than the one to be trained on."""
-    for example in examples:
-        if example.policy != policy:
-            raise UserError(
-                f"{file}: query '{example.query_id}': found a response of the policy '{example.policy}', expected one "
-                f"of '{policy}', whose responses this iteration is trained on. Delete the file, and sample it again."
-            )
 
 
 def counts(kept: Sequence, sampled: int, dropped: Mapping[str, int], policy: str) -> dict[str, Any]:

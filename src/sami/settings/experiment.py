@@ -83,7 +83,9 @@ class Experiment(Settings):
     def relevance_model(self) -> str | None:
         """Name of the model that tells to which query a response belongs; None where nothing tells it."""
         relevance = self.evaluation.relevance
-        return relevance and (relevance.model or (None if self.external else self.model))
+        if relevance is None:
+            return None
+        return relevance.model or (None if self.external else self.model)
 
     @property
     def samplings(self) -> dict[str, Sampling]:

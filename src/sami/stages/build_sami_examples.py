@@ -10,9 +10,8 @@ import json
 import logging
 
 from sami import records
-from sami.data.joined import read_by_id
-from sami.errors import within
-from sami.methods.responses import check_policy, counts
+from sami.data.joined import read_by_id, read_examples
+from sami.methods.responses import counts
 from sami.methods.sami import training_examples
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
@@ -23,11 +22,9 @@ log = logging.getLogger(__name__)
 def main(arguments) -> None:
     queries = read_by_id(records.Query, arguments.queries)
     constitutions = read_by_id(records.Constitution, arguments.constitutions)
-    examples = records.read(records.Example, arguments.responses)
-    check_policy(examples, arguments.policy, str(arguments.responses))
+    examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)
     options = arguments.prompts, arguments.filters, arguments.objective
-    with within(f"{arguments.responses}, {arguments.queries}, {arguments.constitutions}"):
-        kept, dropped = training_examples(examples, queries, constitutions, *options)
+    kept, dropped = training_examples(examples, queries, constitutions, *options)
     counted = counts(kept, len(examples), dropped, arguments.policy)
     log.info("kept %(kept)d of %(sampled)d examples, dropped %(dropped)s", counted)
     records.write(kept, arguments.output)

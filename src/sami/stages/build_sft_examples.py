@@ -12,9 +12,10 @@ import json
 import logging
 
 from sami import records
+from sami.data.joined import read_by_id, read_examples
 from sami.data.queries import chosen_queries
 from sami.errors import within
-from sami.methods.responses import check_policy, counts
+from sami.methods.responses import counts
 from sami.methods.sft import demonstrations, own_examples
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
@@ -23,20 +24,19 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
-    queries = records.read(records.Query, arguments.queries)
-    constitutions = records.read(records.Constitution, *arguments.constitutions)
+    queries = read_by_id(records.Query, arguments.queries)
     prompts, template = arguments.prompts, arguments.template
     if arguments.responses:
-        examples = records.read(records.Example, arguments.responses)
-        check_policy(examples, arguments.policy, str(arguments.responses))
-        texts, sampled = ({q.id: q for q in queries}, {c.id: c for c in constitutions}), len(examples)
-        with within(", ".join(map(str, (arguments.responses, arguments.queries, *arguments.constitutions)))):
-            kept, dropped = own_examples(examples, *texts, prompts, template, arguments.filters)
+        constitutions = read_by_id(records.Constitution, *arguments.constitutions)
+        examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)
+        sampled = len(examples)
+        kept, dropped = own_examples(examples, queries, constitutions, prompts, template, arguments.filters)
     else:
-        chosen = chosen_queries(queries, arguments.first, arguments.count, str(arguments.queries))
+        sets = records.read(records.Constitution, *arguments.constitutions)  # one may stand in several
+        chosen = chosen_queries(list(queries.values()), arguments.first, arguments.count, str(arguments.queries))
         sampled = len(chosen)
         with within(str(arguments.queries)):
-            kept, dropped = demonstrations(chosen, constitutions, prompts, template, arguments.seed, arguments.shuffle)
+            kept, dropped = demonstrations(chosen, sets, prompts, template, arguments.seed, arguments.shuffle)
     counted = counts(kept, sampled, dropped, arguments.policy)
     log.info("kept %(kept)d of %(sampled)d examples, dropped responses: %(dropped)s", counted)
     records.write(kept, arguments.output)

@@ -1,7 +1,8 @@
 """Turns the records of all policies of an experiment into tables; every estimate comes with its interval over queries.
 
 Reads   constitutions (Constitution), held-out queries (Query); the responses (Example) of every policy; verdicts
-        (Verdict) on them; and of the policies that have them, log-probabilities (Scores) and training logs
+        (Verdict) on them; and of the policies that have them, log-probabilities (Scores), training logs, and relevance
+        (Relevance)
 Writes  a folder of the tables in `sami.analysis.tables.catalogue`, as CSV files, and those for people as Markdown and
         LaTeX
 
@@ -27,6 +28,7 @@ def main(arguments) -> None:
         arguments.evaluation,
         scores=arguments.information,
         training=arguments.training,
+        relevance=arguments.relevance,
         seed=arguments.seed,
     )
     frames = build.build(replace(loaded, split=arguments.split))
@@ -46,6 +48,7 @@ if __name__ == "__main__":
     stage.input("--verdicts", "verdicts, one file for each policy, comparator and judge, in any order", nargs="+")
     stage.input("--information", "log-probabilities of the policies scored", nargs="*", required=False, default=[])
     stage.input("--training", "training logs of iteration 1, 2, ..., in order", nargs="*", required=False, default=[])
+    stage.input("--relevance", "relevance of the policies it was measured of", nargs="*", required=False, default=[])
     stage.structured("--evaluation", Evaluation, "how policies are compared")
     stage.setting("--seed", "seed of the bootstrap and of the choice of samples", type=int)
     stage.output("--output", "folder of tables to write")

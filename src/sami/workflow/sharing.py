@@ -5,10 +5,9 @@ Experiments that agree on all that such a file depends on have the same file. Th
 computed twice. Experiments outside `run` copy from those in it, but none copies from them: they are made when somebody
 asks for them by name.
 
-A file depends on the model or models, the task, the constitutions, the held-out queries, how responses to them
-are sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`.
-Principles that a model writes
-can come out differently each time, so experiments with such principles share nothing.
+A file depends on the model or models, the task, the constitutions, the held-out queries, how responses to them are
+sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`. Principles
+that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,8 @@ from sami.settings.evaluation import Evaluation
 
 CSV_ALONE = ["length_bias", "training", "samples"]
 PRINTED = ["summary", "win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement",
-           "generalisation", "information", "adherence", "lengths", "degeneration"]  # fmt: skip
+           "generalisation", "information", "adherence", "lengths", "degeneration", "relevance",
+           "relevance_by_length", "echo"]  # fmt: skip
 
 
 def test_all_tables_are_written(experiment):
@@ -186,7 +187,7 @@ def test_examples_with_an_empty_response_have_no_scores_but_are_counted(tmp_path
     (judged,) = (file for file in flags["verdicts"] if file.endswith("/verdicts-checks-vs-iteration-0.jsonl"))
     verdicts = records.read(Verdict, judged)
     records.write([verdicts[0].model_copy(update={"first": ""}), *verdicts[1:]], judged)
-    flags["verdicts"] = [judged]
+    flags |= {"verdicts": [judged], "relevance": []}
     frames = build.build(load(flags))
     assert frames["information"]["n_queries"].tolist() == [6, 5, 6]
     assert frames["information"]["difference"].notna().tolist() == [False, True, True]

@@ -56,6 +56,19 @@ _ALL = (
         "than the comparator's.",
     ),
     Figure(
+        "relevance",
+        "relevance.relevance",
+        ("relevance", "win_rates"),
+        "Whether responses that win still answer their queries. Across: the win rate by the first judge against the "
+        "first comparator. Up, left: by how much a response is likelier under its own query than under the likeliest "
+        "of some others, per token; right: the share of responses whose own query is the likeliest of all. One model "
+        "tells it for all policies, of the response and the query alone. Points are policies, numbers iterations, and "
+        "a line joins these; the hollow point is the comparator, which is not judged against itself. Dotted lines are "
+        "a win rate of one half and the base model's relevance; the shaded corner is where one wants to be. A policy "
+        "that moves to the right and down wins by writing what belongs less to its query. Short responses have larger "
+        "margins: the table ``relevance_by_length`` compares within a length. Bars are intervals over queries.",
+    ),
+    Figure(
         "bound",
         "policies.bound",
         ("information",),
@@ -158,6 +171,18 @@ _ALL = (
         "those at equal length. Grey boxes and lines are published win rates. Bars are intervals over queries. Whether "
         "two experiments differ is not seen from whether their bars overlap: the table ``comparison`` has paired "
         "differences to the first experiment.",
+        of="comparison",
+    ),
+    Figure(
+        "frontier",
+        "relevance.frontier",
+        ("frontier",),
+        "Win rate against relevance of several experiments, a line for each through its iterations, the last of which "
+        "is filled: win rates by the first judge against the first comparator, margin (left) and share of identified "
+        "responses (right) under the queries alone, as in the figure of each experiment. Dotted lines are a win rate "
+        "of one half and the base model's relevance (the highest, where there are several); the shaded corner is where "
+        "one wants to be. An experiment is better than another where its points lie above and to the right. Those "
+        "whose relevance was not measured are missing. Bars are intervals over queries.",
         of="comparison",
     ),
 )

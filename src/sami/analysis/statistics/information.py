@@ -25,7 +25,7 @@ class Information:
 
 
 def information(mean: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[int]) -> Information:
-    """Losses, bound and accuracies of one matrix (arXiv 2404.14313, section 2, for any C and R).
+    """Losses, bound and accuracies of one matrix (arXiv 2404.14313, section 3, for any C and R).
 
     The row loss asks which response belongs to a constitution: the mean over responses j of -log softmax over the
     responses of row labels[j], taken at column j. The column loss asks which constitution belongs to a response: the

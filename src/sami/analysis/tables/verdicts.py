@@ -14,7 +14,19 @@ from sami.analysis.statistics.agreement import agreement as agreement_of
 from sami.analysis.statistics.significance import paired_difference
 from sami.analysis.statistics.win_rates import queries_needed as queries_for_width
 from sami.analysis.tables.catalogue import PUBLISHED
-from sami.analysis.tables.rows import NOTHING, TRAINING, Comparison, Row, by_query, cells, groups, with_holm, words
+from sami.analysis.tables.relevance import told
+from sami.analysis.tables.rows import (
+    NOTHING,
+    TRAINING,
+    Comparison,
+    Estimator,
+    Row,
+    by_query,
+    cells,
+    groups,
+    with_holm,
+    words,
+)
 from sami.analysis.tables.run import Run
 from sami.judging.pairs import POINTS
 from sami.records import Answer, Verdict
@@ -37,6 +49,7 @@ def win_rates(run: Run) -> list[Row]:
         row |= {name: getattr(result, name) for name in details}
         row["win_rate_without_invalid"] = result.rate_without_invalid
         row |= cells("lc_win_rate", control.rate)
+        row |= of_relevant(comparison, run.estimator)
         row["position_consistency"] = position_consistency(verdicts)
         row["first_shown_share"] = first_shown_share(answers)
         row["mean_words"] = float(np.mean([words(verdict.first) for verdict in verdicts]))
@@ -47,6 +60,19 @@ def win_rates(run: Run) -> list[Row]:
         row["output_tokens"] = sum(answer.output_tokens for answer in answers)
         rows.append(row | {"cost": cost(verdicts)} | published(comparison, run.evaluation, TRAINING))
     return with_holm(rows)
+
+
+def of_relevant(comparison: Comparison, estimator: Estimator) -> Row:
+    """Cells with the win rate where the policy's response is identified, and the share of wins where it is not.
+
+    Under the query alone. Whether the comparator's response is identified is not asked, so that all policies are judged
+    on what they write themselves. NaN where relevance was not measured, no response is identified, or none wins.
+    """
+    verdicts, relevance = comparison.verdicts, comparison.policy.relevance
+    identified = {v.key for v in verdicts if v.key in relevance and told(relevance[v.key]).identified}
+    rate = estimator.share(by_query((v.query_id, v.preference) for v in verdicts if v.key in identified))
+    won = [v.key not in identified for v in verdicts if v.choice == "first"] if relevance else []
+    return cells("relevant_win_rate", rate) | {"unidentified_wins": float(np.mean(won)) if won else math.nan}
 
 
 def queries_needed(verdicts: Iterable[Verdict], evaluation: Evaluation) -> int | None:
