@@ -37,7 +37,8 @@ SUMMARY_COLUMNS = (
     "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
     "response_tokens,degenerate_share,n_queries,policy,lc_win_rate,"
     "relevant_win_rate,relevant_win_rate_low,relevant_win_rate_high,identified,identified_low,identified_high,"
-    "margin,margin_low,margin_high,log_probability,log_probability_low,log_probability_high,echo,echo_low,echo_high"
+    "margin,margin_low,margin_high,log_probability,log_probability_low,log_probability_high,echo,echo_low,echo_high,"
+    "split"
 )
 SCRIPT = "<script>alert('x')</script>"
 SHORT = Check(measure="words", best=10, worst=40)
@@ -246,7 +247,7 @@ def command(stage: str, flags: dict[str, list[str]], hash_seed: str = "0") -> su
 
 
 def write_tables(flags: dict[str, list[str]], output: Path, hash_seed: str = "0") -> subprocess.CompletedProcess:
-    more = {"evaluation": [json.dumps(EVALUATION)], "seed": ["1"], "output": [str(output)]}
+    more = {"evaluation": [json.dumps(EVALUATION)], "seed": ["1"], "split": ["test"], "output": [str(output)]}
     return command("tabulate", flags | more, hash_seed)
 
 

@@ -273,6 +273,10 @@ def test_panel_names_its_members(project):
             "    evaluation: {policies: {c: smollm2-135m-instruct}}",
             "'evaluation.policies' are models, which are not run beside 'external' responses",
         ),
+        (
+            "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n    queries: {test: 9}",
+            "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it",
+        ),
     ],
 )
 def test_policies_that_do_not_exist(project, text, told):

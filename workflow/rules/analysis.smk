@@ -4,7 +4,7 @@
 rule tabulate:
     input:
         constitutions=by_wildcards(INPUTS.constitutions),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         information=by_wildcards(INPUTS.of_iterations, path=layout.SCORES, first=0),
         relevance=by_wildcards(INPUTS.relevance),
@@ -23,12 +23,14 @@ rule tabulate:
         **job_resources("light"),
     params:
         code=code_digest("tabulate"),
+        split=lambda wildcards: settings_of(wildcards).queries.split,
         policies=lambda wildcards: policies(settings_of(wildcards)),
         evaluation=slice_of("evaluation"),
         seed=seed_of,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         stage("tabulate") + "--constitutions {input.constitutions:q} --queries {input.queries:q} "
+        "--split {params.split} "
         "--responses {input.responses:q} --information {input.information:q} --verdicts {input.verdicts:q} "
         "--training {input.training:q} --relevance {input.relevance:q} --policies {params.policies:q} "
         "--evaluation {params.evaluation:q} --seed {params.seed} --output {params.folder:q}"
@@ -38,7 +40,7 @@ rule compare_experiments:
     input:
         tables=group_inputs("tables/win_rates.csv"),
         others=group_inputs(*(f"tables/{table}.csv" for table in tables.COMPARED)),
-        queries=group_inputs(layout.EVAL_QUERIES),
+        queries=lambda wildcards: INPUTS.queries_of_group(wildcards.experiment),
         constitutions=group_inputs(layout.CONSTITUTIONS),
         verdicts=lambda wildcards: [file for _, file in INPUTS.compared_verdicts(wildcards.experiment)],
     output:
@@ -106,7 +108,7 @@ rule build_report:
         summary=in_experiment(layout.SUMMARY),
         figures=lambda wildcards: figures_of(wildcards.experiment),
         constitutions=by_wildcards(INPUTS.constitutions),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         verdicts=by_wildcards(INPUTS.verdicts),
         relevance=by_wildcards(INPUTS.relevance),

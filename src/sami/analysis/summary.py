@@ -5,7 +5,8 @@
 It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares:
 another machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks
 what does not exist (a comparator's win rate against itself); columns of scores and of relevance are left out where
-there are none. A model that was not trained here stands under its name. A table that is wider than `WIDTH` is folded.
+there are none. A model that was not trained here stands under its name. Behind the number of queries stands where in
+the task they come from: eval or test. A table that is wider than `WIDTH` is folded.
 """
 
 import csv
@@ -55,7 +56,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "echo": ("echo", partial(_interval, digits=1, scale=100, unit="%")),
     "tokens": ("response_tokens", partial(_number, digits=0)),
     "degenerate": ("degenerate_share", partial(_share, digits=1)),
-    "queries": ("n_queries", lambda row, name: row[name]),
+    "queries": ("n_queries", lambda row, name: f"{row[name]} {row['split']}"),
     "seeds": ("n_seeds", lambda row, name: row[name]),
 }
 OF_JOINED = ("n_seeds",)  # which the table of one run does not have

@@ -115,6 +115,10 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _policies(self) -> Self:
+        if self.external and self.queries.test is not None:
+            raise ValueError(
+                "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it"
+            )
         if self.external and self.evaluation.policies:
             raise ValueError(
                 "'evaluation.policies' are models, which are not run beside 'external' responses; delete them"

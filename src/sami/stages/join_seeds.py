@@ -33,7 +33,10 @@ def main(arguments) -> None:
         relevance=arguments.relevance,
     )
     estimator = Estimator(evaluation.bootstrap_samples, evaluation.confidence, arguments.seeds[0])
-    frames = {table.name: build.frame(table, build.rows_of(table, runs, estimator)) for table in tables("seeds")}
+    frames = {
+        table.name: build.frame(table, build.rows_of(table, runs, estimator, arguments.split))
+        for table in tables("seeds")
+    }
     files.write(frames, arguments.output)
     log.info("%d seeds, %d policies: %d tables", len(runs), len(arguments.policies), len(frames))
 
@@ -48,6 +51,13 @@ if __name__ == "__main__":
     stage.input("--verdicts", "verdicts of each run, one file for each policy, comparator and judge", nargs="+")
     stage.input("--information", "log-probabilities of each run's policies", nargs="*", required=False, default=[])
     stage.input("--relevance", "relevance of each run's policies", nargs="*", required=False, default=[])
+    stage.setting(
+        "--split",
+        "the held-out queries of the task that these are",
+        choices=["eval", "test"],
+        default="eval",
+        required=False,
+    )
     stage.structured("--evaluation", Evaluation, "how policies are compared")
     stage.output("--output", "folder of tables to write")
     stage.run(main)

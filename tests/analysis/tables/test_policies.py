@@ -64,7 +64,7 @@ def test_summary_has_the_agreed_columns_and_one_row_a_policy(experiment):
     assert [(row["iteration"], row["policy"]) for row in rows] == names
     assert not any(rows[0][name] for name in ("win_rate", "win_low", "win_high", "lc_win_rate"))
     assert not any(rows[4][name] for name in ("bound_nats", "bound_low", "bound_high", "row_accuracy"))
-    assert {row["n_queries"] for row in rows} == {"12"}
+    assert {(row["n_queries"], row["split"]) for row in rows} == {("12", "test")}
 
 
 def test_summary_agrees_with_a_slow_computation(experiment):

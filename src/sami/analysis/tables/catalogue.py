@@ -108,12 +108,14 @@ _ALL = (
         "summary",
         "policies.summary",
         ("iteration", *span("bound_nats"), "row_accuracy", "column_accuracy", *span("win_rate"), "response_tokens",
-         "degenerate_share", "n_queries", "policy", "lc_win_rate", *span("relevant_win_rate", *OF_SUMMARY, "echo")),
+         "degenerate_share", "n_queries", "policy", "lc_win_rate", *span("relevant_win_rate", *OF_SUMMARY, "echo"),
+         "split"),
         "One row a policy; iteration 0 is the base model, and models that were not trained here have no iteration. The "
         "bound is the lower bound on the mutual information of a policy's own held-out responses and their "
         "constitutions, in nats; the win rate is the mean preference for its responses by the first judge against the "
         "first comparator, a tie counting half (the comparator has none); ``lc_win_rate`` in the file is that at equal "
-        "length. Intervals are over queries. Read the win rate beside the mean number of tokens, since judges may "
+        "length. ``split`` tells where in the task the held-out queries come from, ``eval`` or ``test``. Intervals are "
+        "over queries. Read the win rate beside the mean number of tokens, since judges may "
         "favour length, and beside the share of degenerate responses, since a high bound can also be reached by "
         "gibberish. A response is identified where it is likelier under its own query than under each of some others, "
         "by one model for all policies and without any constitution; ``margin`` is by how much, and "
@@ -121,7 +123,7 @@ _ALL = (
         "identified responses alone. ``echo`` is the share of its constitution that a response repeats, beyond that of "
         "the other constitutions of its set: read it beside the base model's.",
         printed=("policy", "bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate",
-                 "lc_win_rate", *OF_SUMMARY, "echo", "response_tokens", "degenerate_share", "n_queries"),
+                 "lc_win_rate", *OF_SUMMARY, "echo", "response_tokens", "degenerate_share", "n_queries", "split"),
         tables=("information", "win_rates", "degeneration", "relevance", "echo"),
         reported=True,
     ),
@@ -277,21 +279,21 @@ _ALL = (
     Table(
         "joined",
         "seeds.joined",
-        (*POLICY, *span(*JOINED), "n_seeds", "n_queries"),
+        (*POLICY, *span(*JOINED), "n_seeds", "n_queries", "split"),
         "Runs that differ in their seed alone, joined: one row a policy, with the mean over seeds of each number that "
         "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). With a few "
         "seeds the spread between them is known poorly: read the rows of ``seeds`` beside it.",
-        printed=("policy", *JOINED, "n_seeds", "n_queries"),
+        printed=("policy", *JOINED, "n_seeds", "n_queries", "split"),
         of="seeds",
         reported=True,
     ),
     Table(
         "seeds",
         "seeds.seeds",
-        ("seed", *POLICY, *JOINED, "n_queries"),
+        ("seed", *POLICY, *JOINED, "n_queries", "split"),
         "Runs that differ in their seed alone, side by side: one row a seed and policy. The win rate is that by the "
         "first judge against the first comparator.",
-        printed=("seed", "policy", *JOINED, "n_queries"),
+        printed=("seed", "policy", *JOINED, "n_queries", "split"),
         of="seeds",
     ),
 )  # fmt: skip

@@ -189,5 +189,6 @@ def summary(
         row |= cells_of(echo, policy.name, [*span("echo")])
         tokens = [response.tokens for _, response in policy.responses if response.tokens is not None]
         row["response_tokens"] = float(np.mean(tokens)) if tokens else math.nan
-        rows.append(row | {"n_queries": len({example.query_id for example in policy.examples})})
+        asked = {example.query_id for example in policy.examples}
+        rows.append(row | {"n_queries": len(asked), "split": run.split})
     return rows

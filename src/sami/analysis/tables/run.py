@@ -22,7 +22,8 @@ OF_THE_MACHINE = ("tokens", "seconds", "flop_utilisation", "peak_memory_gib")  #
 class Run:
     """Everything that the files of a run say, policies in the order of the rows, comparisons as the settings name them.
 
-    `queries` and `constitutions` are by id; `seed` is that of the bootstrap and of the choice of samples.
+    `queries` and `constitutions` are by id; `seed` is that of the bootstrap and of the choice of samples, `split`
+    the held-out queries of the task that these are.
     """
 
     policies: list[Policy]
@@ -31,6 +32,7 @@ class Run:
     constitutions: dict[str, Constitution]
     evaluation: Evaluation
     seed: int = 0
+    split: str = "eval"
 
     @property
     def estimator(self) -> Estimator:

@@ -165,19 +165,19 @@ def measured(run: Run) -> Measured:
     return {policy.name: {name: MEASURES[name](shown, policy) for name in JOINED} for policy in shown.policies}
 
 
-def seeds(runs: Mapping[int, Measured], estimator: Estimator) -> list[Row]:
+def seeds(runs: Mapping[int, Measured], estimator: Estimator, split: str = "eval") -> list[Row]:
     """Means of each seed, one row a seed and policy."""
     return [
         {"seed": seed}
         | _names(policy)
         | {name: _mean(of_query) for name, of_query in values.items()}
-        | {"n_queries": _query_count([values])}
+        | {"n_queries": _query_count([values]), "split": split}
         for seed, run in runs.items()
         for policy, values in run.items()
     ]
 
 
-def joined(runs: Mapping[int, Measured], estimator: Estimator) -> list[Row]:
+def joined(runs: Mapping[int, Measured], estimator: Estimator, split: str = "eval") -> list[Row]:
     """Means over seeds with intervals over seeds and queries, one row a policy; none where a seed has no values."""
     rows = []
     for policy in next(iter(runs.values())):
@@ -186,7 +186,8 @@ def joined(runs: Mapping[int, Measured], estimator: Estimator) -> list[Row]:
             values = {seed: run[policy][name] for seed, run in runs.items()}
             known = all(values.values())
             row |= cells(name, bootstrap_over_seeds(values, **asdict(estimator)) if known else NOTHING)
-        rows.append(row | {"n_seeds": len(runs), "n_queries": _query_count([run[policy] for run in runs.values()])})
+        asked = _query_count([run[policy] for run in runs.values()])
+        rows.append(row | {"n_seeds": len(runs), "n_queries": asked, "split": split})
     return rows
 
 
