@@ -35,6 +35,7 @@ for method in METHODS:
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/sharing.smk"
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/seeds.smk"
 include: "workflow/rules/plan.smk"
 
 
@@ -44,8 +45,8 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        [experiment_targets(experiment) for experiment in SETTINGS.root.run],
-        [comparison_targets(name) for name in targets.requested_comparisons(SETTINGS, OPTIONS.targets)],
+        [experiment_targets(experiment) for experiment in SETTINGS.run],
+        [group_targets(name) for name in targets.requested_groups(SETTINGS, OPTIONS.targets)],
     localrule: True
 
 
@@ -55,8 +56,8 @@ rule figures:
     localrule: True
 
 
-# Every experiment, and every comparison of experiments, is a target by its name.
-for target in [*SETTINGS.experiments, *SETTINGS.root.compare]:
+# Every experiment, every comparison of experiments, and all runs with several seeds are targets by their names.
+for target in [*SETTINGS.experiments, *SETTINGS.groups]:
 
     rule:
         name:

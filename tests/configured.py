@@ -83,8 +83,8 @@ class Project:
             "prompts": prompts,
         }
         self.write("config/tasks/small.yaml", yaml.safe_dump(task))
-        usual = "task: small, iterations: 1, queries: {train: 1, eval: 1}, evaluation: {relevance: null}"
-        return f"experiments: {{quickstart: {{{usual}}}}}"
+        mine = {"task": "small", "iterations": 1, "queries": {"train": 1, "eval": 1}, "evaluation": {"relevance": None}}
+        return json.dumps({"experiments": {"quickstart": mine}})
 
 
 def message(call, *arguments) -> str:

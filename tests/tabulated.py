@@ -17,7 +17,7 @@ from sami.analysis.tables.run import Run
 from sami.judging import checks, panel
 from sami.judging.pairs import POINTS, Pair, read_pairs, verdict
 from sami.judging.prompts import ORDERS
-from sami.records import Answer, Check, Constitution, Example, Query, Response, Scores, Statement, Verdict
+from sami.records import Answer, Check, Constitution, Example, Query, Relevance, Response, Scores, Statement, Verdict
 from sami.settings.evaluation import Evaluation
 
 JUDGES = ["checks", "model", "strict", "panel"]
@@ -26,7 +26,7 @@ EVALUATION = {
     "judges": JUDGES,
     "comparators": ["base", "instruct"],
     "policies": {"instruct": "some-model"},
-    "relevance": {"others": 7},
+    "relevance": {"others": 3},
     "degeneration": {"ngram": 3, "max_repeated": 0.3},
     "bootstrap_samples": 400,
     "confidence": 0.95,
@@ -35,7 +35,10 @@ EVALUATION = {
 }
 SUMMARY_COLUMNS = (
     "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
-    "response_tokens,degenerate_share,n_queries,policy,lc_win_rate"
+    "response_tokens,degenerate_share,n_queries,policy,lc_win_rate,"
+    "relevant_win_rate,relevant_win_rate_low,relevant_win_rate_high,identified,identified_low,identified_high,"
+    "margin,margin_low,margin_high,log_probability,log_probability_low,log_probability_high,echo,echo_low,echo_high,"
+    "split"
 )
 SCRIPT = "<script>alert('x')</script>"
 SHORT = Check(measure="words", best=10, worst=40)
@@ -81,13 +84,19 @@ def answer(draw: random.Random, positive: bool, t: int) -> str:
 
 
 def write_experiment(
-    folder: Path, queries: int = 12, iterations: int = 3, others: tuple[str, ...] = ("instruct",), judges=JUDGES
+    folder: Path,
+    queries: int = 12,
+    iterations: int = 3,
+    others: tuple[str, ...] = ("instruct",),
+    judges=JUDGES,
+    seed="",
 ) -> dict[str, list[str]]:
     """Writes the record files of an experiment and returns the input flags of `tabulate` with their files.
 
-    Each of `others` is a model that was not trained. Verdicts are those of `judges` against every comparator.
+    Each of `others` is a model that was not trained. Verdicts are those of `judges` against every comparator. Another
+    `seed` makes other responses to the same queries.
     """
-    draw = random.Random(f"experiment-{queries}-{iterations}")
+    draw = random.Random(f"experiment-{queries}-{iterations}{seed}")
     known = constitutions()
     ids = [f"q{n:03d}" for n in range(queries)]
     sets = {set_id: [c for c in known if c.set_id == set_id] for set_id in ("short+excited", "short+polite")}
@@ -102,7 +111,7 @@ def write_experiment(
     records.write(questions, folder / "queries.jsonl")
     names = [*(f"iteration-{t}" for t in range(iterations + 1)), *others]
     flags = {"constitutions": [str(folder / "constitutions.jsonl")], "queries": [str(folder / "queries.jsonl")]}
-    flags |= {"policies": names, "responses": [], "information": [], "verdicts": [], "training": []}
+    flags |= {"policies": names, "responses": [], "information": [], "verdicts": [], "training": [], "relevance": []}
     examples: dict[str, dict[str, Example]] = {name: {} for name in names}
     for name in names:
         target = folder / name
@@ -145,6 +154,10 @@ def write_experiment(
                 )
         records.write(examples[name].values(), target / "responses.jsonl")
         flags["responses"].append(str(target / "responses.jsonl"))
+        if queries > 1:
+            found = relevance(list(examples[name].values()), ids, 2 if t is None else t)
+            records.write(found, target / "relevance.jsonl")
+            flags["relevance"].append(str(target / "relevance.jsonl"))
         if t is not None:
             records.write(scores, target / "scores.jsonl")
             flags["information"].append(str(target / "scores.jsonl"))
@@ -168,6 +181,27 @@ def write_experiment(
                 records.write(verdicts, file)
                 flags["verdicts"].append(str(file))
     return flags
+
+
+def relevance(examples: list[Example], ids: list[str], t: int) -> list[Relevance]:
+    """Made-up relevance of all responses, among the next three queries; it falls with each iteration."""
+    draw = random.Random(f"relevance-{examples[0].policy}-{len(ids)}")
+    found = []
+    for example in examples:
+        at = ids.index(example.query_id)
+        candidates = [ids[(at + step) % len(ids)] for step in range(min(4, len(ids)))]
+        for number, response in enumerate(example.responses):
+            sums = [
+                [round(response.tokens * (-1.5 - 0.2 * t - (0.6 - 0.15 * t) * (k > 0) - draw.random()), 3)
+                 for k in range(len(candidates))]
+                for _ in ("alone", "with_constitution")
+            ]  # fmt: skip
+            found.append(Relevance(
+                query_id=example.query_id, set_id=example.set_id, number=number, policy=example.policy,
+                scorer="tiny", candidates=candidates, alone=sums[0], with_constitution=sums[1],
+                tokens=response.tokens,
+            ))  # fmt: skip
+    return found
 
 
 def training_step(draw: random.Random, t: int, n: int) -> dict[str, float]:
@@ -213,7 +247,7 @@ def command(stage: str, flags: dict[str, list[str]], hash_seed: str = "0") -> su
 
 
 def write_tables(flags: dict[str, list[str]], output: Path, hash_seed: str = "0") -> subprocess.CompletedProcess:
-    more = {"evaluation": [json.dumps(EVALUATION)], "seed": ["1"], "output": [str(output)]}
+    more = {"evaluation": [json.dumps(EVALUATION)], "seed": ["1"], "split": ["test"], "output": [str(output)]}
     return command("tabulate", flags | more, hash_seed)
 
 
@@ -227,6 +261,7 @@ def load(flags, **changes) -> Run:
         Evaluation.model_validate(EVALUATION | changes),
         scores=flags["information"],
         training=flags["training"],
+        relevance=flags["relevance"],
         seed=1,
     )
 

@@ -18,6 +18,7 @@ from tabulated import EVALUATION, SUMMARY_COLUMNS, command
 
 from sami import records
 from sami.analysis.report import browser, page
+from sami.analysis.statistics.echo import echo
 from sami.analysis.statistics.repetition import is_degenerate
 from sami.analysis.tables.rows import Comparison, Policy
 from sami.analysis.tables.run import Run
@@ -25,7 +26,18 @@ from sami.errors import UserError
 from sami.judging import checks
 from sami.judging.pairs import POINTS, read_pairs, verdict
 from sami.judging.panel import majority
-from sami.records import Answer, Check, Constitution, Example, Query, Response, Statement, Verdict, iteration_of
+from sami.records import (
+    Answer,
+    Check,
+    Constitution,
+    Example,
+    Query,
+    Relevance,
+    Response,
+    Statement,
+    Verdict,
+    iteration_of,
+)
 from sami.settings.evaluation import Evaluation
 from sami.stages import build_report
 
@@ -104,10 +116,12 @@ def write_records(folder: Path, count: int = 12) -> dict[str, list[str]]:
         for t, policy in enumerate(POLICIES)
     }  # fmt: skip
     flags = {name: [str(folder / f"{name}.jsonl")] for name in ("constitutions", "queries")}
-    flags |= {"policies": POLICIES, "responses": [], "verdicts": []}
+    flags |= {"policies": POLICIES, "responses": [], "verdicts": [], "relevance": []}
     for policy, of in examples.items():
         records.write(of, folder / f"{policy}.jsonl")
         flags["responses"].append(str(folder / f"{policy}.jsonl"))
+        records.write(relevance(of, list(queries)), folder / f"{policy}-relevance.jsonl")
+        flags["relevance"].append(str(folder / f"{policy}-relevance.jsonl"))
     for comparator, policy in itertools.product(("iteration-0", "instruct"), POLICIES):
         if policy != comparator:
             pairs = read_pairs("policy", "comparator", examples[policy], examples[comparator], queries, known)
@@ -116,6 +130,24 @@ def write_records(folder: Path, count: int = 12) -> dict[str, list[str]]:
                 records.write(found, path)
                 flags["verdicts"].append(str(path))
     return flags
+
+
+def relevance(examples: list[Example], queries: list[str]) -> list[Relevance]:
+    """Relevance that is drawn, among two queries; the instruct model is never identified."""
+    draw = random.Random(f"relevance {examples[0].policy}")
+    found = []
+    for example in examples:
+        for number, response in enumerate(example.responses):
+            sums = [
+                response.tokens * (-1.0 - 2 * (example.policy == "instruct")),
+                -response.tokens * draw.uniform(0.8, 2),
+            ]
+            found.append(Relevance(
+                query_id=example.query_id, set_id=example.set_id, number=number, policy=example.policy, scorer="base",
+                candidates=[example.query_id, queries[queries.index(example.query_id) - 1]], alone=sums,
+                with_constitution=sums, tokens=response.tokens,
+            ))  # fmt: skip
+    return found
 
 
 def write_results(folder: Path) -> dict[str, list[str]]:
@@ -283,6 +315,65 @@ def test_filters_agree_with_the_records(experiment, visit):
     assert tab.locator(".response.chosen .facts span").first.inner_text() == f"{lengths[-1]} words"
 
 
+def leads(flags) -> dict[str, list[float]]:
+    """Policy -> margin of each of its responses, in the order of cases."""
+    found = [records.read(Relevance, file) for file in flags["relevance"]]
+    return {of[0].policy: [(r.alone[0] - r.alone[1]) / r.tokens for r in of] for of in found}
+
+
+def test_responses_are_filtered_and_sorted_by_relevance(experiment, visit):
+    folder, flags = experiment
+    margins = leads(flags)
+    tab = visit(folder / "report.html")
+    assert tab.locator("[name=relevance]").is_visible()
+    right = [margin > 0 for margin in margins["iteration-1"]]
+    assert choose(tab, policy="iteration-1", relevance="identified") == sum(right) > 0
+    assert choose(tab, relevance="unidentified") == 24 - sum(right) > 0
+    assert tab.inner_text("[name=relevance] option[value=unidentified]") == f"not identified ({24 - sum(right)})"
+    assert choose(tab, relevance="narrow") == sum(margin < 0.5 for margin in margins["iteration-1"])
+    below = [a < b for a, b in zip(margins["iteration-1"], margins["iteration-0"], strict=True)]
+    assert choose(tab, relevance="lower") == sum(below) > 0
+    assert choose(tab, policy="instruct", relevance="identified") == 0
+    assert choose(tab, policy="", relevance="identified") == sum(
+        max(of) > 0 for of in zip(*margins.values(), strict=True)
+    )
+    tab.click("text=Reset")
+    for order, expected in (("narrowest", min), ("widest", max)):
+        choose(tab, policy="iteration-2", sort=order)
+        shown = tab.locator(".response.chosen .facts").inner_text()
+        assert f"margin {expected(margins['iteration-2']):.2f}" in shown
+        assert ("not identified" in shown) == (expected(margins["iteration-2"]) <= 0)
+    assert tab.locator(".response", has_text="instruct").locator(".badge", has_text="not identified").count() == 1
+
+
+def test_responses_are_filtered_and_sorted_by_echo(visit, tmp_path):
+    """The first policy quotes its constitution in the first case, and talks about its order in the second."""
+    flags = write_records(tmp_path, count=7) | write_results(tmp_path)
+    examples = records.read(Example, flags["responses"][1])
+    said = [["Be short. Be polite. Yes.", "As requested, this is slow."]]
+    said += [[f"So {n}, it is.", "It is."] for n in range(1, 7)]
+    changed = []
+    for e, texts in zip(examples, said, strict=True):
+        responses = [r.model_copy(update={"text": text}) for r, text in zip(e.responses, texts, strict=True)]
+        changed.append(e.model_copy(update={"responses": responses}))
+    records.write(changed, flags["responses"][1])
+    done = report(tmp_path, flags | {"verdicts": [], "relevance": []}, "report.html")
+    assert done.returncode == 0, done.stderr
+    statements = [[s.text for s in c.statements] for c in constitutions()]
+    quoting, slow = (echo(said[0][j], statements[j], [statements[1 - j]]).mean for j in (0, 1))
+    assert quoting > 0.5 > slow > 0.1  # "slow" is one of the words of its constitution, and none of the other's
+    tab = visit(tmp_path / "report.html")
+    assert tab.locator("[name=relevance]").is_hidden()
+    assert tab.locator(".facts", has_text="margin").count() == 0
+    assert choose(tab, policy="iteration-1", echo="most") == 1
+    assert choose(tab, echo="some") == 2
+    assert choose(tab, echo="", sort="echo") == 14
+    assert f"echo {100 * quoting:.0f}%" in tab.locator(".response.chosen .facts").inner_text()
+    tab.check("[name=about]")
+    assert count_of(tab) == 1
+    assert tab.locator(".response.chosen .badge").inner_text() == "about its instruction"
+
+
 def test_a_case_shows_every_response_and_the_judges_own_words(experiment, visit):
     folder, flags = experiment
     texts, verdicts = known(flags)
@@ -312,6 +403,8 @@ def test_a_case_without_verdicts_and_without_one_response(visit, tmp_path):
     file, positive = flags["responses"][3], {"constitution_ids": ["short+polite"]}
     instruct = records.read(Example, file)
     records.write([e.model_copy(update=positive | {"responses": e.responses[:1]}) for e in instruct], file)
+    file = flags["relevance"][3]
+    records.write([r for r in records.read(Relevance, file) if r.number == 0], file)
     done = report(tmp_path, flags, "report.html", evaluation=[json.dumps(EVALUATION | {"judged": "positive"})])
     assert done.returncode == 0, done.stderr
     tab = visit(tmp_path / "report.html", "#query=q7&constitution=-short&against=base")
@@ -639,7 +732,7 @@ def test_what_does_not_fit_is_named(tmp_path, spoil, message):
     shutil.copy(flags["verdicts"][0], flags["verdicts"][0] + "l")
     flags["policies"] = list(flags["policies"])
     spoil(flags)
-    several = ("policies", "responses", "verdicts", "constitutions")
+    several = ("policies", "responses", "verdicts", "relevance", "constitutions")
     given = {name: value if name in several else Path(value[0]) for name, value in flags.items()}
     arguments = argparse.Namespace(
         **given, evaluation=Evaluation.model_validate(EVALUATION), title="t", provenance=None,

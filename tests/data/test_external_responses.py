@@ -25,8 +25,9 @@ from sami.data.principles import from_people
 from sami.data.principles import load as load_principles
 from sami.errors import UserError
 from sami.settings.principles import Constitutions
+from sami.settings.yaml_files import merge
 from sami.stages import fetch_responses
-from sami.workflow.configuration import load, merge
+from sami.workflow.configuration import load
 from sami.workflow.preflight import check
 
 PAPER = ROOT / "config/paper/released-tldr.yaml"
@@ -334,14 +335,16 @@ def beside(tmp_path, monkeypatch):
     Path("posts.jsonl").write_text(posts)
     task = yaml.safe_load(Path("tasks/everyday.yaml").read_text())
     task["eval"] = {"loader": "file", "path": "posts.jsonl", "count": 2}
+    Path("more.jsonl").write_text('{"id": "c", "text": "Is rain wet?"}\n{"id": "d", "text": "Is snow cold?"}\n')
+    task["test"] = {"loader": "file", "path": "more.jsonl", "count": 2}
     Path("tasks/posts.yaml").write_text(yaml.safe_dump(task))
     write(tmp_path / "released.json")
 
-    def run(policy: Any, principles: str = "tldr-mistral", **evaluation):
+    def run(policy: Any, principles: str = "tldr-mistral", test: int | None = None, **evaluation):
         mine = {
             "task": "posts",
             "constitutions": {"writer": "human", "principles": principles, "statements": 2},
-            "queries": {"train": 4, "eval": 2},
+            "queries": {"train": 4, "eval": 2, "test": test},
             "evaluation": {"judged": "positive", "policies": {"other": policy}, **evaluation},
         }
         Path("mine.yaml").write_text(
@@ -359,6 +362,8 @@ def test_files_that_fit_are_no_obstacle(beside, constitutions, tmp_path):
     beside({"responses": "results/made-here/iteration-1/eval/responses.jsonl"})
     file = write_experiment(tmp_path / "old", constitutions, {"x": "My {cat}  is ill.", "y": "über alles 🐈"})
     beside({"responses": str(file)}, judged="all")
+    file = write_experiment(tmp_path / "new", constitutions, {"x": "Is rain wet?", "y": "Is snow  cold?"})
+    beside({"responses": str(file)}, judged="all", test=2)
 
 
 @pytest.mark.parametrize(
@@ -373,6 +378,7 @@ def test_files_that_fit_are_no_obstacle(beside, constitutions, tmp_path):
         ({"responses": "broken.json"}, {}, ".responses", "broken.json, line 1: not valid JSON"),
         ({"responses": "few.json"}, {}, ".responses", "few.json: found responses to 1 different questions, expec"),
         ({"responses": "others.json"}, {}, ".responses", "others.json: lacks responses to 1 of what the exp"),
+        ({"responses": "released.json"}, {"test": 2}, ".responses", "released.json: lacks responses to 2 of what the"),
         ({"responses": "loose.jsonl"}, {}, ".responses", "loose.jsonl: found no ../../queries/eval.jsonl and no"),
         ({"responses": "released.json"}, {"principles": "tldr-opus"}, ".responses", "for this question is under 'Summ"),
     ],

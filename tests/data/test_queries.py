@@ -1,17 +1,21 @@
+import argparse
 import gzip
 import itertools
 import json
 import logging
 import re
+from collections import Counter
 
 import pytest
 from conftest import ROOT, SHARED_DATA
 
+from sami import records
 from sami.data.queries import check_disjoint, load, normalised, shuffled
 from sami.errors import UserError
 from sami.records import Query
 from sami.settings.tasks import Dataset, Task
 from sami.settings.yaml_files import load_yaml
+from sami.stages import build_test_queries
 
 
 def dataset(path, loader="file", count=2, **fields):
@@ -196,7 +200,7 @@ def test_order_is_seeded():
 def test_overlap_is_named():
     train = [Query(id="a", task="t", text="Why is the sky blue?")]
     check_disjoint(train, [Query(id="b", task="t", text="Why is grass green?")])
-    with pytest.raises(UserError, match="query 'b' .* is held out for evaluation, but is also the training query 'a'"):
+    with pytest.raises(UserError, match="query 'b' .* is held out, but the query 'a' of another split is the same"):
         check_disjoint(train, [Query(id="b", task="t", text="why is  the sky BLUE?")])
     with pytest.raises(UserError, match="query 'a'"):
         check_disjoint(train, [Query(id="a", task="t", text="Another?")])
@@ -206,22 +210,85 @@ STOPWORDS = (
     "a an the of to in for is are was be do does did how what why when where who which my your i you me it on and or "
     "with that can should could would will from at as by about if"
 )
+NEAR = 1 / 3  # the closest two have 0.30: both are about a ten year old, one asks for a film, the other of mortgages
 
 
-def words(text):
-    return {w for w in re.findall(r"[a-z']+", text.lower()) if f" {w} " not in f" {STOPWORDS} "}
+def stems(text: str) -> set[str]:
+    """Beginnings of the content words of a text, so that "sleep" and "sleeping" are one."""
+    return {word[:5] for word in re.findall(r"[a-z']+", text.lower()) if f" {word} " not in f" {STOPWORDS} "}
 
 
-def test_everyday_queries_are_many_and_different():
+def near_duplicates(queries: list[Query]) -> list[tuple[str, str]]:
+    """Ids of the pairs of queries that have a third of their content words or more in common (Jaccard)."""
+    found = [(query.id, stems(query.text)) for query in queries]
+    return [
+        (a, b) for (a, one), (b, two) in itertools.combinations(found, 2) if len(one & two) >= NEAR * len(one | two)
+    ]
+
+
+@pytest.fixture(scope="module")
+def everyday() -> dict[str, list[Query]]:
+    """Split -> its queries, as the everyday task has them."""
     task = load_yaml(ROOT / "config/tasks/everyday.yaml", Task)
-    here = lambda part: part.model_copy(update={"path": str(ROOT / part.path)})  # noqa: E731
-    train, held_out = load(here(task.train), "everyday"), load(here(task.eval), "everyday")
-    assert len(train) >= 192
-    assert len(held_out) >= 48
-    check_disjoint(train, held_out)
-    for one, other in itertools.combinations([*train, *held_out], 2):
-        a, b = words(one.text), words(other.text)
-        assert len(a & b) < 0.5 * len(a | b), (one.text, other.text)
-    for part, topics in ((train, 24), (held_out, 20)):
-        assert len({q.meta["topic"] for q in part}) >= topics
-        assert len({q.meta["kind"] for q in part}) >= 8
+    sources = {"train": task.train, "eval": task.eval, "test": task.test}
+    return {
+        split: load(source.model_copy(update={"path": str(ROOT / source.path)}), "everyday")
+        for split, source in sources.items()
+    }
+
+
+def test_everyday_queries_are_many_and_of_many_kinds(everyday):
+    least = {"train": (192, 24), "eval": (48, 20), "test": (96, 24)}
+    for split, (count, topics) in least.items():
+        assert len(everyday[split]) >= count
+        assert len({query.meta["topic"] for query in everyday[split]}) >= topics
+    kinds = {split: {query.meta["kind"] for query in queries} for split, queries in everyday.items()}
+    assert len(kinds["train"]) >= 8
+    assert kinds["eval"] <= kinds["train"] < kinds["test"]
+    assert {query.meta["kind"] for query in everyday["test"][:24]} == kinds["test"]  # also of few there are all
+    openings = Counter(query.text.split()[0] for query in everyday["test"])
+    assert len(openings) >= 40
+    assert max(openings.values()) <= len(everyday["test"]) / 6
+
+
+def test_everyday_queries_are_all_different(everyday):
+    every = [query for queries in everyday.values() for query in queries]
+    assert len({query.id for query in every}) == len({normalised(query.text) for query in every}) == len(every)
+    assert near_duplicates(every) == []
+
+
+@pytest.mark.parametrize(
+    ("copied", "planted"),
+    [
+        ("everyday-train-147", "How can I fix the dripping tap of my kitchen?"),
+        ("everyday-train-209", "What is mulch, exactly?"),
+        ("everyday-eval-029", "Why would an athlete be warming up before the games start?"),
+        ("everyday-test-001", None),
+    ],
+)
+def test_a_planted_near_duplicate_is_found(everyday, copied, planted):
+    every = [query for queries in everyday.values() for query in queries]
+    text = planted or next(query.text for query in every if query.id == copied).upper()
+    assert near_duplicates([*every, Query(id="planted", task="t", text=text)]) == [(copied, "planted")]
+
+
+def test_test_queries_are_apart_from_all_others(tmp_path):
+    """The stage: the first so many, none of which is a training query or one of all those for development."""
+    records.write([Query(id="t0", task="t", text="Trained?")], tmp_path / "train.jsonl")
+    development = lines(tmp_path / "eval.jsonl", [{"id": f"e{i}", "text": f"Chosen {i}?"} for i in range(3)])
+
+    def build(*texts: str, loader: str = "file") -> list[str]:
+        rows = [{"id": f"n{i}", "text": text, "chosen": f"Human: {text}"} for i, text in enumerate(texts)]
+        source = dataset(lines(tmp_path / "test.jsonl", rows), loader, count=3)
+        build_test_queries.main(argparse.Namespace(
+            test_dataset=source, test_count=2, eval_dataset=dataset(development, count=3),
+            train=tmp_path / "train.jsonl", task="t", test=tmp_path / "out.jsonl",
+        ))  # fmt: skip
+        return [query.text for query in records.read(Query, tmp_path / "out.jsonl")]
+
+    assert build("One?", "Two?", "Three?") == ["One?", "Two?"]
+    with pytest.raises(UserError, match="query 'n2' .* the query 't0' of another split is the same"):
+        build("One?", "Two?", "trained?")
+    with pytest.raises(UserError, match="query 'n0' .* the query 'e2' of another split is the same"):
+        build("Chosen 2?", "Two?", "Three?")
+    assert build("Trained?", "One?", "chosen 1?", "Two?", "Three?", loader="hh-rlhf") == ["One?", "Two?"]

@@ -28,12 +28,11 @@ from sami.workflow import configuration
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_examples", "build_sft_examples",
-         "combine_verdicts",
-         "compare_experiments", "import_queries", "import_responses", "judge_responses", "plan", "sample_responses",
-         "write_principles"}  # fmt: skip
+         "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries", "import_responses",
+         "join_seeds", "judge_responses", "plan", "sample_responses", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_relevance",
-           "score_responses", "import_responses", "judge_responses", "tabulate"}  # fmt: skip
+           "score_responses", "import_responses", "join_seeds", "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -148,6 +147,8 @@ class Stages:
         prompts, engine = {"prompts": PROMPTS.model_dump_json()}, {"engine": json.dumps(ENGINE)}
         dataset = {"loader": "file", "path": str(folder / "held-out.jsonl"), "count": 1}
         Path(dataset["path"]).write_text('{"id": "h", "text": "held out"}\n')
+        test = {**dataset, "path": str(folder / "test.jsonl")}
+        Path(test["path"]).write_text('{"id": "n", "text": "never seen"}\n')
         evaluated = {**run, "evaluation": json.dumps(evaluation)}
         pages = {"tables": folder / "tables", "figures": folder / "figures", "title": "t"}
         by_id = (
@@ -167,6 +168,8 @@ class Stages:
                                     "relevant": '{"others": 1, "least_margin": 0.5}'},
             "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
                                    "filters": "{}", "template": "{query}", "policy": "iteration-0"},
+            "build_test_queries": {"test-dataset": json.dumps(test), "test-count": 1, "task": "t",
+                                   "eval-dataset": json.dumps(dataset), "train": queries},
             "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
             "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
                                     **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],
@@ -179,6 +182,7 @@ class Stages:
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,
                                  "policy": "x"},
+            "join_seeds": {"seeds": [1], **{key: value for key, value in evaluated.items() if key != "training"}},
             "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],

@@ -20,7 +20,7 @@ from workflow_project import TINY, Project
 from sami.settings.yaml_files import merge
 
 ITERATION = ("sample_responses", "build_sami_examples", "train")
-AFTER_POLICY = {"sample_evaluation", "score_responses", "judge_responses"}
+AFTER_POLICY = {"sample_evaluation", "score_responses", "score_relevance", "judge_responses"}
 AT_THE_END = {("tabulate", ""), ("plot_figures", ""), ("build_report", ""), ("all", "")}
 
 
@@ -55,7 +55,10 @@ def test_whole_run(finished):
     lines = (folder / "tables/summary.csv").read_text().splitlines()
     assert lines[0] == (
         "iteration,bound_nats,bound_low,bound_high,row_accuracy,column_accuracy,win_rate,win_low,win_high,"
-        "response_tokens,degenerate_share,n_queries,policy,lc_win_rate"
+        "response_tokens,degenerate_share,n_queries,policy,lc_win_rate,"
+        "relevant_win_rate,relevant_win_rate_low,relevant_win_rate_high,identified,identified_low,identified_high,"
+        "margin,margin_low,margin_high,log_probability,log_probability_low,log_probability_high,echo,echo_low,echo_high,"
+        "split"
     )
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2", "3"]
     for t in (1, 2, 3):
@@ -66,7 +69,8 @@ def test_whole_run(finished):
     assert not list(folder.rglob("*.partial"))
     for output in folder.rglob("*.jsonl"):
         assert output.with_name(output.name + ".provenance.json").exists(), output
-    assert "iteration" in finished.printed.splitlines()[-6] or "win rate" in finished.printed
+    assert all(len((folder / f"iteration-{t}/eval/relevance.jsonl").read_text().splitlines()) == 8 for t in range(4))
+    assert "if identified" in finished.printed
 
 
 def test_second_run_does_nothing(finished):
@@ -109,6 +113,23 @@ def test_one_more_iteration_keeps_the_others(copy):
     change(copy, "experiments", "quickstart", "iterations", to=4)
     new = {(rule, "4") for rule in (*ITERATION, *AFTER_POLICY)}
     assert copy.planned() == new | AT_THE_END
+
+
+def test_a_test_evaluates_the_same_policies_on_other_queries(copy):
+    folder = copy.folder / "results/quickstart"
+    weights = {path: path.stat().st_mtime_ns for path in folder.glob("iteration-*/model/*")}
+    change(copy, "experiments", "quickstart", "queries", to={"test": 3})
+    printed = copy.run()
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("iteration-*/model/*")} == weights
+    test = [json.loads(line)["id"] for line in (copy.folder / "config/queries/everyday-test.jsonl").open()]
+    for t in (0, 1, 2, 3):
+        answered = [json.loads(line)["query_id"] for line in (folder / f"iteration-{t}/eval/responses.jsonl").open()]
+        assert answered == test[:3]
+    with (folder / "tables/summary.csv").open() as file:
+        assert [(row["n_queries"], row["split"]) for row in csv.DictReader(file)] == [("3", "test")] * 4
+    assert "3 test" in printed
+    assert ">3 test<" in (folder / "report.html").read_text()
+    assert "Nothing to be done" in copy.run()
 
 
 def test_one_iteration_alone(finished, tmp_path, tiny_source):

@@ -9,8 +9,7 @@ from configured import MODEL, experiment, message
 from sami.settings.principles import PrincipleFile
 from sami.settings.tasks import Prompts
 from sami.settings.writers import Writer
-from sami.settings.yaml_files import load_yaml
-from sami.workflow.configuration import merge
+from sami.settings.yaml_files import load_yaml, merge
 from sami.workflow.preflight import check
 
 
@@ -273,6 +272,10 @@ def test_panel_names_its_members(project):
             "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n"
             "    evaluation: {policies: {c: smollm2-135m-instruct}}",
             "'evaluation.policies' are models, which are not run beside 'external' responses",
+        ),
+        (
+            "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n    queries: {test: 9}",
+            "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it",
         ),
     ],
 )

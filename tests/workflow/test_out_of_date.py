@@ -8,7 +8,7 @@ from workflow_project import Project
 
 OVERRIDES = {"experiments": {"quickstart": {"iterations": 2}}}
 ITERATION = ("sample_responses", "build_sami_examples", "train")
-AFTER_POLICY = {"sample_evaluation", "score_responses", "judge_responses"}
+AFTER_POLICY = {"sample_evaluation", "score_responses", "score_relevance", "judge_responses"}
 AT_THE_END = {("tabulate", ""), ("plot_figures", ""), ("build_report", ""), ("all", "")}
 
 
@@ -66,7 +66,8 @@ def test_words_keys_for_others_and_the_harness_plan_nothing_and_figures_train_no
 def test_sampling_plans_all_that_follows_it(project, edit):
     edit("sampling/transformers_sampler.py", "def uniforms(", "def uniforms(new=1, *")
     everything = {(rule, t) for rule in (*AFTER_POLICY, *ITERATION) for t in "12"} | AT_THE_END
-    assert project.planned() == everything | {("sample_evaluation", "0"), ("score_responses", "0")}
+    of_base = {("sample_evaluation", "0"), ("score_responses", "0"), ("score_relevance", "0")}
+    assert project.planned() == everything | of_base
 
 
 # The last test, since the project then has results of edited code.
@@ -77,7 +78,12 @@ def test_the_scorer_plans_training_and_what_follows_and_results_can_be_accepted_
     (results / "report.html").unlink()
     missing = {(rule, "2") for rule in (*AFTER_POLICY, *ITERATION)} | AT_THE_END
     edit("scoring/packing.py", "def pack(", "def pack(new=1, *")
-    scored = {("score_responses", "0"), ("train", "1"), *((rule, "1") for rule in AFTER_POLICY)}
+    scored = {
+        ("score_responses", "0"),
+        ("score_relevance", "0"),
+        ("train", "1"),
+        *((rule, "1") for rule in AFTER_POLICY),
+    }
     assert project.planned() == scored | missing
     assert project.planned("--rerun-triggers", "mtime") == missing
     project.run("--touch")

@@ -14,8 +14,8 @@ from conftest import ROOT
 from sami import records
 from sami.errors import UserError
 from sami.settings.models import Model, Shape
-from sami.settings.yaml_files import read_yaml
-from sami.workflow.configuration import load, merge
+from sami.settings.yaml_files import merge, read_yaml
+from sami.workflow.configuration import load
 from sami.workflow.plan import memory, memory_check, model_sizes
 from sami.workflow.plan.outcome import outcomes
 from sami.workflow.plan.rows import plan

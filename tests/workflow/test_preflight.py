@@ -1,6 +1,7 @@
 """Checks before the start: what would stop a run later is one message now."""
 
 import gzip
+import json
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import yaml
 from configured import MODEL, experiment, message
 
 from sami.errors import UserError
@@ -116,6 +118,40 @@ def test_more_queries_than_there_are(project):
         "queries.eval: more queries asked than there are: found 49, expected at most 48, which is 'eval.count'" in told
     )
     project.check(experiment("{iterations: 1, queries: {train: [64, 64, 99]}}"))  # later counts are not used
+    told = message(project.check, experiment("queries: {test: 121}"))
+    assert "queries.test: more queries asked than there are: found 121, expected at most 120, which is 'test." in told
+    project.check(experiment("queries: {test: 120}"))
+
+
+def test_a_test_needs_queries_of_the_task(project):
+    mine = project.task([{"id": "a", "text": "one"}]).replace('"eval": 1', '"eval": 1, "test": 7')
+    told = message(project.check, mine)
+    assert told.startswith(
+        "mine.yaml, line 1: experiments.quickstart.queries.test: found 7, but config/tasks/small.yaml"
+    )
+    assert "names no 'test', where queries for a test come from; expected null, or a task with one" in told
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ({"id": "a", "text": "x"}, "train.path, test.path: query 'a' ('x') is held out, but the query 'a' of another"),
+        ({"id": "n", "text": "held  OUT"}, "eval.path, test.path: query 'n' ('held  OUT') is held out, but the query"),
+        ({"id": "n"}, "test: data/test.jsonl, line 1: there is no field 'text'"),
+    ],
+)
+def test_test_queries_are_apart_and_well_formed(project, test, told):
+    mine = project.task([{"id": "a", "text": "one"}])
+    task = yaml.safe_load(Path("config/tasks/small.yaml").read_text())
+    project.write("data/test.jsonl", json.dumps(test) + "\n")
+    task["test"] = {**task["eval"], "path": "data/test.jsonl"}
+    project.write("config/tasks/small.yaml", yaml.safe_dump(task))
+    assert message(project.check, mine).startswith(f"config/tasks/small.yaml: {told}")
+
+
+def test_relevance_of_a_single_test_query(project):
+    told = message(project.check, experiment("queries: {test: 1}"))
+    assert "experiments.quickstart.queries.test: found 1, expected at least 2" in told
 
 
 GOOD = {"id": "a", "text": "one"}
@@ -147,7 +183,7 @@ def test_query_shared_by_training_and_evaluation(project, held_out):
     mine = project.task([{"id": "a", "text": "One more"}], [held_out])
     told = message(project.check, mine)
     assert told.startswith(f"config/tasks/small.yaml: train.path, eval.path: query '{held_out['id']}'")
-    assert "the training query 'a'" in told
+    assert "the query 'a' of another split is the same" in told
 
 
 def test_file_of_queries_that_is_missing(project):

@@ -57,6 +57,7 @@ def test_settings_of_which_it_does_not_depend(project, change):
     [
         {"seed": 4},
         {"queries": {"eval": 3}},
+        {"queries": {"test": 48}},
         {"evaluation": {"sampling": {"max_new_tokens": 7}}},
         {"evaluation": {"sampling": {"responses": 4}}},
         {"constitutions": {"shuffle": False}},
@@ -67,6 +68,12 @@ def test_settings_of_which_it_does_not_depend(project, change):
 )
 def test_settings_on_which_it_depends(project, change):
     assert "b" not in shared(project, {"a": {}, "b": change})
+
+
+def test_held_out_responses_to_the_same_test_are_shared(project):
+    found = shared(project, {"a": {"queries": {"test": 9}}, "b": {"queries": {"test": 9, "train": 8}}})["b"]
+    assert found.keys() >= {RESPONSES, SCORES}
+    assert set(found.values()) == {"a"}
 
 
 def test_other_models_and_verdicts_between_what_nobody_trains(project):

@@ -9,7 +9,7 @@ from sami.workflow.targets import (
     check_path,
     need_verdicts,
     requested,
-    requested_comparisons,
+    requested_groups,
 )
 
 FOLDER = "results/quickstart"
@@ -82,7 +82,7 @@ def three(project):
 )
 def test_experiments_that_targets_are_about(three, targets, experiments, comparisons):
     assert requested(three, targets) == experiments
-    assert requested_comparisons(three, targets) == comparisons
+    assert requested_groups(three, targets) == comparisons
 
 
 def test_verdicts_are_needed_but_for_paths_of_what_comes_before_them(three):

@@ -4,9 +4,10 @@
 rule tabulate:
     input:
         constitutions=by_wildcards(INPUTS.constitutions),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         information=by_wildcards(INPUTS.of_iterations, path=layout.SCORES, first=0),
+        relevance=by_wildcards(INPUTS.relevance),
         verdicts=by_wildcards(INPUTS.verdicts),
         training=by_wildcards(INPUTS.of_iterations, path=layout.TRAINING_LOG, first=1),
     output:
@@ -22,26 +23,28 @@ rule tabulate:
         **job_resources("light"),
     params:
         code=code_digest("tabulate"),
+        split=lambda wildcards: settings_of(wildcards).queries.split,
         policies=lambda wildcards: policies(settings_of(wildcards)),
         evaluation=slice_of("evaluation"),
         seed=seed_of,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         stage("tabulate") + "--constitutions {input.constitutions:q} --queries {input.queries:q} "
+        "--split {params.split} "
         "--responses {input.responses:q} --information {input.information:q} --verdicts {input.verdicts:q} "
-        "--training {input.training:q} --policies {params.policies:q} --evaluation {params.evaluation:q} "
-        "--seed {params.seed} --output {params.folder:q}"
+        "--training {input.training:q} --relevance {input.relevance:q} --policies {params.policies:q} "
+        "--evaluation {params.evaluation:q} --seed {params.seed} --output {params.folder:q}"
 
 
 rule compare_experiments:
     input:
-        tables=comparison_inputs("tables/win_rates.csv"),
-        others=comparison_inputs("tables/information.csv", "tables/degeneration.csv"),
-        queries=comparison_inputs(layout.EVAL_QUERIES),
-        constitutions=comparison_inputs(layout.CONSTITUTIONS),
+        tables=group_inputs("tables/win_rates.csv"),
+        others=group_inputs(*(f"tables/{table}.csv" for table in tables.COMPARED)),
+        queries=lambda wildcards: INPUTS.queries_of_group(wildcards.experiment),
+        constitutions=group_inputs(layout.CONSTITUTIONS),
         verdicts=lambda wildcards: [file for _, file in INPUTS.compared_verdicts(wildcards.experiment)],
     output:
-        list(outputs(tables.tables(comparison=True), "tables")),
+        list(outputs(tables.tables("comparison"), "tables")),
     log:
         in_experiment(layout.log("compare_experiments")),
     benchmark:
@@ -58,9 +61,9 @@ rule compare_experiments:
         experiments=lambda wildcards: SETTINGS.root.compare[wildcards.experiment],
         tables=lambda wildcards, input: list(map(os.path.dirname, input.tables)),
         judged=lambda wildcards: [name for name, _ in INPUTS.compared_verdicts(wildcards.experiment)],
-        samples=lambda wildcards: first_compared(wildcards).evaluation.bootstrap_samples,
-        confidence=lambda wildcards: first_compared(wildcards).evaluation.confidence,
-        seed=lambda wildcards: first_compared(wildcards).seed,
+        samples=lambda wildcards: first_of_group(wildcards).evaluation.bootstrap_samples,
+        confidence=lambda wildcards: first_of_group(wildcards).evaluation.confidence,
+        seed=lambda wildcards: first_of_group(wildcards).seed,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         stage("compare_experiments") + "--experiments {params.experiments:q} --tables {params.tables:q} "
@@ -105,9 +108,10 @@ rule build_report:
         summary=in_experiment(layout.SUMMARY),
         figures=lambda wildcards: figures_of(wildcards.experiment),
         constitutions=by_wildcards(INPUTS.constitutions),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         verdicts=by_wildcards(INPUTS.verdicts),
+        relevance=by_wildcards(INPUTS.relevance),
         page=[
             os.path.relpath(provenance.SOURCE / "analysis/report" / name)
             for name in ("page.html.j2", "page.css", "page.js")
@@ -141,5 +145,6 @@ rule build_report:
     shell:
         stage("build_report") + "--tables {params.tables:q} --figures {params.figures:q} "
         "--constitutions {input.constitutions:q} --queries {input.queries:q} --policies {params.policies:q} "
-        "--responses {input.responses:q} --verdicts {input.verdicts:q} --evaluation {params.evaluation:q} "
+        "--responses {input.responses:q} --verdicts {input.verdicts:q} --relevance {input.relevance:q} "
+        "--evaluation {params.evaluation:q} "
         "--provenance {params.provenance:q} --title {wildcards.experiment} --output {output:q}"

@@ -43,7 +43,9 @@ def before(patterns):
 
 POLICIES = sorted({name for settings in SETTINGS.experiments.values() for name in policies(settings)})
 EXTERNAL = experiments(lambda settings: settings.external)
-COMPARISONS = one_of(SETTINGS.root.compare)  # their results lie beside those of the experiments
+# Their results lie beside those of the experiments.
+COMPARISONS = one_of(SETTINGS.root.compare)
+WITH_SEEDS = one_of(SETTINGS.seeds)
 TRAINED = experiments(lambda settings: not settings.external)
 # Those that a method makes training examples for, by its name.
 BY_METHOD = {n: experiments(lambda e, n=n: not e.external and e.method.name == n) for n in METHODS}
@@ -200,26 +202,27 @@ def experiment_targets(experiment):
     return pages + figures_of(experiment)
 
 
-def comparison_targets(name):
-    """The table and the figure of a comparison."""
-    shown = figures.files(figures.figures("comparison"))
-    paths = [f"tables/{file}" for file in tables.files(comparison=True)] + [f"figures/{file}" for file in shown]
+def group_targets(name):
+    """The tables and figures of a comparison, or of runs with several seeds, joined."""
+    kind = "seeds" if name in SETTINGS.seeds else "comparison"
+    shown = figures.files(figures.figures(kind))
+    paths = [f"tables/{file}" for file in tables.files(kind)] + [f"figures/{file}" for file in shown]
     return [LAYOUT.path(path, name) for path in paths]
 
 
 def printed_targets():
-    """All tables and figures of the experiments that are requested, and of the comparisons among them."""
+    """All tables and figures of the experiments that are requested, and of what compares or joins them."""
     for experiment in REQUESTED:
         yield from [LAYOUT.path(f"tables/{file}", experiment) for file in tables.files()]
         yield from figures_of(experiment)
-    for comparison in targets.requested_comparisons(SETTINGS, OPTIONS.targets):
-        yield from comparison_targets(comparison)
+    for group in targets.requested_groups(SETTINGS, OPTIONS.targets):
+        yield from group_targets(group)
 
 
 def target_name(name):
     """The name, if a rule may have it."""
     if workflow.is_rule(name):
-        where = SETTINGS.sources.where(("experiments" if name in SETTINGS.experiments else "compare", name))
+        where = SETTINGS.sources.where(("compare" if name in SETTINGS.root.compare else "experiments", name))
         refuse(f"{where}: found the name '{name}', which a rule of the workflow has. Rename the entry.")
     return name
 
@@ -228,7 +231,8 @@ def target_files(name):
     """Files that an experiment or a comparison leaves for people to read; none where it is only planned."""
     if PLANNED:
         return []
-    return comparison_targets(name) if name in SETTINGS.root.compare else experiment_targets(name)
+    runs = [experiment_targets(run) for run in SETTINGS.seeds.get(name, [])]
+    return [*group_targets(name), *runs] if name in SETTINGS.groups else experiment_targets(name)
 
 
 def served_model_folder(model):
@@ -265,14 +269,21 @@ def judging_kind(wildcards, input):
     return "score" if judge_of(wildcards).runs_model else "judge"
 
 
-def comparison_inputs(*paths):
-    """Input function: files of each experiment of a comparison; its name stands in place of an experiment's."""
-    return lambda wildcards: INPUTS.compared(wildcards.experiment, *paths)
+def group_inputs(*paths):
+    """Input function: files of each experiment that is compared or joined; the group's name stands for an experiment's."""
+    return lambda wildcards: INPUTS.of_group(wildcards.experiment, *paths)
 
 
-def first_compared(wildcards):
-    """The settings of the experiment that the others of a comparison are compared with."""
-    return SETTINGS.experiments[SETTINGS.root.compare[wildcards.experiment][0]]
+def of_each_seed(function, **others):
+    """Input function: files of each run that is joined, one run after the other."""
+    return lambda wildcards: [
+        file for run in SETTINGS.seeds[wildcards.experiment] for file in function(experiment=run, **others)
+    ]
+
+
+def first_of_group(wildcards):
+    """The settings of the experiment that others are compared with, or of the first run that is joined."""
+    return SETTINGS.experiments[SETTINGS.groups[wildcards.experiment][0]]
 
 
 def outputs(entries, folder):
@@ -298,3 +309,4 @@ def rules_of_figures():
         shown = figures.of_experiment(training, held_out)
         yield name, shown, experiments(lambda settings, shown=shown: experiment_figures(settings) == shown)
     yield "plot_comparison", figures.figures("comparison"), COMPARISONS
+    yield "plot_seeds", figures.figures("seeds"), WITH_SEEDS

@@ -13,7 +13,7 @@ SAMPLED = before(
 rule sample_evaluation:
     input:
         model=by_wildcards(INPUTS.policy_model),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         constitutions=by_wildcards(INPUTS.constitutions),
         shards=by_wildcards(INPUTS.evaluation_chunks),
     output:
@@ -45,7 +45,7 @@ rule sample_evaluation:
 use rule sample_evaluation as sample_evaluation_shard with:
     input:
         model=by_wildcards(INPUTS.policy_model),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         constitutions=by_wildcards(INPUTS.constitutions),
     output:
         responses=temp(in_experiment(layout.EVAL_RESPONSE_CHUNK)),
@@ -68,7 +68,7 @@ rule score_responses:
         base_model=by_wildcards(INPUTS.base_model),
         responses=in_experiment(layout.EVAL_RESPONSES.format(policy="iteration-{iteration}")),
         base_responses=in_experiment(layout.EVAL_RESPONSES.format(policy=BASE)),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         constitutions=by_wildcards(INPUTS.constitutions),
     output:
         in_experiment(layout.SCORES),
@@ -99,7 +99,7 @@ rule score_relevance:
     input:
         model=by_wildcards(INPUTS.relevance_model),
         responses=in_experiment(layout.EVAL_RESPONSES),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         constitutions=by_wildcards(INPUTS.constitutions),
     output:
         in_experiment(layout.RELEVANCE),
@@ -141,7 +141,7 @@ rule judge_responses:
     input:
         responses=in_experiment(layout.EVAL_RESPONSES),
         comparator=by_wildcards(INPUTS.comparator_responses),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         constitutions=by_wildcards(INPUTS.constitutions),
         model=by_wildcards(INPUTS.judge_model),
         server=by_wildcards(INPUTS.judge_server),

@@ -51,7 +51,7 @@ rule import_responses:
         given=by_wildcards(INPUTS.response_file),
         texts=by_wildcards(INPUTS.texts_of_records),
         asked=by_wildcards(INPUTS.own_base_responses),
-        queries=in_experiment(layout.EVAL_QUERIES),
+        queries=by_wildcards(INPUTS.held_out_queries),
         constitutions=by_wildcards(INPUTS.constitutions),
     output:
         in_experiment(layout.EVAL_RESPONSES),

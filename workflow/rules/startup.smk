@@ -22,7 +22,7 @@ from sami.analysis import summary
 from sami.errors import UserError
 from sami.workflow import configuration, failures, preflight, slurm, targets
 from sami.workflow.preflight import cluster, places
-from sami.workflow.layout import SUMMARY
+from sami.workflow.layout import JOINED_SUMMARY, SUMMARY
 from sami.workflow.resources import Escalation
 
 BEGUN = time.time()
@@ -119,8 +119,12 @@ def check_queue():
 
 
 def print_summaries():
-    for experiment in [] if PLANNED else REQUESTED:
-        path = Path(LAYOUT.path(SUMMARY, experiment))
+    """The short tables of what was requested; of runs that are joined, that which joins them."""
+    joined = [name for name in targets.requested_groups(SETTINGS, OPTIONS.targets) if name in SETTINGS.seeds]
+    runs = {run for name in joined for run in SETTINGS.seeds[name]}
+    paths = [LAYOUT.path(SUMMARY, experiment) for experiment in REQUESTED if experiment not in runs]
+    paths += [LAYOUT.path(JOINED_SUMMARY, name) for name in joined]
+    for path in map(Path, [] if PLANNED else paths):
         if path.exists():
             print(f"\n{path}\n\n{summary.format(path)}\n")
 

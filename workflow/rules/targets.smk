@@ -28,12 +28,14 @@ def check_file(target):
     """Raises UserError where a path is none of those that the workflow makes."""
     # One of several jobs that share a file has a target of its own.
     path = layout.joined_file(target)
-    owners = {name: f"{RESULTS}/{name}" for name in (*SETTINGS.experiments, *SETTINGS.root.compare)}
+    owners = {name: f"{RESULTS}/{name}" for name in (*SETTINGS.experiments, *SETTINGS.groups)}
     owner = next((name for name, folder in owners.items() if path.startswith(f"{folder}/")), None)
     files, iterations = [*map(LAYOUT.model, SETTINGS.models), *DOWNLOADS, *(made(owner) if owner else [])], ""
     if owner in SETTINGS.experiments:
         settings = SETTINGS.experiments[owner]
         iterations = f"'iterations' is {settings.iterations}: {SETTINGS.where(owner, 'iterations')}"
+    elif owner in SETTINGS.seeds:
+        iterations = f"its runs have iterations, one a seed: {', '.join(SETTINGS.seeds[owner])}"
     targets.check_path(path, files, list(owners.values()), iterations)
 
 
@@ -48,7 +50,7 @@ def check_rule(target):
 
 def check_targets():
     """Raises UserError where there is nothing of the name of a target."""
-    names = ["all", "figures", "plan", *SETTINGS.experiments, *SETTINGS.root.compare]
+    names = ["all", "figures", "plan", *SETTINGS.experiments, *SETTINGS.groups]
     limits = [*OPTIONS.forcerun, *OPTIONS.until, *OPTIONS.omit_from]  # of what runs
     for target in [*OPTIONS.targets, *limits]:
         if os.sep in target:

@@ -2,23 +2,25 @@
 
     python -m sami.analysis.summary results/quickstart/tables/summary.csv
 
-It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares: another
-machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks what does
-not exist (a comparator's win rate against itself); columns of scores are left out where no policy was scored. A model
-that was not trained here stands under its name.
+It starts in milliseconds: the standard library only. Shares are in percent, in whole ones but for small shares:
+another machine or seed changes more than that. [low, high] is the interval of the estimate before it, and "-" marks
+what does not exist (a comparator's win rate against itself); columns of scores and of relevance are left out where
+there are none. A model that was not trained here stands under its name. Behind the number of queries stands where in
+the task they come from: eval or test. A table that is wider than `WIDTH` is folded.
 """
 
 import csv
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from sami.analysis.tables.catalogue import OF_SCORES, ends
+from sami.analysis.tables.catalogue import MEASURED, ends
 from sami.analysis.text import MISSING, interval, number
 from sami.errors import UserError
 
 Row = dict[str, str]
+WIDTH = 120  # characters
 
 
 def _value(row: Row, name: str, scale: float) -> float:
@@ -47,28 +49,37 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "row accuracy": ("row_accuracy", partial(_share, digits=0)),
     "column accuracy": ("column_accuracy", partial(_share, digits=0)),
     "win rate": ("win_rate", partial(_interval, digits=0, scale=100, unit="%")),
+    "if identified": ("relevant_win_rate", partial(_interval, digits=0, scale=100, unit="%")),
+    "identified": ("identified", partial(_interval, digits=0, scale=100, unit="%")),
+    "margin": ("margin", partial(_interval, digits=2)),
+    "log-probability": ("log_probability", partial(_interval, digits=2)),
+    "echo": ("echo", partial(_interval, digits=1, scale=100, unit="%")),
     "tokens": ("response_tokens", partial(_number, digits=0)),
     "degenerate": ("degenerate_share", partial(_share, digits=1)),
-    "queries": ("n_queries", lambda row, name: row[name]),
+    "queries": ("n_queries", lambda row, name: f"{row[name]} {row['split']}"),
+    "seeds": ("n_seeds", lambda row, name: row[name]),
 }
+OF_JOINED = ("n_seeds",)  # which the table of one run does not have
 
 
 def cells(path: str) -> list[list[str]]:
     """Header and rows of the short table.
 
     Args:
-        path: a summary.csv as `sami.stages.tabulate` writes it.
+        path: a summary.csv as `sami.stages.tabulate` writes it, or a joined.csv of `sami.stages.join_seeds`.
 
     Raises:
         UserError: the file is missing or is not such a table.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, names = list(reader), reader.fieldnames or ()
         columns = {
             heading: [text(row, name) for row in rows]
             for heading, (name, text) in COLUMNS.items()
-            if name not in OF_SCORES or any(row[name] for row in rows)
+            if name in names or name not in OF_JOINED
+            if name not in MEASURED or any(row[name] for row in rows)
         }
         return [list(columns), *map(list, zip(*columns.values(), strict=True))]
     except FileNotFoundError:
@@ -78,10 +89,29 @@ def cells(path: str) -> list[list[str]]:
 
 
 def format(path: str) -> str:
-    """The short table as aligned text, without a newline at its end."""
-    table = cells(path)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    """The short table as aligned text, without a newline at its end.
+
+    Columns that would make it wider than `WIDTH` stand below the others, behind the names of the rows again.
+    """
+    names, *columns = zip(*cells(path), strict=True)
+    blocks = [[names]]
+    for column in columns:
+        if len(blocks[-1]) > 1 and _width([*blocks[-1], column]) > WIDTH:
+            blocks.append([names])
+        blocks[-1].append(column)
+    return "\n\n".join(map(_aligned, blocks))
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) for column in columns) + 2 * (len(columns) - 1)
+
+
+def _aligned(columns: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

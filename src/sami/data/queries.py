@@ -99,15 +99,20 @@ def other_queries(query: Query, queries: Iterable[Query], count: int, seed: int)
 
 
 def check_disjoint(train: list[Query], held_out: list[Query]) -> None:
-    """Raises UserError where a query is used for training and for evaluation, by id or by text."""
+    """Raises UserError where a query is in both, by id or by text.
+
+    Args:
+        train: what was learned or chosen from: the training queries, and before a test those of development, too.
+        held_out: the queries that must be apart from them.
+    """
     by_text = {normalised(query.text): query for query in train}
     ids = {query.id for query in train}
     for query in held_out:
         if query.id in ids or normalised(query.text) in by_text:
             other = query.id if query.id in ids else by_text[normalised(query.text)].id
             raise UserError(
-                f"query '{query.id}' ({query.text[:60]!r}) is held out for evaluation, but is also the training query "
-                f"'{other}'. Remove it from one of the two."
+                f"query '{query.id}' ({query.text[:60]!r}) is held out, but the query '{other}' of another split "
+                "is the same. Remove it from one of the two."
             )
 
 

@@ -56,6 +56,13 @@ class Experiment(Settings):
     """
     seed: Annotated[int, Field(ge=0)]
     """Seed of every draw. Order of queries, sets of constitutions, responses, order of training, bootstrap."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Or [1, 2, 3]: a run with each seed, in place of `seed`, and results that join them.
+
+    The run of NAME with seed 1 is an experiment of its own, `NAME-seed-1`, with all that one has: a folder, tables, a
+    target by its name. `results/NAME` has the tables and the figure that join them
+    (docs/statistics.md#several-seeds). An experiment that gives `seed` does not take over `seeds` of `defaults`.
+    """
     constitutions: Constitutions
     """How constitutions are made of principles."""
     queries: Queries
@@ -94,7 +101,24 @@ class Experiment(Settings):
         return training | {"evaluation.sampling": self.evaluation.sampling}
 
     @model_validator(mode="after")
+    def _different_seeds(self) -> Self:
+        seeds = self.seeds or []
+        for position, seed in enumerate(seeds):
+            if seed in seeds[:position]:
+                raise ValueError(f"'seeds' names {seed} twice, which would be one run; expected each once. Delete one")
+        if seeds and self.external:
+            raise ValueError(
+                "'seeds' asks for a run with each seed, but nothing is drawn where responses are 'external'; delete "
+                "one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _policies(self) -> Self:
+        if self.external and self.queries.test is not None:
+            raise ValueError(
+                "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it"
+            )
         if self.external and self.evaluation.policies:
             raise ValueError(
                 "'evaluation.policies' are models, which are not run beside 'external' responses; delete them"
@@ -225,5 +249,6 @@ class Root(Settings):
 
     They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
     of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
-    the targets `all` and `figures` where all its experiments are. No experiment may have its name.
+    the targets `all` and `figures` where all its experiments are. No experiment may have its name. Of an experiment
+    with `seeds`, name runs (NAME-seed-1).
     """

@@ -120,6 +120,12 @@ class Task(Settings):
     They must not share an id or a text with the training queries; of a public dataset, training queries that do are
     left out.
     """
+    test: Dataset | None = None
+    """Where further held-out queries come from, on which nobody chose a setting or a wording (`queries.test`).
+
+    They must not share an id or a text with the queries of `train` and `eval`; of a public dataset, those that do are
+    left out.
+    """
     prompts: Prompts
     """How a constitution and a query become a prompt."""
     stop: list[Text] = []
@@ -147,3 +153,19 @@ class Queries(Settings):
     """
     eval: Count
     """Held-out queries for evaluation. At most `eval.count` of the task."""
+    test: Count | None = None
+    """Evaluate on so many queries of the task's `test` instead of those of `eval`. Null: on those of `eval`.
+
+    At most `test.count` of the task. Choose on `eval`, and report numbers on `test`. Nothing is trained again when this
+    changes; held-out responses and all that follows from them are made anew, in the same folder.
+    """
+
+    @property
+    def split(self) -> Literal["eval", "test"]:
+        """The held-out queries of the task that policies are evaluated on."""
+        return "eval" if self.test is None else "test"
+
+    @property
+    def held_out(self) -> int:
+        """How many of them."""
+        return self.test or self.eval

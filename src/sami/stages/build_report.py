@@ -1,7 +1,7 @@
 """Puts an experiment on one page: provenance, summary, figures, tables, and a browser of all responses.
 
 Reads   folders of tables and figures, constitutions (Constitution), held-out queries (Query), the responses (Example)
-        of each policy, any number of files of verdicts (Verdict), and provenance records
+        of each policy, any number of files of verdicts (Verdict) and of relevance (Relevance), and provenance records
 Writes  one HTML file that needs nothing else: no server, no network. Without a script there is all but the browser
 
     python -m sami.stages.build_report --help
@@ -24,6 +24,7 @@ def main(arguments) -> None:
         run.by_policy(arguments.policies, arguments.responses),
         arguments.verdicts,
         arguments.evaluation,
+        relevance=arguments.relevance,
     )
     data = browser.data(loaded)
     origin = page.read_provenance(arguments.provenance or [arguments.tables])
@@ -41,6 +42,7 @@ if __name__ == "__main__":
     stage.setting("--policies", "names of the policies; iteration-0 is the base model", nargs="+")
     stage.input("--responses", "examples of each policy, in the same order", nargs="+")
     stage.input("--verdicts", "verdicts, a file for each policy, comparator and judge", nargs="*", default=[])
+    stage.input("--relevance", "relevance of the policies it was measured of", nargs="*", required=False, default=[])
     stage.structured("--evaluation", Evaluation, "how policies are compared")
     stage.input("--provenance", "provenance records to name (default: the tables')", nargs="+", required=False)
     stage.setting("--title", "title of the page: the experiment's name")

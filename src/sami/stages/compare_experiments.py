@@ -2,7 +2,7 @@
 
 Reads   of each experiment a folder of tables as `tabulate` writes it, its queries (Query) and constitutions
         (Constitution), and verdicts (Verdict) on its last trained policy
-Writes  a folder with the table `comparison` as CSV, Markdown and LaTeX
+Writes  a folder with the tables of comparisons in `sami.analysis.tables.catalogue` as CSV, Markdown and LaTeX
 
     python -m sami.stages.compare_experiments --help
 """
@@ -21,8 +21,10 @@ def main(arguments) -> None:
     texts = arguments.queries, arguments.constitutions
     results = comparison.load(arguments.experiments, arguments.tables, *texts, arguments.judged, arguments.verdicts)
     estimator = Estimator(arguments.samples, arguments.confidence, arguments.seed)
-    table = build.frame(TABLES["comparison"], comparison.comparison(results, estimator))
-    files.write({"comparison": table}, arguments.output)
+    rows = {"comparison": comparison.comparison(results, estimator), "frontier": comparison.frontier(results)}
+    frames = {name: build.frame(TABLES[name], of) for name, of in rows.items()}
+    files.write(frames, arguments.output)
+    table = frames["comparison"]
     log.info("%d experiments: %d rows, %d paired differences", len(results), len(table),
              table["difference"].notna().sum())  # fmt: skip
 

@@ -94,7 +94,7 @@ class Arguments:
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""
         settings = self.configuration.experiments[experiment]
-        return self._samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.eval)
+        return self._samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.held_out)
 
     def conversations(self, model: str) -> str:
         """Conversations that a model will be put, as JSON."""

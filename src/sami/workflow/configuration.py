@@ -22,8 +22,8 @@ from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
-from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, merge, read_yaml, validate
-from sami.workflow import policies
+from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, read_yaml, validate
+from sami.workflow import policies, seeds
 from sami.workflow.layout import Layout, check_jobs
 
 M = TypeVar("M", bound=BaseModel)
@@ -35,6 +35,9 @@ class Configuration:
 
     The first entry of `hardware` counts where an experiment names none.
 
+    An experiment with several seeds is not among `experiments`, but its runs are (`sami.workflow.seeds`): `seeds` has
+    their names.
+
     The judges of an experiment are those that it names, and behind them the members of its panels.
 
     `unusable` holds what is wrong with the catalogue entries of experiments outside `run`: a person who names
@@ -44,6 +47,7 @@ class Configuration:
     root: Root
     experiments: dict[str, Experiment]
     sources: Document
+    seeds: dict[str, list[str]] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     principle_files: dict[str, PrincipleFile] = field(default_factory=dict)
@@ -53,13 +57,24 @@ class Configuration:
     unusable: dict[str, UserError] = field(default_factory=dict)
 
     @property
+    def run(self) -> list[str]:
+        """Names of the experiments in `run`; of one with several seeds, those of its runs."""
+        return list(dict.fromkeys(run for name in self.root.run for run in self.seeds.get(name, [name])))
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """What is made of several experiments: comparisons, and runs that are joined, by name -> experiments."""
+        return {**self.root.compare, **self.seeds}
+
+    @property
     def usable(self) -> list[str]:
         """Names of the experiments whose catalogue entries are sound."""
         return [name for name in self.experiments if name not in self.unusable]
 
     def where(self, experiment: str, *keys: Hashable) -> str:
-        """File, line and key of an experiment's setting, for messages."""
-        return self.sources.where(_place(self.sources, experiment, keys))
+        """File, line and key of an experiment's setting, for messages; a run's stand in the experiment with `seeds`."""
+        entry = next((name for name, runs in self.seeds.items() if experiment in runs), experiment)
+        return self.sources.where(_place(self.sources, entry, keys))
 
     def users(self, experiment: str) -> dict[str, Writer | Judge]:
         """The writer of an experiment and its judges, by the file they stand in."""
@@ -108,9 +123,6 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
     """
     sources = lay_over(read_yaml(*files), command_line)
     root = validate(sources.data, Root, sources.where, sources.written)
-    for position, name in enumerate(root.run):
-        known(name, root.experiments, "experiments", sources.where(("run", position)))
-    _check_comparisons(root, sources)
 
     def checked(settings: dict, place: Callable[[Keys], Keys]) -> Experiment:
         where, written = (lambda keys: sources.where(place(keys))), (lambda keys: sources.written(place(keys)))
@@ -122,26 +134,34 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
             raise UserError(f"{where(())}: {error}.") from None
         return experiment
 
-    experiments = {
-        name: checked(merge(root.defaults, entry), lambda keys, name=name: _place(sources, name, keys))
-        for name, entry in root.experiments.items()
+    entries = {
+        name: checked(seeds.merged(name, root, sources), lambda keys, name=name: _place(sources, name, keys))
+        for name in root.experiments
     }
     # What every experiment overrides is checked too: a wrong default would only wait for the next experiment.
     checked(root.defaults, lambda keys: ("defaults", *keys))
-    configuration = Configuration(root, experiments, sources)
+    runs = {name: seeds.runs(name, entry) for name, entry in entries.items()}
+    several = {name: list(of_entry) for name, of_entry in runs.items() if entries[name].seeds}
+    seeds.check_names(several, root, sources)
+    experiments = {name: settings for of_entry in runs.values() for name, settings in of_entry.items()}
+    configuration = Configuration(root, experiments, sources, several)
+    for position, name in enumerate(root.run):
+        known(name, dict.fromkeys([*root.experiments, *experiments]), "experiments", sources.where(("run", position)))
+    _check_comparisons(configuration)
     _read_in_file(configuration, "hardware", None, Hardware, configuration.hardware)
     for name in experiments:
         try:
             _read_entries(configuration, name)
         except UserError as error:
-            if name in root.run:
+            if name in configuration.run:
                 raise
             configuration.unusable[name] = error
     return configuration
 
 
-def _check_comparisons(root: Root, sources: Document) -> None:
-    """A comparison has a name of its own, and compares different experiments that there are."""
+def _check_comparisons(configuration: Configuration) -> None:
+    """A comparison has a name of its own, and compares different experiments that there are, each of one seed."""
+    root, sources = configuration.root, configuration.sources
     for comparison, names in root.compare.items():
         if comparison in root.experiments:
             raise UserError(
@@ -150,7 +170,12 @@ def _check_comparisons(root: Root, sources: Document) -> None:
             )
         for position, name in enumerate(names):
             where = sources.where(("compare", comparison, position))
-            known(name, root.experiments, "experiments", where)
+            if name in configuration.seeds:
+                raise UserError(
+                    f"{where}: found '{name}', which has several seeds; expected experiments of one seed each, whose "
+                    f"pairs are compared. Name runs of it: {', '.join(configuration.seeds[name])}."
+                )
+            known(name, configuration.experiments, "experiments", where)
             if name in names[:position]:
                 raise UserError(f"{where}: found '{name}' a second time, expected each experiment once. Delete one.")
 

@@ -15,7 +15,7 @@ from sami.settings.writers import Writer
 from sami.settings.yaml_files import read_yaml
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
-from sami.workflow.layout import CONSTITUTIONS, EVAL_QUERIES, EVAL_RESPONSES, HELD_OUT, JUDGE_SERVER, VERDICTS
+from sami.workflow.layout import CONSTITUTIONS, EVAL_RESPONSES, HELD_OUT, JUDGE_SERVER, VERDICTS
 from sami.workflow.policies import comparisons, policies, response_files
 
 
@@ -32,9 +32,20 @@ class Inputs:
         return self.configuration.tasks[self._settings(experiment).task]
 
     def query_files(self, experiment: str) -> list[str]:
-        """The files of an experiment's task that lie on this machine."""
-        task = self.task(experiment)
-        return [path for path in dict.fromkeys(task.train.paths + task.eval.paths) if os.path.isfile(path)]
+        """The files with the training and development queries of an experiment's task that lie on this machine."""
+        return self._query_files(experiment, "train", "eval")
+
+    def test_query_files(self, experiment: str) -> list[str]:
+        """The same with the test queries, and with those of development, from which they are kept apart."""
+        return self._query_files(experiment, "test", "eval")
+
+    def _query_files(self, experiment: str, *splits: str) -> list[str]:
+        paths = [path for split in splits for path in getattr(self.task(experiment), split).paths]
+        return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
+
+    def held_out_queries(self, experiment: str) -> str:
+        """The queries that policies are evaluated on."""
+        return self.layout.path(layout.held_out_queries(self._settings(experiment)), experiment)
 
     def policy_model(self, experiment: str, policy: str) -> str:
         """Model folder of a policy: the base model, a trained one, or another that is judged beside them."""
@@ -103,7 +114,7 @@ class Inputs:
         settings = self._settings(experiment)
         path = self.layout.path(EVAL_RESPONSES, experiment, policy=policy)
         return layout.chunks(
-            path, settings.queries.eval, settings.evaluation.sampling, layout.evaluation_jobs(settings)
+            path, settings.queries.held_out, settings.evaluation.sampling, layout.evaluation_jobs(settings)
         )
 
     def response_file(self, experiment: str, policy: str) -> str:
@@ -136,7 +147,7 @@ class Inputs:
             return []
         maker = external_responses.experiment_of(path, self.layout.results)
         if maker in self.configuration.experiments:  # it may still have to be made
-            return [self.layout.path(EVAL_QUERIES, maker), *self.constitutions(maker)]
+            return [self.held_out_queries(maker), *self.constitutions(maker)]
         return external_responses.text_files(path)
 
     def of_policies(self, experiment: str, path: str) -> list[str]:
@@ -181,10 +192,13 @@ class Inputs:
     def _verdicts(self, experiment: str, policy: str, judge: str, comparator: str) -> str:
         return self.layout.path(VERDICTS, experiment, policy=policy, judge=judge, comparator=comparator)
 
-    def compared(self, comparison: str, *paths: str) -> list[str]:
-        """Files of each experiment of a comparison."""
-        names = self.configuration.root.compare[comparison]
-        return [self.layout.path(path, name) for path in paths for name in names]
+    def of_group(self, group: str, *paths: str) -> list[str]:
+        """Files of each experiment of a comparison, or of each run of an experiment with several seeds."""
+        return [self.layout.path(path, name) for path in paths for name in self.configuration.groups[group]]
+
+    def queries_of_group(self, group: str) -> list[str]:
+        """The held-out queries of each of these."""
+        return [self.held_out_queries(name) for name in self.configuration.groups[group]]
 
     def compared_verdicts(self, comparison: str) -> list[tuple[str, str]]:
         """(experiment, file) of the verdicts of each experiment's first judge on its last trained policy."""

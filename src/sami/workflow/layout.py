@@ -24,6 +24,7 @@ FORMAT_VERSION = 2  # of all that stands in the folder of results: names of file
 
 TRAIN_QUERIES = "queries/train.jsonl"
 EVAL_QUERIES = "queries/eval.jsonl"
+TEST_QUERIES = "queries/test.jsonl"
 PRINCIPLES = "principles.jsonl"
 CONSTITUTIONS = "constitutions.jsonl"
 HELD_OUT = "held-out/"  # before the two above
@@ -47,6 +48,7 @@ WRITER_SERVER = "servers/writer.json"
 HELD_OUT_WRITER_SERVER = "servers/held-out-writer.json"
 JUDGE_SERVER = "servers/judge-{judge}-{policy}-vs-{comparator}.json"
 SUMMARY = "tables/summary.csv"
+JOINED_SUMMARY = "tables/joined.csv"  # of runs with several seeds
 REPORT = "report.html"
 
 _VERDICTS_JOB = "-{judge}-{policy}-vs-{comparator}"
@@ -130,9 +132,14 @@ def evaluation_jobs(experiment: Experiment) -> int:
     return job_count(examples, each, sampling.max_new_tokens, experiment.engine.tokens_per_job)
 
 
+def held_out_queries(experiment: Experiment) -> str:
+    """The queries that policies are evaluated on."""
+    return TEST_QUERIES if experiment.queries.split == "test" else EVAL_QUERIES
+
+
 def held_out_examples(experiment: Experiment) -> int:
     """Examples for evaluation: a held-out query has a set of training principles, and may have one of held-out."""
-    return experiment.queries.eval * (2 if experiment.constitutions.held_out else 1)
+    return experiment.queries.held_out * (2 if experiment.constitutions.held_out else 1)
 
 
 def responses_for_evaluation(experiment: Experiment) -> int:

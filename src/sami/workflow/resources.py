@@ -57,9 +57,9 @@ class Jobs:
         return self.configuration.experiments[experiment].resources.of(kind)
 
     def users(self, experiment: str | None, model: str | None = None) -> list[str]:
-        """Names of the experiments that a job is for: one, those of a comparison, or those that run a model."""
+        """Names of the experiments that a job is for: one, those it compares or joins, or those that run a model."""
         if experiment is not None:
-            return self.configuration.root.compare.get(experiment, [experiment])
+            return self.configuration.groups.get(experiment, [experiment])
         return [name for name in self.configuration.usable if model in self.configuration.models_of(name)]
 
     def largest(self, experiments: Iterable[str], kind: JobKind) -> Job:

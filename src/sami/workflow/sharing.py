@@ -5,9 +5,9 @@ Experiments that agree on all that such a file depends on have the same file. Th
 computed twice. Experiments outside `run` copy from those in it, but none copies from them: they are made when somebody
 asks for them by name.
 
-A file depends on the model or models, the task, the constitutions, the number of held-out queries, how responses to
-them are sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`.
-Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
+A file depends on the model or models, the task, the constitutions, the held-out queries, how responses to them are
+sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`. Principles
+that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from sami.workflow.policies import comparisons, untrained_models
 
 def owners(configuration: Configuration) -> dict[str, dict[str, str]]:
     """Experiment -> path in its folder -> the other experiment that makes this file for it."""
-    run = [name for name in configuration.usable if name in configuration.root.run]
+    run = [name for name in configuration.usable if name in configuration.run]
     others = [name for name in configuration.usable if name not in run]
     makers: dict[tuple[str, str], str] = {}
     found: dict[str, dict[str, str]] = {}
@@ -38,7 +38,8 @@ def untrained_files(configuration: Configuration, experiment: str) -> Mapping[st
     models, constitutions = untrained_models(settings), settings.constitutions
     if not configuration.writers[constitutions.writer].is_human:
         return {}
-    common = [settings.task, constitutions, settings.queries.eval, settings.evaluation.sampling, settings.seed]
+    held_out = settings.queries.split, settings.queries.held_out
+    common = [settings.task, constitutions, held_out, settings.evaluation.sampling, settings.seed]
     found = {EVAL_RESPONSES.format(policy=policy): [model] for policy, model in models.items()}
     if settings.relevance_model:
         told = [settings.relevance_model, settings.evaluation.relevance]

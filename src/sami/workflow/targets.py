@@ -12,28 +12,28 @@ JUDGED = ("verdicts-", "tables", "figures", "report")  # parts of paths of what 
 
 
 def requested(configuration: Configuration, targets: Sequence[str]) -> list[str]:
-    """Names of the experiments that targets belong to, or that they compare; those of `run` where they name none."""
+    """Names of the experiments that targets belong to, compare or join; those of `run` where they name none."""
     parts = {part for target in targets for part in Path(target).parts}
-    compare = configuration.root.compare
-    compared = {name for comparison, names in compare.items() if comparison in parts for name in names}
-    return [name for name in configuration.experiments if name in parts | compared] or configuration.root.run
+    grouped = {name for group, names in configuration.groups.items() if group in parts for name in names}
+    return [name for name in configuration.experiments if name in parts | grouped] or configuration.run
 
 
-def requested_comparisons(configuration: Configuration, targets: Sequence[str]) -> list[str]:
-    """Names of the comparisons whose experiments are all requested."""
+def requested_groups(configuration: Configuration, targets: Sequence[str]) -> list[str]:
+    """Names of the comparisons, and of the experiments with several seeds, of which all experiments are requested."""
     experiments = set(requested(configuration, targets))
-    return [name for name, compared in configuration.root.compare.items() if set(compared) <= experiments]
+    return [name for name, grouped in configuration.groups.items() if set(grouped) <= experiments]
 
 
 def need_verdicts(configuration: Configuration, words: Sequence[str]) -> bool:
     """Whether a command line asks for verdicts, or for what is made of them; without paths of results it does."""
-    paths = [word for word in words if any(name in Path(word).parts[:-1] for name in configuration.experiments)]
+    names = {*configuration.experiments, *configuration.groups}
+    paths = [word for word in words if not names.isdisjoint(Path(word).parts[:-1])]
     return not paths or any(part in path for path in paths for part in JUDGED)
 
 
 def check_beside_plan(configuration: Configuration, targets: Sequence[str]) -> None:
     """Raises UserError where a target that would run stands beside `plan`, with which nothing runs."""
-    others = set(targets) - {"plan", *configuration.experiments, *configuration.root.compare}
+    others = set(targets) - {"plan", *configuration.experiments, *configuration.groups}
     if "plan" in targets and others:
         raise UserError(
             f"found the target '{min(others)}' beside 'plan', with which nothing runs; expected at most names of "

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tabulated import command
 
-from sami.analysis.figures import policies, style, training, verdicts, win_rates
+from sami.analysis.figures import policies, relevance, style, training, verdicts, win_rates
 from sami.analysis.figures.catalogue import FIGURES
 from sami.analysis.tables import files
 from sami.errors import UserError
@@ -30,7 +30,7 @@ def draw(experiment, output, hash_seed="0"):
 
 def test_every_figure_is_a_pdf_and_a_png_of_print_size(figures):
     drawn = {path.stem for path in figures.glob("*.pdf")}
-    assert drawn == FIGURES.keys() - {"comparison"}  # whose table belongs to no experiment
+    assert drawn == FIGURES.keys() - {"comparison", "frontier", "seeds"}  # whose tables belong to no experiment
     for name in drawn:
         pdf = (figures / f"{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF")
@@ -53,12 +53,14 @@ def test_figures_are_the_same_bytes_in_another_process(experiment, figures):
 
 def points(axes) -> list[tuple[float, float]]:
     """Data of all lines of a panel, without reference lines."""
-    return [
-        (float(x), float(y))
-        for line in axes.get_lines()
-        if len(line.get_xdata()) and line.get_marker() not in ("None", "_", "|", "")
-        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
-    ]
+    return [(float(x), float(y)) for line in axes.get_lines() for x, y in points_of(line)]
+
+
+def points_of(line) -> list[tuple[float, float]]:
+    """Data of a line that has markers."""
+    if line.get_marker() in ("None", "_", "|", ""):
+        return []
+    return list(zip(line.get_xdata(), line.get_ydata(), strict=True))
 
 
 def read(experiment, *names) -> list[pd.DataFrame]:
@@ -192,6 +194,56 @@ def test_the_bound_figure_shows_both_sources_and_their_limit(experiment):
     assert sorted(y for _, y in points(accuracies)) == sorted([*own["row_accuracy"], *own["column_accuracy"]])
 
 
+def test_the_relevance_figure_shows_every_policy_where_it_stands(experiment):
+    told, rates = read(experiment, "relevance", "win_rates")
+    figure = relevance.relevance(told, rates, "made-up")
+    alone = told[told["context"] == "alone"].set_index("policy")
+    first = rates[(rates["judge"] == "checks") & (rates["comparator"] == "iteration-0")].set_index("policy")["win_rate"]
+    for axes, name in zip(figure.axes, ("margin", "identified"), strict=True):
+        expected = [(first.get(policy, 0.5), row[name]) for policy, row in alone.iterrows()]
+        assert sorted(points(axes)) == sorted(expected)
+        assert [text.get_text() for text in axes.texts[:5]] == ["base", "1", "2", "3", "instruct"]
+        joined = [line for line in axes.get_lines() if len(line.get_xdata()) == 4 and line.get_marker() == "None"]
+        assert [list(zip(*line.get_data(), strict=True)) for line in joined] == [expected[:4]]
+        hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+        assert [line.get_xdata().tolist() for line in hollow if len(line.get_xdata())] == [[0.5]]
+        (corner,) = axes.patches
+        base = alone.loc["iteration-0", name]
+        low, high = axes.get_ylim()
+        assert low + corner.get_y() * (high - low) == pytest.approx(base)
+        assert corner.get_x() == 0.5
+        assert low < alone[f"{name}_low"].min()
+        assert high > alone[f"{name}_high"].max() or name == "identified"
+        assert axes.get_xlabel() == "Win rate against the base model"
+
+
+def test_the_frontier_has_a_line_for_each_experiment_whose_relevance_was_measured(experiment):
+    told, rates = read(experiment, "relevance", "win_rates")
+    judged = rates[(rates["judge"] == "checks") & (rates["comparator"] == "iteration-0")]
+    of_one = told[told["context"] == "alone"].merge(judged, on=["policy", "iteration"], how="left")
+    of_one = of_one.assign(comparator="iteration-0")
+    names = [f"experiment {number}" for number in range(8)]
+    table = pd.concat([of_one.assign(experiment=name, margin=of_one["margin"] + n) for n, name in enumerate(names)])
+    table = pd.concat([table, of_one.assign(experiment="unknown", margin=np.nan)])
+    figure = relevance.frontier(table, "made-up")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    margins = figure.axes[0]
+    assert len(points(margins)) == 8 * 4  # the model that was not trained is left out
+    marks = {
+        (line.get_color(), line.get_marker()) for line in margins.get_lines() if line.get_marker() in set("os^DvP")
+    }
+    assert len(marks) == 8
+    filled = [
+        line for line in margins.get_lines() if line.get_markerfacecolor() == line.get_color() and points_of(line)
+    ]
+    assert sorted(y for line in filled for _, y in points_of(line)) == pytest.approx(
+        sorted(of_one.set_index("policy")["margin"]["iteration-3"] + n for n in range(8))
+    )
+    empty = relevance.frontier(table[table["experiment"] == "unknown"])
+    assert empty.axes[0].texts[0].get_text() == "Relevance was not measured."
+
+
 def test_callers_style_is_neither_used_nor_changed(experiment):
     import matplotlib
 
@@ -218,6 +270,8 @@ def test_figures_without_values(tmp_path):
     for draw_figure, name in ((policies.bound, "scored"), (training.training, "trained")):
         bare = pd.DataFrame(columns=["policy", "iteration", "principles"])
         assert draw_figure(bare).axes[0].texts[0].get_text() == f"No policy was {name}."
+    unmeasured = relevance.relevance(pd.DataFrame(columns=["policy", "iteration", "context"]), pd.DataFrame())
+    assert unmeasured.axes[0].texts[0].get_text() == "Relevance was not measured."
     names = {"policy": ["iteration-1"], "comparator": "iteration-0", "judge": "checks"}
     bare = pd.DataFrame({**names, "win_rate": 1.0} | dict.fromkeys(NO_INTERVAL, np.nan))
     style.save(win_rates.win_rate(bare), tmp_path, "win_rate")

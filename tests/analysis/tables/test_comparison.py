@@ -4,7 +4,7 @@ import judged
 import numpy as np
 import pandas as pd
 import pytest
-from tabulated import command, make_tables, table_of, write_experiment
+from tabulated import command, make_tables, row_of, table_of, write_experiment
 
 from sami import records
 from sami.analysis.figures import win_rates as figures
@@ -79,6 +79,34 @@ def test_rows_are_the_last_policies_of_all_experiments_by_comparator(compared):
     assert table[table["policy"] == "instruct"][["published_low", "bound_nats"]].isna().all(axis=None)
 
 
+def test_the_frontier_has_a_row_for_every_policy(compared):
+    """Win rates are those by the first judge against the first comparator, relevance that under the queries alone."""
+    folder, _, table = compared
+    frontier = files.read(folder / "tables", "frontier")
+    assert list(zip(frontier["experiment"], frontier["policy"], strict=True)) == [
+        ("first", "iteration-0"), ("first", "iteration-1"), ("first", "iteration-2"), ("first", "instruct"),
+        ("second", "iteration-0"), ("second", "iteration-1"), ("second", "instruct"),
+        ("other", "iteration-0"), ("other", "iteration-1"), ("other", "instruct"),
+    ]  # fmt: skip
+    names = {"policy": "iteration-1", "comparator": "iteration-0"}
+    read = {name: files.read(folder / "first" / "tables", name) for name in ("win_rates", "relevance", "echo")}
+    row = row_of(frontier, experiment="first", policy="iteration-1")
+    rates = row_of(read["win_rates"], **names)
+    alone = row_of(read["relevance"], policy="iteration-1", context="alone")
+    for name in span("win_rate", "relevant_win_rate"):
+        assert row[name] == rates[name]
+    for name in span("identified", "margin", "log_probability"):
+        assert row[name] == alone[name]
+    assert row["echo_high"] == row_of(read["echo"], policy="iteration-1")["echo_high"]
+    base = frontier[frontier["policy"] == "iteration-0"]
+    assert base["win_rate"].isna().all()  # it is the comparator
+    assert base["margin"].notna().all()
+    last = row_of(table, experiment="first", policy="iteration-2", comparator="instruct")
+    told = row_of(frontier, experiment="first", policy="iteration-2")
+    for name in span("identified", "margin", "log_probability", "echo"):
+        assert last[name] == told[name]
+
+
 def test_differences_are_on_the_pairs_that_both_were_judged_on(compared):
     """The same text of the query, and the same texts of the constitution."""
     folder, _, table = compared
@@ -105,11 +133,13 @@ def test_other_judges_share_no_pairs():
     """A stricter judge would make any policy look worse."""
     rate = {"policy": ["iteration-1"], "iteration": 1, "comparator": "iteration-0", "n_queries": 2, "n_verdicts": 2}
     rate |= dict.fromkeys([*comparing.RATES, *comparing.WORDS], 0.5)
-    bare = pd.DataFrame(columns=["policy", "responses", "principles", *comparing.BOUNDS, *comparing.DEGENERATE])
+    rate |= dict.fromkeys(comparing.OF_RELEVANT, 0.5)
+    columns = [*comparing.BOUNDS, *comparing.DEGENERATE, *comparing.RELEVANCE, *comparing.ECHO]
+    bare = pd.DataFrame(columns=["policy", "responses", "principles", "context", *columns])
     pairs = {("text", ("statement",), "q", "s", "c", 0): 1.0}
     results = [
         comparing.Results(
-            f"by-{judge}", pd.DataFrame(rate | {"judge": judge}), bare, bare, {("iteration-0", judge): pairs}
+            f"by-{judge}", pd.DataFrame(rate | {"judge": judge}), *[bare] * 4, {("iteration-0", judge): pairs}
         )
         for judge in ("strict", "mild")
     ]
@@ -136,7 +166,9 @@ def test_the_figure_has_a_row_for_every_row_of_the_table(compared, tmp_path):
     assert "published" not in [text.get_text() for text in unpublished.legends[0].get_texts()]
     flags = {"tables": [str(folder / "tables")], "title": ["made-up"], "output": [str(tmp_path / "figures")]}
     assert command("plot_figures", flags).returncode == 0
-    assert {path.name for path in (tmp_path / "figures").glob("*.p[dn]*")} == {"comparison.pdf", "comparison.png"}
+    assert {path.name for path in (tmp_path / "figures").glob("*.p[dn]*")} == {
+        f"{name}.{kind}" for name in ("comparison", "frontier") for kind in ("pdf", "png")
+    }
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from sami.settings.evaluation import Evaluation
 
 CSV_ALONE = ["length_bias", "training", "samples"]
 PRINTED = ["summary", "win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement",
-           "generalisation", "information", "adherence", "lengths", "degeneration"]  # fmt: skip
+           "generalisation", "information", "adherence", "lengths", "degeneration", "relevance",
+           "relevance_by_length", "echo"]  # fmt: skip
 
 
 def test_all_tables_are_written(experiment):
@@ -63,7 +64,7 @@ def test_summary_has_the_agreed_columns_and_one_row_a_policy(experiment):
     assert [(row["iteration"], row["policy"]) for row in rows] == names
     assert not any(rows[0][name] for name in ("win_rate", "win_low", "win_high", "lc_win_rate"))
     assert not any(rows[4][name] for name in ("bound_nats", "bound_low", "bound_high", "row_accuracy"))
-    assert {row["n_queries"] for row in rows} == {"12"}
+    assert {(row["n_queries"], row["split"]) for row in rows} == {("12", "test")}
 
 
 def test_summary_agrees_with_a_slow_computation(experiment):
@@ -186,7 +187,7 @@ def test_examples_with_an_empty_response_have_no_scores_but_are_counted(tmp_path
     (judged,) = (file for file in flags["verdicts"] if file.endswith("/verdicts-checks-vs-iteration-0.jsonl"))
     verdicts = records.read(Verdict, judged)
     records.write([verdicts[0].model_copy(update={"first": ""}), *verdicts[1:]], judged)
-    flags["verdicts"] = [judged]
+    flags |= {"verdicts": [judged], "relevance": []}
     frames = build.build(load(flags))
     assert frames["information"]["n_queries"].tolist() == [6, 5, 6]
     assert frames["information"]["difference"].notna().tolist() == [False, True, True]

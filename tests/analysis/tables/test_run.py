@@ -1,6 +1,7 @@
 """Files of a run that do not belong together: each is named before any table is made."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,34 @@ def renamed(old, new):
         ),
         ("training", lambda lines: [*lines[:3], lines[3].replace('"kl"', '"lk"')], "line 4: field 'kl': found nothing"),
         ("training", renamed('"loss"', '"los"'), "line 1: field 'loss': found no"),
+        ("relevance", without_first, "found 5 records on 5 responses, expected one on each of the 6 responses of inst"),
+        ("relevance", lambda lines: [*lines, lines[0]], "found 7 records on 6 responses"),
+        ("relevance", renamed('"instruct"', '"nobody"'), "found the relevance of nobody; expected that of one of iter"),
+        (
+            "relevance",
+            lambda lines: [lines[0].replace('"instruct"', '"iteration-1"'), *lines[1:]],
+            "found the relevance of instruct, iteration-1; expected that of one of",
+        ),
+        (
+            "relevance",
+            renamed('"instruct"', '"iteration-1"'),
+            "found the relevance of iteration-1, which .*iteration-1/relevance.jsonl holds too",
+        ),
+        (
+            "relevance",
+            lambda lines: [re.sub(r'"tokens":\d+', '"tokens":0', line) for line in lines],
+            "query 'q000', set 'short.excited', number 0: found a response of 0 tokens .* expected one of 1 tokens",
+        ),
+        (
+            "relevance",
+            renamed('"candidates":["q000","q001"', '"candidates":["q001","q000"'),
+            "query 'q000', .* tokens to the query 'q001', expected one of .* to 'q000'",
+        ),
+        (
+            "relevance",
+            renamed('"scorer":"tiny"', '"scorer":"large"'),
+            "found relevance by the model 'large' among the queries q000, q001, q002, expected 'tiny' and q000, q001",
+        ),
     ],
 )
 def test_wrong_files_are_named(tmp_path, flag, change, message):

@@ -11,20 +11,21 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of an experiment, or of a comparison of several.
+    """A figure of an experiment, of a comparison of several, or of runs with several seeds.
 
     Attributes:
         function: module and name in `sami.analysis.figures`; it takes the tables and a title.
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
-        of: what has this figure: every experiment, those that train, those with held-out principles, or comparisons.
+        of: what has this figure: every experiment, those that train, those with held-out principles, comparisons, or
+            experiments with several seeds.
     """
 
     name: str
     function: str
     tables: tuple[str, ...]
     caption: str
-    of: Literal["every", "training", "held-out", "comparison"] = "every"
+    of: Literal["every", "training", "held-out", "comparison", "seeds"] = "every"
 
     @property
     def files(self) -> list[str]:
@@ -54,6 +55,19 @@ _ALL = (
         "line (a number) is what was published, where ``evaluation.published`` gives it. Bars are intervals over "
         "queries: an interval that lies above the line is evidence that responses follow their constitutions better "
         "than the comparator's.",
+    ),
+    Figure(
+        "relevance",
+        "relevance.relevance",
+        ("relevance", "win_rates"),
+        "Whether responses that win still answer their queries. Across: the win rate by the first judge against the "
+        "first comparator. Up, left: by how much a response is likelier under its own query than under the likeliest "
+        "of some others, per token; right: the share of responses whose own query is the likeliest of all. One model "
+        "tells it for all policies, of the response and the query alone. Points are policies, numbers iterations, and "
+        "a line joins these; the hollow point is the comparator, which is not judged against itself. Dotted lines are "
+        "a win rate of one half and the base model's relevance; the shaded corner is where one wants to be. A policy "
+        "that moves to the right and down wins by writing what belongs less to its query. Short responses have larger "
+        "margins: the table ``relevance_by_length`` compares within a length. Bars are intervals over queries.",
     ),
     Figure(
         "bound",
@@ -159,6 +173,29 @@ _ALL = (
         "two experiments differ is not seen from whether their bars overlap: the table ``comparison`` has paired "
         "differences to the first experiment.",
         of="comparison",
+    ),
+    Figure(
+        "frontier",
+        "relevance.frontier",
+        ("frontier",),
+        "Win rate against relevance of several experiments, a line for each through its iterations, the last of which "
+        "is filled: win rates by the first judge against the first comparator, margin (left) and share of identified "
+        "responses (right) under the queries alone, as in the figure of each experiment. Dotted lines are a win rate "
+        "of one half and the base model's relevance (the highest, where there are several); the shaded corner is where "
+        "one wants to be. An experiment is better than another where its points lie above and to the right. Those "
+        "whose relevance was not measured are missing. Bars are intervals over queries.",
+        of="comparison",
+    ),
+    Figure(
+        "seeds",
+        "seeds.seeds",
+        ("seeds", "joined"),
+        "Runs that differ in their seed alone, by iteration: a thin line for each seed, and their mean with its "
+        "interval over seeds and queries together. The win rate is that by the first judge against the first "
+        "comparator; the bound, the margin, and the log-probability (per token, under the base model by the query "
+        "alone) are those of a policy's own responses. How far the thin lines part is what another seed would change; "
+        "with a few of them the interval knows that only roughly.",
+        of="seeds",
     ),
 )
 FIGURES = {figure.name: figure for figure in _ALL}

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from sami.analysis.statistics.repetition import is_degenerate
-from sami.analysis.tables.rows import Comparison, Policy
-from sami.analysis.tables.run import Case, Run, cases_of
+from sami.analysis.tables.relevance import echoes, told
+from sami.analysis.tables.rows import Case, Comparison, Policy, cases_of
+from sami.analysis.tables.run import Run
 from sami.judging import checks
 from sami.judging.prompts import ORDERS
 from sami.records import BASE, Choice, Constitution, Response
@@ -38,13 +39,16 @@ def data(run: Run) -> dict[str, Any]:
         - queries: [id, text, reference or null].
         - constitutions: [id, [[principle, wanted, text] of each statement]].
         - responses: [text, tokens or null, words, cut off, degenerate]; the last two are 0 or 1.
-        - cases: [query, constitution, number, [response of each policy], [degrees of each policy]]; the degrees are
-          those of the statements, null without a programmatic check. Both are null where a policy has no response.
+        - cases: [query, constitution, number, [response of each policy], [degrees of each policy], [measures of each
+          policy]]; the degrees are those of the statements, null without a programmatic check; the measures are
+          [identified (0 or 1), margin, echo, talks about its instruction (0 or 1)], the first two null where relevance
+          was not measured. All are null where a policy has no response.
         - comparisons: for each policy, comparator and judge {policy, comparator, judge, choices, preferences, answers};
           the last three hold an entry a case: a digit (position in CHOICES), a number, and a list of [order (position
           in ORDERS), choice, preference, text]; of a case that is not judged "-", null, and none.
     """
     answered = {policy.name: _by_case(policy) for policy in run.policies}
+    measured = [_measures(run, policy) for policy in run.policies]
     texts, queries, shown, responses, judges = Index(), Index(), Index(), Index(), Index()
     cases = []
     for case in answered[BASE]:
@@ -52,7 +56,8 @@ def data(run: Run) -> dict[str, Any]:
         given = [of.get(case) for of in answered.values()]
         numbers = [r and responses[texts[r.text], r.tokens, r.finish == "length"] for r in given]
         degrees = [r and _degrees(r.text, run.constitutions[constitution_id]) for r in given]
-        cases.append([queries[query_id], shown[constitution_id], number, numbers, degrees])
+        measures = [of.get(case) for of in measured]
+        cases.append([queries[query_id], shown[constitution_id], number, numbers, degrees, measures])
     names = list(answered)
     comparisons = [_comparison(comparison, answered[BASE], names, judges, texts) for comparison in run.comparisons]
     statements = {i: run.constitutions[i].statements for i in shown}
@@ -77,6 +82,17 @@ def _by_case(policy: Policy) -> dict[Case, Response]:
         for example in policy.examples
         for case, response in zip(cases_of(example), example.responses, strict=True)
     }
+
+
+def _measures(run: Run, policy: Policy) -> dict[Case, list[float | None]]:
+    """Case -> identification and margin, where they were measured, echo, and whether it talks about its instruction."""
+    echo = echoes(run, policy)
+    found: dict[Case, list[float | None]] = {}
+    for case, share in echo["echo"].items():
+        of = told(policy.relevance[case]) if case in policy.relevance else None
+        relevance = [int(of.identified), round(of.margin, 3)] if of else [None, None]
+        found[case] = [*relevance, round(share, 3), int(echo["about_instruction"][case])]
+    return found
 
 
 def _responses(responses: Iterable[tuple], texts: Sequence[str], rule: Degeneration) -> list[list[int | None]]:

@@ -3,7 +3,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const holder = $("data");
-  const data = JSON.parse(holder.textContent); // described in sami/report/browser.py
+  const data = JSON.parse(holder.textContent); // described in sami/analysis/report/browser.py
   holder.remove();
 
   const PAGE = 50; // cases in the list at once
@@ -18,7 +18,19 @@
   };
   const { policies, judges, texts, queries, constitutions, responses, cases, comparisons } = data;
   const TEXT = 0, TOKENS = 1, WORDS = 2, CUT = 3, DEGENERATE = 4; // of a response
-  const QUERY = 0, CONSTITUTION = 1, NUMBER = 2, RESPONSES = 3, DEGREES = 4; // of a case
+  const QUERY = 0, CONSTITUTION = 1, NUMBER = 2, RESPONSES = 3, DEGREES = 4, MEASURES = 5; // of a case
+  const IDENTIFIED = 0, MARGIN = 1, ECHO = 2, ABOUT = 3; // of the measures of a response
+  const RELEVANCE = { // filters by the relevance of a response, given its measures and those of the base model's
+    identified: ["identified", (of) => of[IDENTIFIED] === 1],
+    unidentified: ["not identified", (of) => of[IDENTIFIED] === 0],
+    narrow: ["margin below 0.5", (of) => (of[MARGIN] ?? Infinity) < 0.5],
+    lower: ["margin below the base model's", (of, base) => (of[MARGIN] ?? Infinity) < (base[MARGIN] ?? -Infinity)],
+  };
+  const ECHOES = {
+    some: ["10% or more", (of) => of[ECHO] >= 0.1],
+    much: ["25% or more", (of) => of[ECHO] >= 0.25],
+    most: ["50% or more", (of) => of[ECHO] >= 0.5],
+  };
   const ORDER = 0, CHOICE = 1, PREFERENCE = 2, WORDING = 3; // of an answer
 
   const unique = (values) => [...new Set(values)];
@@ -33,6 +45,7 @@
   const nameOf = (policy) => (policy === data.base ? "base model" : policies[policy].replace(/^iteration-/, "iteration "));
   const textOf = (response) => texts[responses[response][TEXT]];
   const answerTo = (number, policy) => responses[cases[number][RESPONSES][policy]]; // undefined where there is none
+  const measuresOf = (number, policy) => cases[number][MEASURES][policy]; // null where there is no response
   const judgedOn = (comparison, number) => comparison.choices[number] !== "-";
   const nameOfCase = (number) => [queries[cases[number][QUERY]][0], constitutions[cases[number][CONSTITUTION]][0]];
   // Whether a query has several responses under one constitution, so that their number tells them apart.
@@ -52,9 +65,10 @@
   const START = {
     search: "", sort: "", against: "base", removed: "", policy: "", judge: judges[0] ?? "",
     comparator: comparators.length ? policies[comparators[0]] : "", outcome: "", flips: "", principle: "", polarity: "",
-    degenerate: "", longest: "", inconsistent: "", disagreement: "",
+    relevance: "", echo: "", about: "", degenerate: "", longest: "", inconsistent: "", disagreement: "",
   };
-  const FILTERS = ["search", "policy", "outcome", "flips", "principle", "polarity", "degenerate", "longest", "inconsistent", "disagreement"];
+  const FILTERS = ["search", "policy", "outcome", "flips", "principle", "polarity", "relevance", "echo", "about", "degenerate", "longest",
+    "inconsistent", "disagreement"];
   let state = { ...START };
   let shown = []; // numbers of the cases that pass the filters, sorted
   let current = 0; // number of the case shown, -1 for none
@@ -137,6 +151,7 @@
     return lengths[Math.floor(0.9 * lengths.length)];
   };
   const some = (number, chosen, test) => chosen.policies.some((policy) => answerTo(number, policy) && test(answerTo(number, policy)));
+  const measured = (number, chosen) => chosen.map((policy) => measuresOf(number, policy)).filter((of) => of !== null);
   const states = (number, principle, polarity) =>
     constitutions[cases[number][CONSTITUTION]][1].some(
       ([name, wanted]) => (!principle || name === principle) && (!polarity || (polarity === "wanted") === Boolean(wanted)),
@@ -152,6 +167,10 @@
     flips: (number, value, chosen) => chosen.steps.some(([a, b]) => FLIPS[value][1](a.choices[number], b.choices[number])),
     principle: (number, value) => states(number, value, state.polarity),
     polarity: (number, value) => states(number, state.principle, value),
+    relevance: (number, value, chosen) =>
+      measured(number, chosen.policies).some((of) => RELEVANCE[value][1](of, measuresOf(number, data.base))),
+    echo: (number, value, chosen) => measured(number, chosen.policies).some(ECHOES[value][1]),
+    about: (number, _, chosen) => measured(number, chosen.policies).some((of) => of[ABOUT]),
     degenerate: (number, _, chosen) => some(number, chosen, (response) => response[DEGENERATE]),
     longest: (number, _, chosen) => some(number, chosen, (response) => response[WORDS] >= chosen.longest),
     inconsistent: (number, _, chosen) => chosen.verdicts.some((of) => of.inconsistent[number]),
@@ -177,6 +196,7 @@
     return passes;
   };
 
+  const marginsOf = (number, chosen) => measured(number, chosen).flatMap((of) => of[MARGIN] ?? []);
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const SORTS = {
     "": ["order of the files"],
@@ -188,6 +208,9 @@
       return verdicts.length ? mean(verdicts.map((of) => of.preferences[number])) : 0;
     }],
     rejected: ["least preferred", (number, chosen) => -SORTS.preferred[1](number, chosen)],
+    narrowest: ["smallest margin", (number, chosen) => -Math.min(1e9, ...marginsOf(number, chosen.policies))],
+    widest: ["largest margin", (number, chosen) => Math.max(-1e9, ...marginsOf(number, chosen.policies))],
+    echo: ["most echo", (number, chosen) => Math.max(-1, ...measured(number, chosen.policies).map((of) => of[ECHO]))],
   };
 
   // Sets `shown`; returns for every filter how many cases each of its values would leave, given the others.
@@ -354,6 +377,7 @@
     const entry = cases[current];
     if (!answerTo(current, policy)) return null;
     const [, tokens, words, cut, degenerate] = answerTo(current, policy);
+    const [identified, margin, echo, about] = measuresOf(current, policy);
     const text = visible(textOf(entry[RESPONSES][policy]));
     const reference = referenceOf(policy, chosen);
     const compared = reference !== undefined && reference >= 0 && reference !== policy && answerTo(current, reference);
@@ -367,6 +391,11 @@
         el("div", { class: "facts" },
           el("span", {}, count(words, "word")),
           tokens === null ? null : el("span", {}, count(tokens, "token")),
+          margin === null ? null : el("span", { title: "By how much its own query is likelier than the best other, in nats per token" },
+            `margin ${margin.toFixed(2)}`),
+          el("span", { title: "Share of its constitution that it repeats, beyond that of the others" }, `echo ${(100 * echo).toFixed(0)}%`),
+          identified === 0 ? warning("not identified", "Another query is as likely, or likelier, given this response.") : null,
+          about ? warning("about its instruction", "It talks about itself or about what it was told.") : null,
           cut ? warning("cut off", "It reached the limit of tokens.") : null,
           degenerate ? warning("degenerate", "Too large a share of its word n-grams are repeats.") : null,
           nodes ? null : el("span", {}, "too long to compare")),
@@ -558,7 +587,10 @@
     choices("outcome", [["", "any"], ...OUTCOMES.map((label, choice) => [String(choice), label])]);
     choices("flips", [["", "any"], ...Object.entries(FLIPS).map(([value, [label]]) => [value, label])]);
     choices("principle", [["", "any"], ...principles.map((name) => [name, visible(name)])]);
+    choices("relevance", [["", "any"], ...Object.entries(RELEVANCE).map(([value, [label]]) => [value, label])]);
+    choices("echo", [["", "any"], ...Object.entries(ECHOES).map(([value, [label]]) => [value, label])]);
     choices("polarity", [["", "any"], ["wanted", "wanted"], ["opposite", "opposite"]]);
+    flag("about", "a response about its instruction");
     flag("degenerate", "a degenerate response");
     flag("longest", "a response in the longest tenth");
     flag("inconsistent", "a verdict that depends on the order");
@@ -566,6 +598,9 @@
     controls.inconsistent.parentElement.hidden = !comparisons.some((comparison) => comparison.inconsistent.includes(true));
     controls.disagreement.parentElement.hidden = judges.length < 2;
     controls.removed.value = "yes";
+    const relevant = cases.some((_, number) => marginsOf(number, everyPolicy).length);
+    for (const option of controls.sort.options) option.hidden = !relevant && ["narrowest", "widest"].includes(option.value);
+    controls.relevance.parentElement.hidden = !relevant;
     for (const label of document.querySelectorAll(".judged")) label.hidden = !comparisons.length;
     $("filters").open = innerWidth > 640;
   };

@@ -1,4 +1,4 @@
-"""Intervals over queries by resampling them: means, medians, and any other statistic of weighted values."""
+"""Intervals by resampling queries, or seeds and queries: means, medians, any other statistic of weighted values."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,6 +91,49 @@ def bootstrap_difference(
     return _percentiles(first - second, first_resampled - second_resampled, len(first_by_query), confidence)
 
 
+def bootstrap_over_seeds(
+    values_by_seed: Mapping[int, Values], *, samples: int, confidence: float, seed: int
+) -> Interval:
+    """Mean over seeds of each seed's mean, with the interval of a pigeonhole bootstrap over seeds and queries.
+
+    Every seed answers the same queries, so the two are crossed, not nested: a resample draws seeds and, apart from
+    them, queries, and holds the values of every drawn seed on every drawn query (Owen 2007, Annals of Applied
+    Statistics 1, doi 10.1214/07-AOAS122). Where values are seed effect + query effect + noise, of S seeds on Q queries,
+    the part of seed effects in the variance of the mean is expected to come out (S - 1) / S times as large as it is,
+    that of query effects (Q - 1) / Q times, and that of noise (2 - 1 / S) (2 - 1 / Q) - 1 times, up to 3. So the
+    interval is too narrow where seeds are few and differ, and too wide where values are nothing but noise. With one
+    seed it is `bootstrap`.
+
+    Args:
+        values_by_seed: seed -> query id -> its values; a query may be without values under some seed.
+        samples: number of resamples B.
+        confidence: probability that the interval should cover, between 0 and 1.
+        seed: of the draws; those of queries are the draws of `bootstrap`.
+
+    Raises:
+        ValueError: there is no seed, or a seed has no query, or a query has no values.
+    """
+    if not values_by_seed:
+        raise ValueError("no interval over seeds: there is no seed")
+    for values_by_query in values_by_seed.values():
+        check_values(values_by_query)
+    identifiers = sorted({query_id for values_by_query in values_by_seed.values() for query_id in values_by_query})
+    values = [[of_seed.get(query_id, ()) for query_id in identifiers] for of_seed in values_by_seed.values()]
+    sums = np.array([[sum(of_query) for of_query in of_seed] for of_seed in values], dtype=np.float64)  # (S, Q)
+    counts = np.array([[len(of_query) for of_query in of_seed] for of_seed in values], dtype=np.float64)  # (S, Q)
+    seeds, queries = sums.shape
+    estimate = float(np.mean(sums.sum(axis=1) / counts.sum(axis=1)))
+    at_once = max(1, CHUNK // queries)
+    # A stream of their own for seeds, whose draws would follow those of queries else.
+    draws = zip(_draws(queries, samples, seed, at_once), _draws(seeds, samples, (seed, 1), at_once), strict=True)
+    with np.errstate(invalid="ignore"):  # 0 / 0, where a seed has no values on any of the drawn queries
+        resampled = [
+            ((of_queries @ sums.T) / (of_queries @ counts.T) * of_seeds).mean(axis=1)  # (B, S) to (B,)
+            for of_queries, of_seeds in draws  # (B, Q) and (B, S)
+        ]
+    return _percentiles(estimate, np.concatenate(resampled), queries, confidence)
+
+
 def _resample(values_by_query: Values, samples: int, seed: int, statistic: Statistic) -> tuple[float, np.ndarray]:
     """The statistic of the values as they are, and of `samples` resamples of their queries."""
     check_values(values_by_query)
@@ -111,8 +154,8 @@ def check_values(values_by_query: Values) -> None:
             raise ValueError(f"no interval over queries: query '{query_id}' has no values")
 
 
-def _draws(queries: int, samples: int, seed: int, at_once: int) -> Iterator[np.ndarray]:
-    """Yields (B, Q) counts: how often each query is drawn in each of B resamples."""
+def _draws(queries: int, samples: int, seed: int | Sequence[int], at_once: int) -> Iterator[np.ndarray]:
+    """Yields (B, Q) counts: how often each query (or seed) is drawn in each of B resamples."""
     random = np.random.default_rng(seed)
     for start in range(0, samples, at_once):
         size = min(at_once, samples - start)

@@ -6,12 +6,16 @@ returns rows and an entry here. What the columns mean is told in docs/statistics
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 STEMS = {"win_rate": "win", "lc_win_rate": "lc", "bound_nats": "bound"}  # of an interval, where it is not the name
 P_VALUES = ("p", "p_holm")
 FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
 WHOLE = ("iteration", "queries_needed", "shared_pairs")  # numbers that stay whole beside empty cells
-OF_SCORES = ("bound_nats", "row_accuracy", "column_accuracy")  # not printed where no policy was scored
+MEASURED = (  # not printed where no policy was scored, and where no relevance was measured
+    "bound_nats", "row_accuracy", "column_accuracy",
+    "relevant_win_rate", "unidentified_wins", "identified", "margin", "log_probability",
+)  # fmt: skip
 HEADINGS = {  # in print; others are their names
     "bound_nats": "bound (nats)",
     "max_bound": "log C",
@@ -19,9 +23,12 @@ HEADINGS = {  # in print; others are their names
     "n_queries": "queries",
     "n_verdicts": "verdicts",
     "n_responses": "responses",
+    "n_seeds": "seeds",
     "p_holm": "p (Holm)",
     "base_log_probability": "log-probability, base",
     "own_log_probability": "log-probability, own",
+    "log_probability": "log-probability",
+    "relevant_win_rate": "if identified",
 }
 
 
@@ -38,7 +45,7 @@ def ends(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of an experiment, or of a comparison of several.
+    """A table of an experiment, of a comparison of several, or of runs with several seeds.
 
     Attributes:
         function: module and name in `sami.analysis.tables`. It takes a run, under the principles of training alone
@@ -48,7 +55,8 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        comparison: whether it is a comparison's; its function takes what is compared, and an estimator.
+        of: what has this table: every experiment, or comparisons, or experiments with several seeds; the function of
+            these takes what is compared or joined, and an estimator.
         reported: whether Snakemake's report shows it.
     """
 
@@ -59,7 +67,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    comparison: bool = False
+    of: Literal["experiment", "comparison", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -82,36 +90,53 @@ POLICY = ("policy", "iteration")
 JUDGED = ("policy", "comparator", "judge")
 VERDICTS = (*POLICY, *JUDGED[1:])
 TESTED = ("n_queries", "n_verdicts")
+COUNTED = ("n_queries", "n_responses")
 PUBLISHED = ends("published")
+RELEVANCE = ("identified", "margin", "bound_nats", "log_probability")
+OF_SUMMARY = ("identified", "margin", "log_probability")  # of relevance, under the queries alone
+ECHO = ("echo", "echo_words", "echo_bigrams", "about_instruction")
+# What is joined over seeds, each with its values in `tables.seeds.MEASURES`.
+JOINED = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate", "unidentified_wins",
+          *OF_SUMMARY, "echo", "response_tokens", "response_words", "degenerate_share", "repeated_share",
+          "base_log_probability", "own_log_probability")  # fmt: skip
 DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
+
+COMPARED = ("win_rates", "information", "degeneration", "relevance", "echo")  # what comparisons read of experiments
 
 _ALL = (
     Table(
         "summary",
         "policies.summary",
         ("iteration", *span("bound_nats"), "row_accuracy", "column_accuracy", *span("win_rate"), "response_tokens",
-         "degenerate_share", "n_queries", "policy", "lc_win_rate"),
+         "degenerate_share", "n_queries", "policy", "lc_win_rate", *span("relevant_win_rate", *OF_SUMMARY, "echo"),
+         "split"),
         "One row a policy; iteration 0 is the base model, and models that were not trained here have no iteration. The "
         "bound is the lower bound on the mutual information of a policy's own held-out responses and their "
         "constitutions, in nats; the win rate is the mean preference for its responses by the first judge against the "
         "first comparator, a tie counting half (the comparator has none); ``lc_win_rate`` in the file is that at equal "
-        "length. Intervals are over queries. Read the win rate beside the mean number of tokens, since judges may "
+        "length. ``split`` tells where in the task the held-out queries come from, ``eval`` or ``test``. Intervals are "
+        "over queries. Read the win rate beside the mean number of tokens, since judges may "
         "favour length, and beside the share of degenerate responses, since a high bound can also be reached by "
-        "gibberish.",
-        printed=("policy", *OF_SCORES, "win_rate", "lc_win_rate", "response_tokens", "degenerate_share", "n_queries"),
-        tables=("information", "win_rates", "degeneration"),
+        "gibberish. A response is identified where it is likelier under its own query than under each of some others, "
+        "by one model for all policies and without any constitution; ``margin`` is by how much, and "
+        "``log_probability`` how likely it is there, both in nats per token. ``relevant_win_rate`` is the win rate on "
+        "identified responses alone. ``echo`` is the share of its constitution that a response repeats, beyond that of "
+        "the other constitutions of its set: read it beside the base model's.",
+        printed=("policy", "bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate",
+                 "lc_win_rate", *OF_SUMMARY, "echo", "response_tokens", "degenerate_share", "n_queries", "split"),
+        tables=("information", "win_rates", "degeneration", "relevance", "echo"),
         reported=True,
     ),
     Table(
         "win_rates",
         "verdicts.win_rates",
         (*VERDICTS, "wins", "ties", "losses", "invalid", *span("win_rate"), "standard_error",
-         "win_rate_without_invalid", *span("lc_win_rate"), "position_consistency", "first_shown_share", "mean_words",
-         "comparator_mean_words", "p", "p_holm", "queries_needed", "invalid_answers", "input_tokens", "output_tokens",
-         "cost", *TESTED, *PUBLISHED),
+         "win_rate_without_invalid", *span("lc_win_rate", "relevant_win_rate"), "unidentified_wins",
+         "position_consistency", "first_shown_share", "mean_words", "comparator_mean_words", "p", "p_holm",
+         "queries_needed", "invalid_answers", "input_tokens", "output_tokens", "cost", *TESTED, *PUBLISHED),
         "Each policy against each comparator by each judge, and what tells how far to trust it.",
-        printed=(*JUDGED, "win_rate", "lc_win_rate", "published", "mean_words", "comparator_mean_words", "p_holm",
-                 "n_queries"),
+        printed=(*JUDGED, "win_rate", "relevant_win_rate", "unidentified_wins", "lc_win_rate", "published",
+                 "mean_words", "comparator_mean_words", "p_holm", "n_queries"),
     ),
     Table(
         "comparisons",
@@ -187,6 +212,31 @@ _ALL = (
         printed=("policy", *DEGENERATION, "n_responses"),
     ),
     Table(
+        "relevance",
+        "relevance.relevance",
+        (*POLICY, "context", *span(*RELEVANCE, *(f"{name}_difference" for name in RELEVANCE)), "max_bound",
+         *COUNTED),
+        "Whether responses belong to their queries: under the queries alone, and with their constitutions. "
+        "Differences are to the base model's responses.",
+        printed=("policy", "context", *RELEVANCE, "identified_difference", "margin_difference",
+                 "log_probability_difference", "n_queries"),
+    ),
+    Table(
+        "relevance_by_length",
+        "relevance.relevance_by_length",
+        (*POLICY, "context", "bin", *ends("tokens"), *span("identified", "margin", "margin_difference"), *COUNTED),
+        "Relevance of responses of about one length; ``margin_difference`` is to the base model's of this length.",
+        printed=("policy", "context", "tokens", "identified", "margin", "margin_difference", "n_responses"),
+    ),
+    Table(
+        "echo",
+        "relevance.echo",
+        (*POLICY, *span(*ECHO, "echo_difference", "about_instruction_difference"), *COUNTED),
+        "How far responses repeat their constitutions, and how many talk about their instruction. Differences are to "
+        "the base model's responses.",
+        printed=("policy", *ECHO, "echo_difference", "n_responses"),
+    ),
+    Table(
         "training",
         "policies.training",
         (*POLICY, "step", "loss"),
@@ -204,27 +254,57 @@ _ALL = (
         "comparison",
         "comparison.comparison",
         ("experiment", *VERDICTS, *span("win_rate", "lc_win_rate"), *PUBLISHED, *span("bound_nats"), "mean_words",
-         "comparator_mean_words", *span("degenerate_share", "difference"), "p", "p_holm", "shared_pairs", *TESTED),
+         "comparator_mean_words", *span("degenerate_share", "difference"), "p", "p_holm", "shared_pairs", *TESTED,
+         *span("relevant_win_rate", *OF_SUMMARY, "echo")),
         "Several experiments side by side: their last trained policies, and other models beside them, against each "
         "comparator, by the first judge of each. ``difference`` is the win rate minus that of the first experiment, on "
         "the pairs that both were judged on by the same judge (same query, same constitution, ``shared_pairs`` of "
         "them); ``p`` is of no difference, and ``p_holm`` is corrected for the number of differences in the table. "
         "``published_low`` and ``published_high`` are published win rates, ``_low`` and ``_high`` otherwise intervals "
         "over queries.",
-        printed=("experiment", *JUDGED, "win_rate", "lc_win_rate", "published", "bound_nats", "mean_words",
-                 "degenerate_share", "difference", "p_holm", "n_queries"),
-        comparison=True,
+        printed=("experiment", *JUDGED, "win_rate", "relevant_win_rate", "lc_win_rate", "published", "bound_nats",
+                 *OF_SUMMARY, "echo", "mean_words", "degenerate_share", "difference", "p_holm", "n_queries"),
+        of="comparison",
         reported=True,
+    ),
+    Table(
+        "frontier",
+        "comparison.frontier",
+        ("experiment", *VERDICTS, *span("win_rate", "relevant_win_rate", *OF_SUMMARY, "echo")),
+        "All policies of several experiments: win rates by each experiment's first judge against its first comparator, "
+        "which has none itself, beside relevance and echo.",
+        printed=("experiment", *JUDGED, "win_rate", "relevant_win_rate", *OF_SUMMARY, "echo"),
+        of="comparison",
+    ),
+    Table(
+        "joined",
+        "seeds.joined",
+        (*POLICY, *span(*JOINED), "n_seeds", "n_queries", "split"),
+        "Runs that differ in their seed alone, joined: one row a policy, with the mean over seeds of each number that "
+        "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). With a few "
+        "seeds the spread between them is known poorly: read the rows of ``seeds`` beside it.",
+        printed=("policy", *JOINED, "n_seeds", "n_queries", "split"),
+        of="seeds",
+        reported=True,
+    ),
+    Table(
+        "seeds",
+        "seeds.seeds",
+        ("seed", *POLICY, *JOINED, "n_queries", "split"),
+        "Runs that differ in their seed alone, side by side: one row a seed and policy. The win rate is that by the "
+        "first judge against the first comparator.",
+        printed=("seed", "policy", *JOINED, "n_queries", "split"),
+        of="seeds",
     ),
 )  # fmt: skip
 TABLES = {table.name: table for table in _ALL}
 
 
-def tables(comparison: bool = False) -> list[Table]:
-    """The tables of an experiment, or those of a comparison of several, in the order of the page."""
-    return [table for table in TABLES.values() if table.comparison == comparison]
+def tables(of: str = "experiment") -> list[Table]:
+    """The tables of an experiment, or of what else has tables (see `Table.of`), in the order of the page."""
+    return [table for table in TABLES.values() if table.of == of]
 
 
-def files(comparison: bool = False) -> list[str]:
-    """Names of the files of all tables of an experiment, or of a comparison."""
-    return [file for table in tables(comparison) for file in table.files]
+def files(of: str = "experiment") -> list[str]:
+    """Names of the files of all tables of an experiment, or of what else has tables."""
+    return [file for table in tables(of) for file in table.files]

@@ -9,7 +9,7 @@ import pandas as pd
 from sami import records
 from sami.analysis.statistics.significance import paired_difference
 from sami.analysis.tables import files
-from sami.analysis.tables.catalogue import PUBLISHED, span
+from sami.analysis.tables.catalogue import COMPARED, OF_SUMMARY, PUBLISHED, TESTED, span
 from sami.analysis.tables.rows import TRAINING, Estimator, Row, by_query, cells, cells_of, with_holm
 from sami.data.joined import read_by_id
 from sami.errors import UserError
@@ -20,12 +20,13 @@ Preferences = dict[tuple, float]  # what a pair is about, its query's text first
 RATES = [*span("win_rate", "lc_win_rate"), *PUBLISHED]
 WORDS = ["mean_words", "comparator_mean_words"]
 BOUNDS, DEGENERATE = list(span("bound_nats")), list(span("degenerate_share"))
+OF_RELEVANT, RELEVANCE, ECHO = (list(span(*names)) for names in (["relevant_win_rate"], OF_SUMMARY, ["echo"]))
 NAMES = ["policy", "iteration", "comparator", "judge"]
 
 
 @dataclass(frozen=True)
 class Results:
-    """Three of the tables of one experiment, and verdicts on its last trained policy.
+    """The tables in `COMPARED` of one experiment, and verdicts on its last trained policy.
 
     `preferences`: (comparator, judge) -> preference on each pair, as `preferences` makes it.
     """
@@ -34,12 +35,19 @@ class Results:
     win_rates: pd.DataFrame
     information: pd.DataFrame
     degeneration: pd.DataFrame
+    relevance: pd.DataFrame
+    echo: pd.DataFrame
     preferences: dict[tuple[str, str], Preferences]
 
     @property
     def last(self) -> str:
         """The last trained policy."""
         return last_trained(self.win_rates["policy"])
+
+    def of_relevance(self, policy: str) -> Row:
+        """Cells of a policy's relevance under the queries alone, NaN where it was not measured, and of its echo."""
+        alone = self.relevance[self.relevance["context"] == "alone"]
+        return cells_of(alone, policy, RELEVANCE) | cells_of(self.echo, policy, ECHO)
 
 
 def load(
@@ -86,7 +94,7 @@ def _results(name: str, folder: Path, texts: Sequence[Path], verdicts: Sequence[
         of_file = records.read(Verdict, file)
         check_ids(file, of_file, queries, constitutions, texts)
         found[of_file[0].comparator, of_file[0].judge] = preferences(of_file, queries, constitutions)
-    return Results(name, *(files.read(folder, table) for table in ("win_rates", "information", "degeneration")), found)
+    return Results(name, *(files.read(folder, table) for table in COMPARED), found)
 
 
 def check_ids(
@@ -157,9 +165,26 @@ def _rows(results: Results) -> Iterable[Row]:
     own = information[(information["responses"] == "own") & (information["principles"] == TRAINING)]
     for _, rate in rates.iterrows():
         if rate["policy"] == results.last or iteration_of(rate["policy"]) is None:
-            row = {"experiment": results.name} | rate[[*NAMES, *RATES, *WORDS, "n_queries", "n_verdicts"]].to_dict()
-            row |= cells_of(own, rate["policy"], BOUNDS)
+            row = {"experiment": results.name} | rate[[*NAMES, *RATES, *OF_RELEVANT, *WORDS, *TESTED]].to_dict()
+            row |= cells_of(own, rate["policy"], BOUNDS) | results.of_relevance(rate["policy"])
             yield row | cells_of(results.degeneration, rate["policy"], DEGENERATE)
+
+
+def frontier(experiments: Sequence[Results]) -> list[Row]:
+    """All policies of all experiments: win rates by the first judge against the first comparator, relevance and echo.
+
+    The comparator itself has a row without a win rate.
+    """
+    rows = []
+    for results in experiments:
+        rates = results.win_rates
+        first = rates.iloc[0][["comparator", "judge"]]
+        judged = rates[(rates[["comparator", "judge"]] == first).all(axis=1)]
+        for policy in results.echo["policy"]:
+            row = {"experiment": results.name, "policy": policy, "iteration": iteration_of(policy)} | first.to_dict()
+            row |= cells_of(judged, policy, [*span("win_rate"), *OF_RELEVANT])
+            rows.append(row | results.of_relevance(policy))
+    return rows
 
 
 def _difference(policy: Preferences, other: Preferences, estimator: Estimator) -> Row:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sami.analysis.tables.catalogue import FORMATS, HEADINGS, OF_SCORES, P_VALUES, TABLES, ends
+from sami.analysis.tables.catalogue import FORMATS, HEADINGS, MEASURED, P_VALUES, TABLES, ends
 from sami.analysis.text import MISSING, interval, number, unsigned_zero
 from sami.errors import UserError
 
@@ -26,14 +26,14 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> None:
         text = pd.DataFrame({column: [cell(value, column) for value in frame[column]] for column in frame})
         text.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         if TABLES[name].printed:
-            shown = printed(frame, [column for column in TABLES[name].printed if not _unscored(frame, column)])
+            shown = printed(frame, [column for column in TABLES[name].printed if not _unmeasured(frame, column)])
             (folder / f"{name}.md").write_text(markdown(shown), encoding="utf-8")
             (folder / f"{name}.tex").write_text(latex(shown), encoding="utf-8")
 
 
-def _unscored(frame: pd.DataFrame, column: str) -> bool:
-    """True for a column that only scores fill, where no policy was scored."""
-    return column in OF_SCORES and len(frame) > 0 and frame[column].isna().all()
+def _unmeasured(frame: pd.DataFrame, column: str) -> bool:
+    """True for a column that only scores or relevance fill, where there are none."""
+    return column in MEASURED and len(frame) > 0 and frame[column].isna().all()
 
 
 def read(folder: str | Path, name: str) -> pd.DataFrame:

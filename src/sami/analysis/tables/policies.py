@@ -12,7 +12,7 @@ import pandas as pd
 from sami.analysis.statistics import bootstrap
 from sami.analysis.statistics.information import information as information_of
 from sami.analysis.statistics.repetition import is_degenerate, repeated_ngram_share
-from sami.analysis.tables.catalogue import DEGENERATION, span
+from sami.analysis.tables.catalogue import DEGENERATION, OF_SUMMARY, span
 from sami.analysis.tables.rows import (
     NOTHING,
     TRAINING,
@@ -124,8 +124,8 @@ def degeneration(run: Run) -> list[Row]:
         values = (
             by_query((q, is_degenerate(text, rule.ngram, rule.max_repeated)) for q, text in texts),
             by_query((q, repeated_ngram_share(text, rule.ngram)) for q, text in texts),
-            _of_own_constitution(policy.by_base),
-            _of_own_constitution(policy.own),
+            of_own_constitution(policy.by_base),
+            of_own_constitution(policy.own),
         )
         row = policy.names
         for name, found in zip(DEGENERATION, values, strict=True):
@@ -134,7 +134,7 @@ def degeneration(run: Run) -> list[Row]:
     return rows
 
 
-def _of_own_constitution(scores: Sequence[Scores]) -> dict[str, list[float]]:
+def of_own_constitution(scores: Sequence[Scores]) -> dict[str, list[float]]:
     """Query id -> entry of each response j at the row of the constitution it was written for."""
     return by_query((s.query_id, s.mean[label][j]) for s in scores for j, label in enumerate(s.labels))
 
@@ -165,10 +165,17 @@ def samples(run: Run) -> list[Row]:
     return list(rows.values())
 
 
-def summary(run: Run, information: pd.DataFrame, win_rates: pd.DataFrame, degeneration: pd.DataFrame) -> list[Row]:
+def summary(
+    run: Run,
+    information: pd.DataFrame,
+    win_rates: pd.DataFrame,
+    degeneration: pd.DataFrame,
+    relevance: pd.DataFrame,
+    echo: pd.DataFrame,
+) -> list[Row]:
     """One row a policy, of the other tables; the win rate is that by the first judge against the first comparator.
 
-    The comparator has no win rate: it would be judged against itself.
+    The comparator has no win rate: it would be judged against itself. Relevance is that under the queries alone.
     """
     own = information[(information["responses"] == "own") & (information["principles"] == TRAINING)]
     first = win_rates[(win_rates[["comparator", "judge"]] == win_rates.iloc[0][["comparator", "judge"]]).all(axis=1)]
@@ -176,9 +183,12 @@ def summary(run: Run, information: pd.DataFrame, win_rates: pd.DataFrame, degene
     for policy in run.policies:
         row = policy.names
         row |= cells_of(own, policy.name, [*span("bound_nats"), "row_accuracy", "column_accuracy"])
-        row |= cells_of(first, policy.name, [*span("win_rate"), "lc_win_rate"])
+        row |= cells_of(first, policy.name, [*span("win_rate", "relevant_win_rate"), "lc_win_rate"])
         row |= cells_of(degeneration, policy.name, ["degenerate_share"])
+        row |= cells_of(relevance[relevance["context"] == "alone"], policy.name, [*span(*OF_SUMMARY)])
+        row |= cells_of(echo, policy.name, [*span("echo")])
         tokens = [response.tokens for _, response in policy.responses if response.tokens is not None]
         row["response_tokens"] = float(np.mean(tokens)) if tokens else math.nan
-        rows.append(row | {"n_queries": len({example.query_id for example in policy.examples})})
+        asked = {example.query_id for example in policy.examples}
+        rows.append(row | {"n_queries": len(asked), "split": run.split})
     return rows

@@ -1,8 +1,8 @@
 """Rows of tables: policies and comparisons as the files have them, and cells of estimates with intervals."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from sami.analysis.statistics import bootstrap, win_rates
 from sami.analysis.statistics.bootstrap import Interval, Statistic
 from sami.analysis.statistics.significance import holm
 from sami.analysis.tables.catalogue import span
-from sami.records import Constitution, Example, Response, Scores, Verdict
+from sami.records import Constitution, Example, Relevance, Response, Scores, Verdict
 
 Row = dict[str, Any]
+Case = tuple[str, str, str, int]  # a query, a set, a constitution of it, a number of a response: `Verdict.key`
 NOTHING = Interval(math.nan, math.nan, math.nan)  # no values to estimate from: empty cells
 TRAINING, HELD_OUT = "training", "held-out"  # kinds of principles
 
@@ -26,6 +27,7 @@ class Policy:
     `own`: its scores of its own responses. `on_base`: its scores of the base model's responses. `by_base`: the base
     model's scores of its responses. For the base model all three are the same. Scores exist for the examples whose
     responses are all non-empty, and for policies that were scored at all; a training log for those trained here.
+    `relevance`: of every response, where it was measured.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Policy:
     on_base: Sequence[Scores] = ()
     by_base: Sequence[Scores] = ()
     training: Sequence[Row] = ()
+    relevance: Mapping[Case, Relevance] = field(default_factory=dict)
 
     @property
     def names(self) -> Row:
@@ -48,7 +51,9 @@ class Policy:
     def under(self, set_ids: Collection[str]) -> "Policy":
         """The policy under the constitutions of some sets alone."""
         names = ("examples", "own", "on_base", "by_base")
-        return replace(self, **{name: [r for r in getattr(self, name) if r.set_id in set_ids] for name in names})
+        records = {name: [r for r in getattr(self, name) if r.set_id in set_ids] for name in names}
+        relevance = {case: record for case, record in self.relevance.items() if record.set_id in set_ids}
+        return replace(self, **records, relevance=relevance)
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,14 @@ def sets_by_kind(constitutions: dict[str, Constitution]) -> dict[str, set[str]]:
 def kinds_of_principles(constitutions: dict[str, Constitution]) -> dict[str, str]:
     """Principle -> TRAINING, or HELD_OUT where policies are never trained on it."""
     return {s.principle: HELD_OUT if c.held_out else TRAINING for c in constitutions.values() for s in c.statements}
+
+
+def cases_of(example: Example) -> list[Case]:
+    """The cases of an example, one a response."""
+    return [
+        (*example.key, example.constitution_ids[response.constitution], number)
+        for number, response in enumerate(example.responses)
+    ]
 
 
 def constitution_of(example: Example, response: Response, constitutions: dict[str, Constitution]) -> Constitution:

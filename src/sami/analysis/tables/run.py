@@ -8,14 +8,13 @@ from pathlib import Path
 from sami import records
 from sami.analysis.statistics.length_control import LengthControl
 from sami.analysis.tables.length_control import length_control
-from sami.analysis.tables.rows import Comparison, Estimator, Policy, Row, sets_by_kind
+from sami.analysis.tables.rows import Case, Comparison, Estimator, Policy, Row, cases_of, sets_by_kind
 from sami.data.joined import read_by_id, read_examples
 from sami.errors import UserError
 from sami.judging.pairs import judged_responses
-from sami.records import BASE, Constitution, Example, Query, Scores, Verdict, iteration_of, policy_name
+from sami.records import BASE, Constitution, Example, Query, Relevance, Scores, Verdict, iteration_of, policy_name
 from sami.settings.evaluation import Evaluation
 
-Case = tuple[str, str, str, int]  # what a verdict is about: `Verdict.key`
 OF_THE_MACHINE = ("tokens", "seconds", "flop_utilisation", "peak_memory_gib")  # of a training log: not in its table
 
 
@@ -23,7 +22,8 @@ OF_THE_MACHINE = ("tokens", "seconds", "flop_utilisation", "peak_memory_gib")  #
 class Run:
     """Everything that the files of a run say, policies in the order of the rows, comparisons as the settings name them.
 
-    `queries` and `constitutions` are by id; `seed` is that of the bootstrap and of the choice of samples.
+    `queries` and `constitutions` are by id; `seed` is that of the bootstrap and of the choice of samples, `split`
+    the held-out queries of the task that these are.
     """
 
     policies: list[Policy]
@@ -32,6 +32,7 @@ class Run:
     constitutions: dict[str, Constitution]
     evaluation: Evaluation
     seed: int = 0
+    split: str = "eval"
 
     @property
     def estimator(self) -> Estimator:
@@ -41,6 +42,14 @@ class Run:
     def sets(self) -> dict[str, set[str]]:
         """Kind of principles -> ids of the sets that are made of them."""
         return sets_by_kind(self.constitutions)
+
+    @functools.cached_property
+    def members(self) -> dict[tuple[str, str], list[str]]:
+        """Key of an example -> ids of all constitutions of its set, of which a file of responses may have but some."""
+        found: dict[tuple[str, str], dict[str, None]] = {}
+        for example in (example for policy in self.policies for example in policy.examples):
+            found.setdefault(example.key, {}).update(dict.fromkeys(example.constitution_ids))
+        return {key: list(of) for key, of in found.items()}
 
     @functools.cached_property
     def length_controls(self) -> list[LengthControl]:
@@ -62,6 +71,7 @@ def load(
     *,
     scores: Sequence[Path] = (),
     training: Sequence[Path] = (),
+    relevance: Sequence[Path] = (),
     seed: int = 0,
 ) -> Run:
     """Reads what there is of a run.
@@ -73,13 +83,14 @@ def load(
         evaluation: how policies are compared.
         scores: of the policies that were scored, in any order.
         training: logs of iterations 1, 2, ... as they come among the policies, or none at all.
+        relevance: of the policies that it was measured of, in any order.
         seed: of the bootstrap and of the choice of samples.
 
     Raises:
         UserError: files or records are missing, broken, or do not belong together.
     """
     texts = read_by_id(Query, queries), read_by_id(Constitution, *constitutions)
-    policies = load_policies(responses, *texts, evaluation.judged, scores, training)
+    policies = load_policies(responses, *texts, evaluation.judged, scores, training, relevance)
     comparisons = load_comparisons(verdicts, policies, texts[1], evaluation)
     return Run(policies, comparisons, *texts, evaluation, seed)
 
@@ -101,6 +112,7 @@ def load_policies(
     judged: str,
     scores: Sequence[Path] = (),
     training: Sequence[Path] = (),
+    relevance: Sequence[Path] = (),
 ) -> list[Policy]:
     """Policies in the order of their files of responses; see `load`."""
     trained = [name for name in responses if iteration_of(name)]
@@ -114,6 +126,7 @@ def load_policies(
         _check_queries(name, examples[name], examples[BASE], file)
         _check_cases(examples[name], examples[BASE], constitutions, judged, file)
     scored = scores_by_policy(scores, [BASE, *trained])
+    relevant = relevance_by_policy(relevance, examples)
     logs = dict(zip(trained, map(read_training, training), strict=False))
     return [
         Policy(
@@ -122,6 +135,7 @@ def load_policies(
             examples[name],
             *(_groups_of_scores(name, *scored[name], examples) if name in scored else ()),
             training=logs.get(name, ()),
+            relevance=relevant.get(name, {}),
         )
         for name in responses
     ]
@@ -136,14 +150,6 @@ def _check_queries(name: str, examples: list[Example], base: list[Example], file
             f"answered ({len(apart)} differ; first: query '{apart[0][0]}', set '{apart[0][1]}'). Make the held-out "
             f"responses of {BASE} and {name} again."
         )
-
-
-def cases_of(example: Example) -> list[Case]:
-    """The cases of an example, one a response."""
-    return [
-        (*example.key, example.constitution_ids[response.constitution], number)
-        for number, response in enumerate(example.responses)
-    ]
 
 
 def _check_cases(
@@ -205,6 +211,70 @@ def _groups_of_scores(
             )
         groups.append(group)
     return groups
+
+
+def relevance_by_policy(
+    files: Sequence[Path], examples: Mapping[str, list[Example]]
+) -> dict[str, dict[Case, Relevance]]:
+    """Policy -> the relevance of each of its responses.
+
+    Args:
+        files: one for each policy that it was measured of.
+        examples: policy -> its examples.
+
+    Raises:
+        UserError: a file is not of one of these policies, is the second of one, has not one record for each response,
+            or was measured by another model or with other queries than the file before it.
+    """
+    found: dict[str, tuple[Path, dict[Case, Relevance]]] = {}
+    rules: dict[str, tuple[Path, tuple]] = {}  # query -> where its first record is, and how that was measured
+    for file in files:
+        read = records.read(Relevance, file)
+        (name, *others) = sorted({record.policy for record in read})
+        if others or name not in examples or name in found:
+            raise UserError(
+                f"{file}: found the relevance of {', '.join([name, *others])}"
+                f"{f', which {found[name][0]} holds too' if name in found else ''}; expected that of one of "
+                f"{', '.join(examples)}, and one file for each. Check --relevance."
+            )
+        found[name] = file, _relevance_of_cases(file, name, read, examples[name])
+        for record in read:
+            rule = record.scorer, record.candidates
+            first, expected = rules.setdefault(record.query_id, (file, rule))
+            if rule != expected:
+                raise UserError(
+                    f"{file}: query '{record.query_id}': found relevance by the model '{rule[0]}' among the queries "
+                    f"{', '.join(rule[1])}, expected '{expected[0]}' and {', '.join(expected[1])} as in {first}: "
+                    "policies are compared by one model and the same queries. Measure the relevance of all again."
+                )
+    return {name: of for name, (_, of) in found.items()}
+
+
+def _relevance_of_cases(file: Path, name: str, read: list[Relevance], examples: list[Example]) -> dict[Case, Relevance]:
+    """Case -> its record. Raises UserError where they are not one for each response, of its query and its tokens."""
+    by_key = {(record.query_id, record.set_id, record.number): record for record in read}
+    cases = {
+        (*example.key, number): (case, response)
+        for example in examples
+        for number, (case, response) in enumerate(zip(cases_of(example), example.responses, strict=True))
+    }
+    if len(by_key) < len(read) or by_key.keys() != cases.keys():
+        raise UserError(
+            f"{file}: found {len(read)} records on {len(by_key)} responses, expected one on each of the {len(cases)} "
+            f"responses of {name}. Measure the relevance of {name} again."
+        )
+    for (query_id, set_id, number), record in by_key.items():
+        _, response = cases[query_id, set_id, number]
+        # Where the drawn tokens are unknown, as in imported responses, only the scorer knows how many there are.
+        drawn = response.tokens if response.token_ids is not None else None
+        tokens = (drawn or max(1, record.tokens)) if response.text else 0
+        if record.candidates[0] != query_id or record.tokens != tokens:
+            raise UserError(
+                f"{file}: query '{query_id}', set '{set_id}', number {number}: found a response of {record.tokens} "
+                f"tokens to the query '{record.candidates[0]}', expected one of {tokens} tokens to '{query_id}', as in "
+                f"--responses. Measure the relevance of {name} again."
+            )
+    return {case: by_key[key] for key, (case, _) in cases.items()}
 
 
 def read_training(file: Path) -> list[Row]:

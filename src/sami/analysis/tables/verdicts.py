@@ -14,7 +14,19 @@ from sami.analysis.statistics.agreement import agreement as agreement_of
 from sami.analysis.statistics.significance import paired_difference
 from sami.analysis.statistics.win_rates import queries_needed as queries_for_width
 from sami.analysis.tables.catalogue import PUBLISHED
-from sami.analysis.tables.rows import NOTHING, TRAINING, Comparison, Row, by_query, cells, groups, with_holm, words
+from sami.analysis.tables.relevance import told
+from sami.analysis.tables.rows import (
+    NOTHING,
+    TRAINING,
+    Comparison,
+    Estimator,
+    Row,
+    by_query,
+    cells,
+    groups,
+    with_holm,
+    words,
+)
 from sami.analysis.tables.run import Run
 from sami.judging.pairs import POINTS
 from sami.records import Answer, Verdict
@@ -37,6 +49,7 @@ def win_rates(run: Run) -> list[Row]:
         row |= {name: getattr(result, name) for name in details}
         row["win_rate_without_invalid"] = result.rate_without_invalid
         row |= cells("lc_win_rate", control.rate)
+        row |= of_relevant(comparison, run.estimator)
         row["position_consistency"] = position_consistency(verdicts)
         row["first_shown_share"] = first_shown_share(answers)
         row["mean_words"] = float(np.mean([words(verdict.first) for verdict in verdicts]))
@@ -47,6 +60,34 @@ def win_rates(run: Run) -> list[Row]:
         row["output_tokens"] = sum(answer.output_tokens for answer in answers)
         rows.append(row | {"cost": cost(verdicts)} | published(comparison, run.evaluation, TRAINING))
     return with_holm(rows)
+
+
+def of_relevant(comparison: Comparison, estimator: Estimator) -> Row:
+    """Cells with the win rate where the policy's response is identified, and the share of wins where it is not.
+
+    Under the query alone. Whether the comparator's response is identified is not asked, so that all policies are judged
+    on what they write themselves. NaN where relevance was not measured, no response is identified, or none wins.
+    """
+    won = [value for of_query in unidentified_wins(comparison).values() for value in of_query]
+    return cells("relevant_win_rate", estimator.share(relevant_preferences(comparison))) | {
+        "unidentified_wins": float(np.mean(won)) if won else math.nan
+    }
+
+
+def relevant_preferences(comparison: Comparison) -> dict[str, list[float]]:
+    """Query id -> preferences for the policy's responses that are identified."""
+    return by_query((v.query_id, v.preference) for v, identified in _identified(comparison) if identified)
+
+
+def unidentified_wins(comparison: Comparison) -> dict[str, list[float]]:
+    """Query id -> of each win, 1 where the policy's response is not identified, else 0."""
+    return by_query((v.query_id, not identified) for v, identified in _identified(comparison) if v.choice == "first")
+
+
+def _identified(comparison: Comparison) -> list[tuple[Verdict, bool]]:
+    """Each verdict, and whether the policy's response is identified; none where relevance was not measured."""
+    relevance = comparison.policy.relevance
+    return [(v, v.key in relevance and told(relevance[v.key]).identified) for v in comparison.verdicts if relevance]
 
 
 def queries_needed(verdicts: Iterable[Verdict], evaluation: Evaluation) -> int | None:

@@ -32,7 +32,7 @@ def of_queries(task: Task, name: str, part: str, built: Path) -> Texts:
     Args:
         task: with the dataset and what it states.
         name: of the task.
-        part: "train" or "eval".
+        part: "train", "eval" or "test".
         built: the file of queries that the workflow makes, whether it is there yet or not.
     """
     dataset: Dataset = getattr(task, part)

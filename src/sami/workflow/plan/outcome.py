@@ -93,7 +93,7 @@ class _Files:
         if self.row.stage == "sample_responses":
             queries, sampling = e.train_counts()[self.wildcards["iteration"] - 1], e.sampling
         elif self.row.stage == "sample_evaluation":
-            queries, sampling = e.queries.eval, e.evaluation.sampling
+            queries, sampling = e.queries.held_out, e.evaluation.sampling
         else:
             return []
         jobs = layout.finished_jobs(self.output(), (queries, sampling.responses, sampling.max_new_tokens)) or 1

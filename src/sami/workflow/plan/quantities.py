@@ -9,12 +9,12 @@ from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
-from sami.workflow.layout import EVAL_QUERIES, TRAIN_QUERIES
+from sami.workflow.layout import EVAL_QUERIES, TEST_QUERIES, TRAIN_QUERIES
 from sami.workflow.plan import lengths
 from sami.workflow.plan.costs import Matrix
 from sami.workflow.plan.model_sizes import ModelSize, model_size
 
-QUERIES = {"train": TRAIN_QUERIES, "eval": EVAL_QUERIES}
+QUERIES = {"train": TRAIN_QUERIES, "eval": EVAL_QUERIES, "test": TEST_QUERIES}
 
 
 class Quantities:
@@ -105,14 +105,16 @@ class Quantities:
         """The same for the matrix of one held-out example, all responses under all constitutions of a set."""
         e = self.experiment
         shape = e.constitutions.per_set, layout.responses_for_evaluation(e)
-        return self._matrix("eval", e.evaluation.sampling, shape, self.task.prompts.training, longest)
+        return self._matrix(e.queries.split, e.evaluation.sampling, shape, self.task.prompts.training, longest)
 
     def relevance_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the relevance of one held-out example's responses; with `longest` of the largest single pass."""
         e = self.experiment
         shape = (1, 1) if e.external else (e.constitutions.per_set, layout.responses_for_evaluation(e))
         others = e.evaluation.relevance.others if e.evaluation.relevance else 0
-        return self._relevance("eval", e.evaluation.sampling, shape, min(others, e.queries.eval - 1), longest)
+        return self._relevance(
+            e.queries.split, e.evaluation.sampling, shape, min(others, e.queries.held_out - 1), longest
+        )
 
     def training_relevance_matrix(self, iteration: int, longest: bool = False) -> Matrix | None:
         """The same for one training example's responses."""

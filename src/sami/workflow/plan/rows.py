@@ -181,7 +181,7 @@ class Planner:
         e = maker.experiment
         requests = layout.held_out_examples(e) * layout.responses_for_evaluation(e)
         jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
-        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, "eval", requests, jobs)
+        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, e.queries.split, requests, jobs)
 
     def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, requests: int, jobs: int) -> Row:
         prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
@@ -251,7 +251,7 @@ class Planner:
             return replace(row, seconds=row.machine.start_seconds, disk=records)
         asked, query = (
             pairs * (1 if getattr(judge, "orders", "both") == "random" else 2),
-            self.quantities.queries("eval").mean,
+            self.quantities.queries(self.experiment.queries.split).mean,
         )
         around = (
             tokens_of(judge.prompt)

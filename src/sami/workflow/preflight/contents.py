@@ -114,13 +114,13 @@ def check_response_files(configuration: Configuration, name: str) -> None:
 def _check_covers(configuration: Configuration, name: str, path: str) -> None:
     """Raises UserError where a file of responses cannot have all that is judged."""
     experiment, responses = configuration.experiments[name], external_responses.read(path)
-    count, questions = experiment.queries.eval, len({response.key[0] for response in responses})
+    count, questions = experiment.queries.held_out, len({response.key[0] for response in responses})
     if questions < count:
         raise UserError(
             f"{path}: found responses to {questions} different questions, expected one to each of the {count} held-out "
-            "queries ('queries.eval'). Lower that, or name another file."
+            "queries ('queries.{experiment.queries.split}'). Lower that, or name another file."
         )
-    asked = configuration.tasks[experiment.task].eval
+    asked = getattr(configuration.tasks[experiment.task], experiment.queries.split)
     sets = by_set(check_constitutions(configuration, name))
     if sets and _quickly_read(Path(asked.path)):
         by_id = {query.id: query for query in queries.load(asked, experiment.task)[:count]}
@@ -135,16 +135,24 @@ def check_counts(configuration: Configuration, name: str) -> None:
     experiment = configuration.experiments[name]
     task = configuration.tasks[experiment.task]
     counts = experiment.train_counts()[: experiment.iterations]
+    file = f"{configuration.root.tasks}/{experiment.task}.yaml"
+    if experiment.queries.test is not None and task.test is None:
+        raise UserError(
+            f"{configuration.where(name, 'queries', 'test')}: found {experiment.queries.test}, but {file} names no "
+            "'test', where queries for a test come from; expected null, or a task with one. Delete the key, or write "
+            "'test' there as 'eval' is written."
+        )
+    test = experiment.queries.test or 0
     added = f" ({' + '.join(map(str, counts))})" if len(counts) > 1 else ""
     for key, asked, found, there in (
         ("train", sum(counts), f"{sum(counts)}{added}", task.train.count),
         ("eval", experiment.queries.eval, experiment.queries.eval, task.eval.count),
+        ("test", test, test, task.test.count if task.test else 0),
     ):
         if asked > there:
             raise UserError(
                 f"{configuration.where(name, 'queries', key)}: more queries asked than there are: found {found}, "
-                f"expected at most {there}, which is '{key}.count' in "
-                f"{configuration.root.tasks}/{experiment.task}.yaml. Lower the one or raise the other."
+                f"expected at most {there}, which is '{key}.count' in {file}. Lower the one or raise the other."
             )
 
 
@@ -160,8 +168,9 @@ def check_method(configuration: Configuration, name: str) -> None:
 def check_relevance(configuration: Configuration, name: str) -> None:
     """There are a prompt with the query alone and two queries, where it is told whether responses belong to theirs."""
     experiment = configuration.experiments[name]
+    asked = experiment.queries
     for key, part, count, told in (
-        ("evaluation.relevance", "eval", experiment.queries.eval, experiment.relevance_model),
+        ("evaluation.relevance", asked.split, asked.held_out, experiment.relevance_model),
         ("method.relevance", "train", min(experiment.train_counts()[: experiment.iterations]),
          experiment.method.relevance_others),
     ):  # fmt: skip
@@ -181,9 +190,9 @@ def check_relevance(configuration: Configuration, name: str) -> None:
 
 
 def check_queries(file: str, name: str, task: Task) -> None:
-    """Local files hold enough well-formed queries, and none is used both for training and for evaluation."""
-    loaded = []
-    for key in ("train", "eval"):
+    """Local files hold enough well-formed queries, and none is in two of them."""
+    loaded = {}
+    for key in ("train", "eval", *(["test"] if task.test else [])):
         everything = getattr(task, key).paths
         paths = [Path(path) for path in everything if local(path)]
         for path in paths:
@@ -196,10 +205,11 @@ def check_queries(file: str, name: str, task: Task) -> None:
                 raise UserError(f"{file}: {key}.path: there is no file {path}. Mend the path or create the file.")
         if len(paths) == len(everything) and all(map(_quickly_read, paths)):
             with within(f"{file}: {key}"):
-                loaded.append(queries.load(getattr(task, key), name))
-    if len(loaded) == 2 and task.train.loader == "file":
-        with within(f"{file}: train.path, eval.path"):
-            queries.check_disjoint(*loaded)
+                loaded[key] = queries.load(getattr(task, key), name)
+    for first, second, left_out in (("train", "eval", "train"), ("train", "test", "test"), ("eval", "test", "test")):
+        if {first, second} <= loaded.keys() and getattr(task, left_out).loader == "file":
+            with within(f"{file}: {first}.path, {second}.path"):
+                queries.check_disjoint(loaded[first], loaded[second])
 
 
 def _quickly_read(path: Path) -> bool:
