@@ -265,6 +265,11 @@ def _relevance_of_cases(file: Path, name: str, read: list[Relevance], examples: 
         )
     for (query_id, set_id, number), record in by_key.items():
         _, response = cases[query_id, set_id, number]
+        if record.with_constitution is None:
+            raise UserError(
+                f"{file}: query '{query_id}': 'with_constitution' is null, expected log-probabilities, since relevance "
+                f"of held-out responses is told in both contexts. Measure the relevance of {name} again."
+            )
         # Where the drawn tokens are unknown, as in imported responses, only the scorer knows how many there are.
         drawn = response.tokens if response.token_ids is not None else None
         tokens = (drawn or max(1, record.tokens)) if response.text else 0
