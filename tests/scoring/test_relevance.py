@@ -85,6 +85,19 @@ def test_a_context_that_nobody_asks_for_is_left_out(tiny):
         assert one.model_copy(update={"with_constitution": both.with_constitution}) == both
 
 
+def test_the_tokens_of_another_tokenizer_are_not_taken_for_those_of_the_text(tiny):
+    tokenizer = load_tokenizer(tiny)
+    plain = scored(tiny, examples())
+    for shift in (1, len(tokenizer)):  # tokens of another text, and tokens that this tokenizer does not have
+
+        def strange(response, shift=shift):
+            ids = tokenizer(response.text, add_special_tokens=False)["input_ids"]
+            return response.model_copy(update={"token_ids": [token + shift for token in ids]})
+
+        found = [e.model_copy(update={"responses": [*map(strange, e.responses)]}) for e in examples()]
+        assert scored(tiny, found) == plain
+
+
 def test_candidates_are_the_same_for_all_policies_and_begin_with_the_own_query():
     first, second = (candidates(of, QUERIES, 2, 1) for of in (examples(), examples()[::-1]))
     assert first == second  # in whatever order they come

@@ -15,7 +15,7 @@ from sami.distributed.processes import Processes
 from sami.errors import UserError, within
 from sami.models import pretrained
 from sami.models.folders import specification
-from sami.records import Example, Prompt, Query, Relevance
+from sami.records import Example, Prompt, Query, Relevance, Response
 from sami.scoring.layout import Item
 from sami.scoring.load import load_scorer
 from sami.scoring.passes import matrices
@@ -42,9 +42,20 @@ class Contest:
 
     def item(self, tokenizer: Any, context: int) -> Item:
         """Its tokens; see `sami.scoring.tokens.item_of`."""
-        responses = [self.example.responses[number] for number in self.numbers]
+        responses = [_readable(self.example.responses[number], tokenizer) for number in self.numbers]
         labels = [0] * len(responses)  # all answer the first query
         return item_of(self.example.query_id, self.prompts, responses, labels, tokenizer, context, end_token=False)
+
+
+def _readable(response: Response, tokenizer: Any) -> Response:
+    """A response without the tokens that were drawn for it, where these are another tokenizer's.
+
+    The model that tells relevance need not be of the family of the policy, and then reads the text.
+    """
+    ids = response.token_ids
+    if ids and (max(ids) >= len(tokenizer) or response.text not in tokenizer.decode(ids, skip_special_tokens=True)):
+        return response.model_copy(update={"token_ids": None})
+    return response
 
 
 def candidates(
