@@ -281,7 +281,8 @@ class Relevance(Record):
     scorer: the model whose probabilities these are.
     candidates: (K + 1) ids of queries, the response's own first.
     alone: (K + 1) under each query alone, without any constitution.
-    with_constitution: (K + 1) under each query with the constitution that the response was written for.
+    with_constitution: (K + 1) under each query with the constitution that the response was written for; None where
+        nobody asked for it.
     """
 
     query_id: str
@@ -291,16 +292,16 @@ class Relevance(Record):
     scorer: str
     candidates: list[str] = Field(min_length=2)
     alone: list[float]
-    with_constitution: list[float]
+    with_constitution: list[float] | None = None
     tokens: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:
         for name in ("alone", "with_constitution"):
-            if len(getattr(self, name)) != len(self.candidates):
+            sums = getattr(self, name)
+            if sums is not None and len(sums) != len(self.candidates):
                 raise ValueError(
-                    f"'{name}' has {len(getattr(self, name))} entries, expected one for each of "
-                    f"{len(self.candidates)} candidates"
+                    f"'{name}' has {len(sums)} entries, expected one for each of {len(self.candidates)} candidates"
                 )
         return self
 

@@ -124,7 +124,10 @@ def quickstart(method: str, training: str = "{objective: supervised}") -> str:
     [
         (quickstart("sf"), ["method: found the method 'sf', expected one of: sami, sft. Did you mean 'sft'?"]),
         (quickstart("{name: sami, responses: own}"), ["the key 'responses', which belongs to the method sft, but"]),
-        (quickstart("{name: sft, improve: 3}"), ["method.improve", "expected one of: name, responses, constitution."]),
+        (
+            quickstart("{name: sft, improve: 3}"),
+            ["method.improve", "expected one of: name, relevance, responses, constitution."],
+        ),
         (quickstart("sft", "{objective: sami}"), ["'training.objective' is sami", "expected one of: supervised"]),
         (quickstart("{name: sft, responses: mine}"), ["responses", 'found "mine"', "expected one of: own, demonstr"]),
         (quickstart("sft", "{objective: supervised, reference: sft}"), ["'training.reference: sft'", "set it to base"]),

@@ -9,7 +9,7 @@ from sami.distributed.processes import processes
 from sami.errors import UserError
 from sami.models.pretrained import load, load_tokenizer
 from sami.records import Constitution, Example, Message, Query, Response, Statement
-from sami.scoring.relevance import candidates, relevance
+from sami.scoring.relevance import CONTEXTS, candidates, relevance
 from sami.scoring.responses import Source, Texts
 from sami.settings.tasks import Prompts
 from sami.settings.training import Engine
@@ -55,10 +55,11 @@ def examples(answers=None):
     ]
 
 
-def scored(folder, found, others=3, seed=1, prompts=PROMPTS):
+def scored(folder, found, others=3, seed=1, prompts=PROMPTS, contexts=CONTEXTS):
     with processes() as group:
         texts = Texts(QUERIES, CONSTITUTIONS, prompts)
-        return relevance(folder, "base", Source("iteration-1", found, "here"), texts, others, seed, ENGINE, group)
+        source = Source("iteration-1", found, "here")
+        return relevance(folder, "base", source, texts, others, seed, ENGINE, group, contexts)
 
 
 def test_sums_are_those_of_plain_sequences(tiny):
@@ -76,6 +77,25 @@ def test_sums_are_those_of_plain_sequences(tiny):
                     logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
                 expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None]).sum()
                 assert value == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_context_that_nobody_asks_for_is_left_out(tiny):
+    for both, one in zip(scored(tiny, examples()), scored(tiny, examples(), contexts=["alone"]), strict=True):
+        assert one.with_constitution is None
+        assert one.model_copy(update={"with_constitution": both.with_constitution}) == both
+
+
+def test_the_tokens_of_another_tokenizer_are_not_taken_for_those_of_the_text(tiny):
+    tokenizer = load_tokenizer(tiny)
+    plain = scored(tiny, examples())
+    for shift in (1, len(tokenizer)):  # tokens of another text, and tokens that this tokenizer does not have
+
+        def strange(response, shift=shift):
+            ids = tokenizer(response.text, add_special_tokens=False)["input_ids"]
+            return response.model_copy(update={"token_ids": [token + shift for token in ids]})
+
+        found = [e.model_copy(update={"responses": [*map(strange, e.responses)]}) for e in examples()]
+        assert scored(tiny, found) == plain
 
 
 def test_candidates_are_the_same_for_all_policies_and_begin_with_the_own_query():

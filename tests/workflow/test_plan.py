@@ -184,12 +184,11 @@ def test_relevance_of_training_responses_by_hand(planned):
     rows = planned(rule, task=bare)
     assert ("score_training_relevance", "iteration-1") not in planned(task=bare)
     first, second = (rows["score_training_relevance", f"iteration-{t}"] for t in (1, 2))
-    # Both responses behind four queries of 10 tokens and a line break; then each behind its constitution, which is
-    # encoded once, and the queries. The second iteration has three queries, so a query has two others.
+    # Both responses behind four queries of 10 tokens and a line break, without a constitution. The second iteration
+    # has three queries, so a query has two others.
     for row, queries, K in ((first, 6, 4), (second, 3, 3)):
-        alone, under = K * (11 + 2 * 8), 5 + K * (11 + 8)
-        assert row.prompt_tokens == queries * (alone + 2 * under)
-        predicted = 2 * K * 2 * 8
+        assert row.prompt_tokens == queries * K * (11 + 2 * 8)
+        predicted = K * 2 * 8
         assert row.flop == 2 * (3000 * row.prompt_tokens + 1000 * queries * predicted)
         assert row.disk == queries * 2 * 500
     assert rows["score_training_relevance", "iteration-1"].kind == "score"

@@ -4,7 +4,7 @@ A response that belongs to its query is likelier there than elsewhere. The model
 which could talk itself up, but one for all policies: the base model.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,16 @@ from sami.distributed.processes import Processes
 from sami.errors import UserError, within
 from sami.models import pretrained
 from sami.models.folders import specification
-from sami.records import Example, Prompt, Query, Relevance
+from sami.records import Example, Prompt, Query, Relevance, Response
 from sami.scoring.layout import Item
 from sami.scoring.load import load_scorer
 from sami.scoring.passes import matrices
 from sami.scoring.responses import Source, Texts
 from sami.scoring.tokens import item_of
 from sami.settings.training import Engine
+
+Context = Literal["alone", "with_constitution"]  # a field of the record
+CONTEXTS: tuple[Context, ...] = ("alone", "with_constitution")
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,25 @@ class Contest:
 
     example: Example
     numbers: list[int]
-    context: Literal["alone", "with_constitution"]
+    context: Context
     prompts: list[Prompt]
 
     def item(self, tokenizer: Any, context: int) -> Item:
         """Its tokens; see `sami.scoring.tokens.item_of`."""
-        responses = [self.example.responses[number] for number in self.numbers]
+        responses = [_readable(self.example.responses[number], tokenizer) for number in self.numbers]
         labels = [0] * len(responses)  # all answer the first query
         return item_of(self.example.query_id, self.prompts, responses, labels, tokenizer, context, end_token=False)
+
+
+def _readable(response: Response, tokenizer: Any) -> Response:
+    """A response without the tokens that were drawn for it, where these are another tokenizer's.
+
+    The model that tells relevance need not be of the family of the policy, and then reads the text.
+    """
+    ids = response.token_ids
+    if ids and (max(ids) >= len(tokenizer) or response.text not in tokenizer.decode(ids, skip_special_tokens=True)):
+        return response.model_copy(update={"token_ids": None})
+    return response
 
 
 def candidates(
@@ -69,8 +83,10 @@ def candidates(
     return found
 
 
-def contests(examples: Iterable[Example], competing: Mapping[str, list[Query]], texts: Texts) -> Iterator[Contest]:
-    """Contests of the responses that are not empty: under the queries alone, and with each constitution.
+def contests(
+    examples: Iterable[Example], competing: Mapping[str, list[Query]], texts: Texts, contexts: Sequence[Context]
+) -> Iterator[Contest]:
+    """Contests of the responses that are not empty: under the queries alone, with each constitution, or both.
 
     Raises:
         UserError: the task has no prompt without a constitution.
@@ -87,9 +103,9 @@ def contests(examples: Iterable[Example], competing: Mapping[str, list[Query]], 
             return [policy_prompt(fill(template, query=q.text, **fields), texts.prompts) for q in queries]
 
         filled = [number for number, response in enumerate(example.responses) if response.text]
-        if filled:
+        if filled and "alone" in contexts:
             yield Contest(example, filled, "alone", prompts(alone))
-        for label in sorted({example.labels[number] for number in filled}):
+        for label in sorted({example.labels[n] for n in filled}) if "with_constitution" in contexts else ():
             constitution = texts.constitutions[example.constitution_ids[label]]
             text = constitution_text(constitution, example.order, texts.prompts)
             written = [number for number in filled if example.labels[number] == label]
@@ -105,6 +121,7 @@ def relevance(
     seed: int,
     engine: Engine,
     group: Processes,
+    contexts: Sequence[Context] = CONTEXTS,
 ) -> list[Relevance]:
     """Relevance of every response of a policy, in order; every process has all of them.
 
@@ -112,6 +129,7 @@ def relevance(
         folder: of the prepared model whose probabilities they are, divided among the processes.
         scorer_name: its name, kept in the records.
         others, seed: see `candidates`.
+        contexts: fields of the records to fill; the second costs as much as the first.
 
     Raises:
         UserError: see `candidates`, `contests`, `sami.scoring.tokens.item_of` and `Scorer.select_layout`.
@@ -119,7 +137,7 @@ def relevance(
     policy, examples, where = source
     with within(where):
         competing = candidates(examples, texts.queries, others, seed)
-        found = list(contests(examples, competing, texts))
+        found = list(contests(examples, competing, texts, contexts))
         tokenizer = pretrained.load_tokenizer(folder)
         scorer = load_scorer(folder, group, specification(folder)["dtype"], engine.scoring)
         context = pretrained.context_length(scorer.model.config)
@@ -131,17 +149,22 @@ def relevance(
             fields = scored.setdefault((*contest.example.key, number), {"tokens": len(item.responses[place])})
             fields[contest.context] = [row[place] for row in sums]  # sums is (K + 1, responses of the contest)
     return [
-        _record(example, number, competing[example.query_id], scorer_name, scored.get((*example.key, number)))
+        _record(example, number, competing[example.query_id], scorer_name, scored.get((*example.key, number)), contexts)
         for example in examples
         for number in range(len(example.responses))
     ]
 
 
 def _record(
-    example: Example, number: int, queries: list[Query], scorer_name: str, scored: dict[str, Any] | None
+    example: Example,
+    number: int,
+    queries: list[Query],
+    scorer_name: str,
+    scored: dict[str, Any] | None,
+    contexts: Sequence[Context],
 ) -> Relevance:
     """The record of one response; without scores where it is empty, so of probability 1 under each query."""
-    nothing = [0.0] * len(queries)
+    nothing = {"tokens": 0} | {context: [0.0] * len(queries) for context in contexts}
     return Relevance(
         query_id=example.query_id,
         set_id=example.set_id,
@@ -149,5 +172,5 @@ def _record(
         policy=example.policy,
         scorer=scorer_name,
         candidates=[query.id for query in queries],
-        **(scored or {"alone": nothing, "with_constitution": nothing, "tokens": 0}),
+        **(scored or nothing),
     )

@@ -29,7 +29,8 @@ def main(arguments) -> None:
     texts = Texts(queries, constitutions, arguments.prompts)
     with processes() as group:
         draw = arguments.others, arguments.seed
-        found = relevance(arguments.model, arguments.scorer, source, texts, *draw, arguments.engine, group)
+        how = *draw, arguments.engine, group, arguments.contexts
+        found = relevance(arguments.model, arguments.scorer, source, texts, *how)
     if group.main:
         records.write(found, arguments.output)
 
@@ -45,6 +46,14 @@ if __name__ == "__main__":
     stage.setting("--scorer", "name of the model")
     stage.setting("--others", "other queries that each response is scored under", type=int)
     stage.setting("--seed", "seed of their draw", type=int)
+    stage.setting(
+        "--contexts",
+        "the queries alone, with the constitution of the response, or both",
+        nargs="+",
+        choices=["alone", "with_constitution"],
+        default=["alone", "with_constitution"],
+        required=False,
+    )
     stage.structured("--engine", Engine, "how to compute it")
     stage.setting("--processes", "processes that share the model, one a GPU", type=int, required=False, default=1)
     stage.output("--output", "relevance to write")

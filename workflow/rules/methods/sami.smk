@@ -38,7 +38,7 @@ rule score_training_relevance:
         + "--model {input.model:q} --responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy {params.policy} "
         "--scorer {params.scorer} --others {params.others} --seed {params.seed} --engine {resources.engine:q} "
-        "--processes {resources.processes} --output {output:q}"
+        "--processes {resources.processes} --contexts alone --output {output:q}"
 
 
 rule build_sami_examples:

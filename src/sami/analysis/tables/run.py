@@ -265,14 +265,17 @@ def _relevance_of_cases(file: Path, name: str, read: list[Relevance], examples: 
         )
     for (query_id, set_id, number), record in by_key.items():
         _, response = cases[query_id, set_id, number]
-        # Where the drawn tokens are unknown, as in imported responses, only the scorer knows how many there are.
-        drawn = response.tokens if response.token_ids is not None else None
-        tokens = (drawn or max(1, record.tokens)) if response.text else 0
-        if record.candidates[0] != query_id or record.tokens != tokens:
+        if record.with_constitution is None:
+            raise UserError(
+                f"{file}: query '{query_id}': 'with_constitution' is null, expected log-probabilities, since relevance "
+                f"of held-out responses is told in both contexts. Measure the relevance of {name} again."
+            )
+        # How many tokens a text has is the scorer's to say, whose tokenizer may be another than the policy's.
+        if record.candidates[0] != query_id or bool(record.tokens) != bool(response.text):
             raise UserError(
                 f"{file}: query '{query_id}', set '{set_id}', number {number}: found a response of {record.tokens} "
-                f"tokens to the query '{record.candidates[0]}', expected one of {tokens} tokens to '{query_id}', as in "
-                f"--responses. Measure the relevance of {name} again."
+                f"tokens to the query '{record.candidates[0]}', expected one of {'some' if response.text else 'no'} "
+                f"tokens to '{query_id}', as in --responses. Measure the relevance of {name} again."
             )
     return {case: by_key[key] for key, (case, _) in cases.items()}
 

@@ -112,21 +112,25 @@ class Quantities:
         e = self.experiment
         shape = (1, 1) if e.external else (e.constitutions.per_set, layout.responses_for_evaluation(e))
         others = e.evaluation.relevance.others if e.evaluation.relevance else 0
-        return self._relevance(
-            e.queries.split, e.evaluation.sampling, shape, min(others, e.queries.held_out - 1), longest
-        )
+        others = min(others, e.queries.held_out - 1)
+        found = self._relevance(e.queries.split, e.evaluation.sampling, shape, others, longest)
+        if found is None or longest:
+            return found and max(found)
+        (alone, predicted), (under, predicted_under) = found
+        return alone + shape[0] * under, predicted + shape[0] * predicted_under
 
     def training_relevance_matrix(self, iteration: int, longest: bool = False) -> Matrix | None:
-        """The same for one training example's responses."""
+        """The same for one training example's responses, under the queries alone."""
         e = self.experiment
         shape = e.constitutions.per_set, layout.responses_for_training(e)
         others = min(e.method.relevance_others or 0, e.train_counts()[iteration - 1] - 1)
-        return self._relevance("train", e.sampling, shape, others, longest)
+        found = self._relevance("train", e.sampling, shape, others, longest)
+        return found and found[0]
 
     def _relevance(
         self, part: str, sampling: Sampling, shape: tuple[int, int], others: int, longest: bool
-    ) -> Matrix | None:
-        """Tokens for all passes over the responses of one example; with `longest` for the largest single one."""
+    ) -> tuple[Matrix, Matrix] | None:
+        """Matrices of the responses of one example under the queries alone, and of those with one constitution."""
         e, prompts, texts, (C, R) = self.experiment, self.task.prompts, self.queries(part), shape
         query, response = texts.mean, self.response(sampling)
         if longest:
@@ -139,10 +143,10 @@ class Quantities:
         constitution = self.constitution() * (1 if first and e.engine.scoring != "padded" else K)
         if e.engine.scoring == "padded":
             alone, under, constitution = alone * R, under * R / C, constitution * R / C
-        parts = K * (alone + query + R * response), constitution + K * (under + query + R / C * response)
-        if longest:
-            return max(parts), K * R * response
-        return parts[0] + C * parts[1], 2 * K * R * response
+        return (
+            (K * (alone + query + R * response), K * R * response),
+            (constitution + K * (under + query + R / C * response), K * R / C * response),
+        )
 
     def _matrix(
         self, part: str, sampling: Sampling, shape: tuple[int, int], template: str, longest: bool, others: int = 0
