@@ -39,7 +39,12 @@ ENGINE = {
     "tokens_per_job": None,
     "trackers": ["tensorboard"],
 }
-PROMPTS = Prompts(style="plain", generation="{constitution}\n{query}\n", training="{constitution}\n{query}\n")
+PROMPTS = Prompts(
+    style="plain",
+    generation="{constitution}\n{query}\n",
+    training="{constitution}\n{query}\n",
+    without_constitution="{query}\n",
+)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "slept", "until", "noon", "as", "rain", "fell", "all", "day"]
 
 

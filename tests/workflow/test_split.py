@@ -71,5 +71,5 @@ def test_evaluation_takes_the_test_queries_and_training_does_not(project):
 
 def test_each_experiment_of_a_comparison_has_its_own_held_out_queries(project):
     mine = "compare: {both: [quickstart, other]}\nexperiments: {other: {queries: {test: 9}}}"
-    found = Inputs(project.load(mine)).compared_queries("both")
+    found = Inputs(project.load(mine)).queries_of_group("both")
     assert found == ["results/quickstart/queries/eval.jsonl", "results/other/queries/test.jsonl"]

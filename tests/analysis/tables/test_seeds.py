@@ -54,7 +54,11 @@ def test_there_is_a_row_a_seed_and_policy_and_a_row_a_policy(joined):
     assert table["iteration"].tolist()[:3] == [0, 1, 2]
     assert math.isnan(table["iteration"].iloc[3])
     assert set(table["n_seeds"]) == {3}
-    assert (joined / "joined.md").read_text().splitlines()[0].split("|")[-3:-1] == ["   seeds ", "   queries "]
+    assert (joined / "joined.md").read_text().splitlines()[0].split("|")[-4:-1] == [
+        "   seeds ",
+        "   queries ",
+        " split   ",
+    ]
 
 
 def test_the_numbers_of_a_seed_are_those_of_the_tables_of_its_run(runs, joined, tmp_path):
@@ -130,7 +134,7 @@ def test_summary_for_the_terminal_is_of_the_joined_table(joined):
     assert lines[0].split("  ")[0] == "iteration"
     folded = lines[lines.index("") + 1 :]
     assert folded[0].endswith("queries  seeds")
-    assert [line.split()[-2:] for line in folded[2:]] == [["10", "3"]] * 4
+    assert [line.split()[-3:] for line in folded[2:]] == [["10", "eval", "3"]] * 4
 
 
 def test_the_figure_has_a_line_a_seed_and_the_mean(joined):
