@@ -75,7 +75,7 @@ def _is_version(node: ast.stmt) -> bool:
 def test_the_page_runs_as_it_stands(tiny_source, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_source, "my-model")
-    _write_verdicts(tmp_path / "results/quickstart/iteration-3/eval/verdicts-checks-vs-base.jsonl")
+    _write_verdicts(tmp_path / "results/quickstart/iteration-2/eval/verdicts-checks-vs-base.jsonl")
     torch.manual_seed(0)
     names = {}
 
@@ -119,7 +119,7 @@ def _state(model) -> tuple:
 
 def _write_verdicts(path) -> None:
     path.parent.mkdir(parents=True)
-    common = {"set_id": "s", "constitution_id": "c", "number": 0, "policy": "iteration-3", "comparator": "iteration-0"}
+    common = {"set_id": "s", "constitution_id": "c", "number": 0, "policy": "iteration-2", "comparator": "iteration-0"}
     verdicts = [
         records.Verdict(query_id=f"q{i}", first="a", second="b", judge="checks", choice=choice, preference=preference,
                         **common)

@@ -269,7 +269,7 @@ def test_the_message_stands_last_at_a_start(tiny_source, tmp_path):
     assert last_words(printed).startswith(
         "sami: error: " + told + "constitutions.jsonl, figures, iteration-0, iteration-1, iteration-2, "
     )
-    assert "('iterations' is 3: config/config.yaml, line " in last_words(printed)
+    assert "('iterations' is 3: tiny.yaml, line " in last_words(printed)
     assert "Error in" not in printed
     told = last_words(project.run("--dry-run", "train", expect=1))
     assert told.endswith("Ask for one of them: results/{experiment}/iteration-{iteration}/model.")
