@@ -18,7 +18,7 @@ TINY = {
         "training": {"queries_per_step": 2, "learning_rate": 1e-3},
         "evaluation": {"sampling": {"max_new_tokens": 12, "batch_size": 8}, "bootstrap_samples": 200},
     },
-    "experiments": {"quickstart": {"model": "tiny", "iterations": 3}},
+    "experiments": {"quickstart": {"model": "tiny", "iterations": 3, "queries": {"train": 4}}},
 }
 
 

@@ -419,6 +419,7 @@ def test_a_run_that_leaves_out_what_the_base_model_finds_irrelevant(tiny_source,
     settings = {
         "model": "tiny",
         "iterations": 2,
+        "queries": {"train": 4},
         "method": {"name": "sami", "relevance": {"others": 2, "drop": 0.5}},
         "training": {"objective": {"name": "sami-joint", "other_queries": 3}},
     }

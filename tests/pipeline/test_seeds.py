@@ -6,7 +6,7 @@ import re
 import pytest
 from workflow_project import TINY, Project
 
-ONE_ITERATION = {"iterations": 1, "constitutions": {"max_sets": 1}}
+ONE_ITERATION = {"iterations": 1, "queries": {"train": 4}, "constitutions": {"max_sets": 1}}
 
 
 def with_seeds(*seeds: int, **more) -> dict:

@@ -118,7 +118,7 @@ def test_one_more_iteration_keeps_the_others(copy):
 def test_a_test_evaluates_the_same_policies_on_other_queries(copy):
     folder = copy.folder / "results/quickstart"
     weights = {path: path.stat().st_mtime_ns for path in folder.glob("iteration-*/model/*")}
-    change(copy, "experiments", "quickstart", "queries", to={"test": 3})
+    change(copy, "experiments", "quickstart", "queries", to={"train": 4, "test": 3})
     printed = copy.run()
     assert {path: path.stat().st_mtime_ns for path in folder.glob("iteration-*/model/*")} == weights
     test = [json.loads(line)["id"] for line in (copy.folder / "config/queries/everyday-test.jsonl").open()]

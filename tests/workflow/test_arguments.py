@@ -16,7 +16,8 @@ def arguments(project, **prompts) -> Arguments:
 
 
 def test_an_iteration_uses_the_queries_behind_those_of_the_iterations_before(project):
-    assert arguments(project).training_queries("quickstart", "3") == "--first 128 --count 64"
+    found = Arguments(project.load(experiment("{iterations: 3, queries: {train: [64, 64, 32]}}")))
+    assert found.training_queries("quickstart", "3") == "--first 128 --count 32"
 
 
 def test_a_prompt_without_a_constitution_samples_nothing_again(project):

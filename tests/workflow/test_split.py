@@ -29,7 +29,8 @@ def test_a_test_evaluates_anew_and_trains_nothing(tmp_path):
     settings = yaml.safe_load((project.folder / "tiny.yaml").read_text())
 
     def configure(**queries: int) -> set[tuple[str, str]]:
-        project.write("tiny.yaml", settings | {"experiments": {"quickstart": {"model": "tiny", "queries": queries}}})
+        experiment = {"model": "tiny", "queries": {"train": 4, **queries}}
+        project.write("tiny.yaml", settings | {"experiments": {"quickstart": experiment}})
         return project.dry_run("quickstart")
 
     def finish(jobs: set[tuple[str, str]]) -> None:
@@ -64,7 +65,7 @@ def test_evaluation_takes_the_test_queries_and_training_does_not(project):
     before = project.load()
     assert Inputs(before).held_out_queries("quickstart") == "results/quickstart/queries/eval.jsonl"
     for of in (Arguments(before), Arguments(loaded)):
-        assert "--count 64 " in of.training_samples("quickstart", "1")
+        assert "--count 128 " in of.training_samples("quickstart", "1")
     texts = Quantities(loaded, "quickstart", []).queries(settings.queries.split)
     assert texts.source == "counted in config/queries/everyday-test.jsonl"
 
