@@ -1,7 +1,7 @@
 """Arguments of stages: what changes them, and what does not."""
 
 import yaml
-from configured import message
+from configured import experiment, message
 
 from sami.settings.yaml_files import read_yaml
 from sami.workflow.arguments import Arguments

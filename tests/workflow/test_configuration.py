@@ -50,7 +50,7 @@ def test_command_line_is_named(project):
 
 def test_numbers_on_the_command_line(project):
     inside = "seed: 7, queries: {train: [8, 8, 8]}, sampling: {responses: null}, training: {score_end_token: true}"
-    loaded = project.load("{}", f"defaults={{{inside}}}", "results=a: [b").experiments
+    loaded = project.load("{}", f"experiments={{quickstart: {{{inside}}}}}", "results=a: [b").experiments
     assert loaded["quickstart"].seed == 7
     assert loaded["quickstart"].queries.train == [8, 8, 8]
     assert loaded["quickstart"].training.score_end_token is True

@@ -92,7 +92,7 @@ def test_other_models_and_verdicts_between_what_nobody_trains(project):
 
 
 def test_relevance_depends_on_how_it_is_told(project):
-    for relevance in ({"others": 3}, {"model": "mistral-7b"}, None):
+    for relevance in ({"others": 5}, {"model": "mistral-7b"}, None):
         changed = {"evaluation": {"relevance": relevance}}
         assert shared(project, {"a": {}, "b": changed})["b"] == {RESPONSES: "a", SCORES: "a"}
 

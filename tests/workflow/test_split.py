@@ -65,7 +65,7 @@ def test_evaluation_takes_the_test_queries_and_training_does_not(project):
     before = project.load()
     assert Inputs(before).held_out_queries("quickstart") == "results/quickstart/queries/eval.jsonl"
     for of in (Arguments(before), Arguments(loaded)):
-        assert "--count 128 " in of.training_samples("quickstart", "1")
+        assert "--count 64 " in of.training_samples("quickstart", "1")
     texts = Quantities(loaded, "quickstart", []).queries(settings.queries.split)
     assert texts.source == "counted in config/queries/everyday-test.jsonl"
 
