@@ -58,7 +58,7 @@ def renamed(old, new):
         (
             "relevance",
             lambda lines: [re.sub(r'"tokens":\d+', '"tokens":0', line) for line in lines],
-            "query 'q000', set 'short.excited', number 0: found a response of 0 tokens .* expected one of 1 tokens",
+            "query 'q000', set 'short.excited', number 0: found a response of 0 tokens .* expected one of some tokens",
         ),
         (
             "relevance",
