@@ -22,6 +22,15 @@ TINY = {
 }
 
 
+def unread_model(folder: Path) -> Path:
+    """A folder that stands for a model where nothing runs, so that nothing reads it."""
+    model = folder / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text("{}")
+    return model
+
+
 class Project:
     """The copy, with an override file that makes the quickstart tiny."""
 

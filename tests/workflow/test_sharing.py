@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 from configured import MODEL
-from workflow_project import Project
+from workflow_project import Project, unread_model
 
 from sami.stages import share_results
 from sami.workflow.sharing import owners
@@ -115,11 +115,7 @@ def test_copy_holds_the_record_of_the_original(tmp_path):
 def test_editing_one_experiment_touches_nothing_that_is_shared(tmp_path):
     """On the DAG: every output is there; then training, sampling and engine of experiments change."""
     second = {"iterations": 1, "training": {"objective": "supervised"}}
-    model = tmp_path / "model"  # nothing reads it, since nothing runs
-    model.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (model / name).write_text("{}")
-    project = Project(tmp_path / "project", model)
+    project = Project(tmp_path / "project", unread_model(tmp_path))
     settings = yaml.safe_load((project.folder / "tiny.yaml").read_text())
     targets = [f"results/{name}/iteration-{t}/eval/scores.jsonl" for name in "ab" for t in (0, 1)]
 

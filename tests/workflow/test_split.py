@@ -2,7 +2,7 @@
 
 import yaml
 from configured import experiment
-from workflow_project import Project
+from workflow_project import Project, unread_model
 
 from sami.workflow import layout
 from sami.workflow.arguments import Arguments
@@ -21,11 +21,7 @@ def outputs_of(jobs: set[tuple[str, str]], *rules: str) -> set[tuple[str, str]]:
 
 def test_a_test_evaluates_anew_and_trains_nothing(tmp_path):
     """Every output is there; then the experiment is put to the test, to a larger one, and back."""
-    model = tmp_path / "model"  # nothing reads it, since nothing runs
-    model.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (model / name).write_text("{}")
-    project = Project(tmp_path / "project", model)
+    project = Project(tmp_path / "project", unread_model(tmp_path))
     settings = yaml.safe_load((project.folder / "tiny.yaml").read_text())
 
     def configure(**queries: int) -> set[tuple[str, str]]:

@@ -118,7 +118,7 @@ def _check_covers(configuration: Configuration, name: str, path: str) -> None:
     if questions < count:
         raise UserError(
             f"{path}: found responses to {questions} different questions, expected one to each of the {count} held-out "
-            "queries ('queries.{experiment.queries.split}'). Lower that, or name another file."
+            f"queries ('queries.{experiment.queries.split}'). Lower that, or name another file."
         )
     asked = getattr(configuration.tasks[experiment.task], experiment.queries.split)
     sets = by_set(check_constitutions(configuration, name))
