@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticSerializationError
@@ -272,6 +272,10 @@ class Scores(Record):
     tokens: list[int]
 
 
+Context = Literal["alone", "with_constitution"]  # prompts under which relevance is told: a field of the record each
+CONTEXTS: tuple[Context, ...] = get_args(Context)
+
+
 class Relevance(Record):
     """How likely one response is under its own query and under others, in nats: sums over its tokens.
 
@@ -297,7 +301,7 @@ class Relevance(Record):
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:
-        for name in ("alone", "with_constitution"):
+        for name in CONTEXTS:
             sums = getattr(self, name)
             if sums is not None and len(sums) != len(self.candidates):
                 raise ValueError(

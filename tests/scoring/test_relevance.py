@@ -8,8 +8,8 @@ from sami.data.queries import other_queries
 from sami.distributed.processes import processes
 from sami.errors import UserError
 from sami.models.pretrained import load, load_tokenizer
-from sami.records import Constitution, Example, Message, Query, Response, Statement
-from sami.scoring.relevance import CONTEXTS, candidates, relevance
+from sami.records import CONTEXTS, Constitution, Example, Message, Query, Response, Statement
+from sami.scoring.relevance import candidates, relevance
 from sami.scoring.responses import Source, Texts
 from sami.settings.tasks import Prompts
 from sami.settings.training import Engine

@@ -7,7 +7,7 @@ which could talk itself up, but one for all policies: the base model.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sami.data.prompts import constitution_text, fill, policy_prompt
 from sami.data.queries import other_queries
@@ -15,16 +15,13 @@ from sami.distributed.processes import Processes
 from sami.errors import UserError, within
 from sami.models import pretrained
 from sami.models.folders import specification
-from sami.records import Example, Prompt, Query, Relevance, Response
+from sami.records import CONTEXTS, Context, Example, Prompt, Query, Relevance, Response
 from sami.scoring.layout import Item
 from sami.scoring.load import load_scorer
 from sami.scoring.passes import matrices
 from sami.scoring.responses import Source, Texts
 from sami.scoring.tokens import item_of
 from sami.settings.training import Engine
-
-Context = Literal["alone", "with_constitution"]  # a field of the record
-CONTEXTS: tuple[Context, ...] = ("alone", "with_constitution")
 
 
 @dataclass(frozen=True)

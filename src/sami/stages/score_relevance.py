@@ -50,8 +50,8 @@ if __name__ == "__main__":
         "--contexts",
         "the queries alone, with the constitution of the response, or both",
         nargs="+",
-        choices=["alone", "with_constitution"],
-        default=["alone", "with_constitution"],
+        choices=records.CONTEXTS,
+        default=records.CONTEXTS,
         required=False,
     )
     stage.structured("--engine", Engine, "how to compute it")

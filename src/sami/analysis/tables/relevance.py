@@ -7,7 +7,6 @@ that it was not measured of. What is measured, and what it is worth, is told in 
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -16,10 +15,8 @@ from sami.analysis.statistics.echo import echo as echo_of
 from sami.analysis.statistics.echo import talks_about_instruction
 from sami.analysis.tables.rows import NOTHING, Case, Estimator, Policy, Row, by_query, cases_of, cells
 from sami.analysis.tables.run import Run
-from sami.records import BASE, Relevance
+from sami.records import BASE, CONTEXTS, Context, Relevance
 
-Context = Literal["alone", "with_constitution"]
-CONTEXTS: tuple[Context, ...] = ("alone", "with_constitution")  # fields of a record
 SHARES = ("identified", "about_instruction")  # measures that are yes or no
 LENGTH_BINS = 4
 Values = dict[Case, float]
