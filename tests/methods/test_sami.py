@@ -25,7 +25,6 @@ from sami.methods.sami import (
     IRRELEVANT,
     NO_POSITIVE,
     contrasted_queries,
-    margin,
     reason_to_drop,
     relevant_examples,
     training_examples,
@@ -262,6 +261,11 @@ def relevance(name: str, *responses: tuple[list[float], int], policy: str = "ite
     ]
 
 
+def lead(record: Relevance) -> float:
+    """By how much a response is likelier under its own query than under the best other, nats per token."""
+    return (record.alone[0] - max(record.alone[1:])) / record.tokens
+
+
 def from_margins(**margins: float) -> tuple[list[TrainingExample], list[Relevance]]:
     """Training examples of two responses, of which the second has the margin of its example, the first a larger one."""
     response = {"text": "t", "ended": True, "source": "iteration-1"}
@@ -280,15 +284,6 @@ def from_margins(**margins: float) -> tuple[list[TrainingExample], list[Relevanc
 def kept_of(rule: dict, **margins: float) -> tuple[list[str], Counter]:
     kept, dropped = relevant_examples(*from_margins(**margins), RelevanceFilter(others=2, **rule))
     return [example.query_id for example in kept], dropped
-
-
-def test_margin_of_a_response_is_the_lead_of_its_query_per_token():
-    (found,) = relevance("q", ([-6.0, -9.0, -7.0], 4))
-    assert margin(found) == 0.25
-    (behind,) = relevance("q", ([-6.0, -2.0, -7.0], 2))
-    assert margin(behind) == -2
-    (empty,) = relevance("q", ([0.0, 0.0], 0))
-    assert margin(empty) == 0
 
 
 @pytest.mark.parametrize(
@@ -439,7 +434,7 @@ def test_a_run_that_leaves_out_what_the_base_model_finds_irrelevant(tiny_source,
         names = {example.query_id for example in sampled}
         assert all(set(record.candidates) < names for record in told)
         left = [e.query_id for e in sampled if reason_to_drop(e, constitutions, filters) is None]
-        margins = {name: min(margin(record) for record in told if record.query_id == name) for name in left}
+        margins = {name: min(lead(record) for record in told if record.query_id == name) for name in left}
         expected = set(sorted(left, key=margins.get)[len(left) // 2 :])
         assert {example.query_id for example in made} == expected
         counts = json.loads((folder / "examples.json").read_text())

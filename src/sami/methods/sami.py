@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from sami.analysis.statistics.relevance import relevance as relevance_of
 from sami.data.prompts import example_prompts
 from sami.data.queries import other_queries
 from sami.errors import UserError
@@ -111,7 +112,7 @@ def relevant_examples(
     smallest: dict[tuple[str, str | None, str], float] = {}
     for record in relevance:
         name = record.query_id, record.set_id, record.policy
-        smallest[name] = min(smallest.get(name, math.inf), margin(record))
+        smallest[name] = min(smallest.get(name, math.inf), relevance_of(record.alone, record.tokens).margin)
     names = [(example.query_id, example.set_id, example.responses[0].source) for example in examples]
     for query, set_id, policy in names:
         if (query, set_id, policy) not in smallest:
@@ -130,15 +131,6 @@ def _quantile(margins: Sequence[float], share: float | None) -> float:
     """The smallest margin that stays where a share of them, rounded down, is dropped; no share is none of them."""
     first = int((share or 0) * len(margins) + 1e-9)  # 0.29 * 100 is a bit less than 29
     return sorted([*margins, math.inf])[first]  # infinity where there is no margin at all
-
-
-def margin(record: Relevance) -> float:
-    """By how much a response is likelier under its own query alone than under the best other, nats per token.
-
-    0 for an empty response, which is equally likely under all.
-    """
-    own, *others = record.alone
-    return (own - max(others)) / max(record.tokens, 1)
 
 
 def contrasted_queries(
