@@ -33,8 +33,8 @@ class Quantities:
         if job.hardware is None:
             asked = f" asks for {job.gpus} GPU(s) but" if job.gpus else ""
             self.notes.append(
-                f"{self.name}: 'resources'{asked} names no hardware for some jobs: reckoned with {name}, and nothing "
-                f"is refused. Name one of {self.root.hardware}, for example resources: {{all: {{hardware: {name}}}}}."
+                f"'resources'{asked} names no hardware for some jobs: reckoned with {name}, and nothing is refused. "
+                f"Name one of {self.root.hardware}, for example resources: {{all: {{hardware: {name}}}}}."
             )
         return name, known[name]
 
