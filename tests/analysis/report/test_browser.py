@@ -1,20 +1,13 @@
-"""The page of an experiment, in a real browser: what it shows, how it filters, and that no text in it runs."""
+"""The browser of responses, in a real browser: what it shows, how it filters, and that no text in it runs."""
 
-import argparse
-import csv
-import itertools
 import json
 import random
 import re
-import shutil
-import struct
 import time
 import urllib.parse
-import zlib
-from pathlib import Path
 
-import pytest
-from tabulated import EVALUATION, SUMMARY_COLUMNS, command
+from reported import HOSTILE, POLICIES, RULE, WORDS, constitutions, report, write_records, write_results
+from tabulated import EVALUATION
 
 from sami import records
 from sami.analysis.report import browser, page
@@ -22,226 +15,18 @@ from sami.analysis.statistics.echo import echo
 from sami.analysis.statistics.repetition import is_degenerate
 from sami.analysis.tables.rows import Comparison, Policy
 from sami.analysis.tables.run import Run
-from sami.errors import UserError
 from sami.judging import checks
 from sami.judging.pairs import POINTS, read_pairs, verdict
-from sami.judging.panel import majority
 from sami.records import (
     Answer,
-    Check,
-    Constitution,
     Example,
     Query,
     Relevance,
     Response,
-    Statement,
     Verdict,
     iteration_of,
 )
 from sami.settings.evaluation import Evaluation
-from sami.stages import build_report
-
-POLICIES = ["iteration-0", "iteration-1", "iteration-2", "instruct"]
-HOSTILE = [  # each is the query and a part of the response of one case
-    "<script>window.ran = 1</script>",
-    "</script><script>window.ran = 1</script><!--<script>",
-    '<img src=x onerror="window.ran = 1"><svg onload="window.ran = 1">',
-    '<a href="javascript:window.ran = 1">{{ 7 * 7 }}</a>" onfocus="window.ran = 1" autofocus x="',
-    "שלום עולם, מה שלומך? مرحبا",
-    "a\u202eb \u2028 \u2029 \x00 \x1b[31m \x7f &amp; \ufeff",
-]
-WORDS = ["kettle", "ladder", "music", "garden", "train", "letter", "winter", "bread", "river", "window"]
-RULE = Evaluation.model_validate(EVALUATION).degeneration
-
-
-def constitutions() -> list[Constitution]:
-    short = [Check(measure="words", best=4, worst=30), Check(measure="words", best=30, worst=4)]
-    sides = [
-        [Statement(principle="short", wanted=wanted, text=text, check=check)]
-        for wanted, text, check in ((True, "Be short.", short[0]), (False, "Be long <b>and</b> slow.", short[1]))
-    ]
-    polite = Statement(principle="polite", wanted=True, text="Be polite.")
-    return [
-        Constitution(id=name, set_id="short", writer="human", statements=[*side, *more])
-        for name, side, more in (("short+polite", sides[0], [polite]), ("-short", sides[1], []))
-    ]
-
-
-def response_text(draw: random.Random, n: int, t: int) -> str:
-    words = [draw.choice(WORDS) for _ in range(draw.randint(4, 24))]
-    if n % 5 == t:
-        words = ["very", "good"] * 6
-    return " ".join([HOSTILE[n], *words] if n < len(HOSTILE) else words)
-
-
-def judged(pairs, draw: random.Random) -> dict[str, list[Verdict]]:
-    """Judge -> verdicts of the programmatic checks, of one whose answers are drawn, and of the two together."""
-    found = {"checks": [], "model": []}
-    for pair in pairs:
-        degrees = [checks.degrees(text, pair.constitution) for text in (pair.first, pair.second)]
-        said = checks.choose(*degrees, 0.0)
-        answer = Answer(order="policy-first", choice=said, preference=POINTS[said])
-        found["checks"].append(verdict(pair, "checks", [answer]))
-        answers = []
-        for order in browser.ORDERS:
-            said = draw.choices(browser.CHOICES, [5, 4, 1, 1])[0]
-            raw = f"Shown {order}, {pair.query.id}: <img src=x onerror='window.ran = 1'> is {said}."
-            answers.append(Answer(order=order, choice=said, preference=POINTS[said], raw=raw))
-        found["model"].append(verdict(pair, "model", answers))
-    return found | {"panel": majority([found["checks"], found["model"]], ["checks", "model"], "panel")}
-
-
-def write_records(folder: Path, count: int = 12) -> dict[str, list[str]]:
-    """Writes the record files of a made-up experiment and returns the flags of `build_report` that name them."""
-    draw = random.Random("report")
-    known = {c.id: c for c in constitutions()}
-    queries = {
-        f"q{n}": Query(id=f"q{n}", task="t", text=HOSTILE[n] if n < len(HOSTILE) else f"What of {n}?\nSay.",
-                       reference="As it is." if n == 7 else None)
-        for n in range(count)
-    }  # fmt: skip
-    records.write(known.values(), folder / "constitutions.jsonl")
-    records.write(queries.values(), folder / "queries.jsonl")
-    examples = {
-        policy: [
-            Example(
-                query_id=query_id, set_id="short", constitution_ids=list(known), order=[0, 1], policy=policy,
-                responses=[
-                    Response(text=response_text(draw, n, t), constitution=j, tokens=n + 20, finish="end")
-                    for j in range(len(known))
-                ],
-            )
-            for n, query_id in enumerate(queries)
-        ]
-        for t, policy in enumerate(POLICIES)
-    }  # fmt: skip
-    flags = {name: [str(folder / f"{name}.jsonl")] for name in ("constitutions", "queries")}
-    flags |= {"policies": POLICIES, "responses": [], "verdicts": [], "relevance": []}
-    for policy, of in examples.items():
-        records.write(of, folder / f"{policy}.jsonl")
-        flags["responses"].append(str(folder / f"{policy}.jsonl"))
-        records.write(relevance(of, list(queries)), folder / f"{policy}-relevance.jsonl")
-        flags["relevance"].append(str(folder / f"{policy}-relevance.jsonl"))
-    for comparator, policy in itertools.product(("iteration-0", "instruct"), POLICIES):
-        if policy != comparator:
-            pairs = read_pairs("policy", "comparator", examples[policy], examples[comparator], queries, known)
-            for judge, found in judged(pairs, draw).items():
-                path = folder / f"{policy}-{judge}-vs-{comparator}.jsonl"
-                records.write(found, path)
-                flags["verdicts"].append(str(path))
-    return flags
-
-
-def relevance(examples: list[Example], queries: list[str]) -> list[Relevance]:
-    """Relevance that is drawn, among two queries; the instruct model is never identified."""
-    draw = random.Random(f"relevance {examples[0].policy}")
-    found = []
-    for example in examples:
-        for number, response in enumerate(example.responses):
-            sums = [
-                response.tokens * (-1.0 - 2 * (example.policy == "instruct")),
-                -response.tokens * draw.uniform(0.8, 2),
-            ]
-            found.append(Relevance(
-                query_id=example.query_id, set_id=example.set_id, number=number, policy=example.policy, scorer="base",
-                candidates=[example.query_id, queries[queries.index(example.query_id) - 1]], alone=sums,
-                with_constitution=sums, tokens=response.tokens,
-            ))  # fmt: skip
-    return found
-
-
-def write_results(folder: Path) -> dict[str, list[str]]:
-    """Writes small folders of tables and figures and returns the flags that name them."""
-    (folder / "tables").mkdir()
-    (folder / "figures").mkdir()
-    header = SUMMARY_COLUMNS.split(",")
-    rows = [{"iteration": "0", "policy": "iteration-0"}, {"iteration": "1", "policy": "iteration-1"}]
-    content = {
-        "summary": [header, *([row.get(name, "0.5") for name in header] for row in rows)],
-        "zebra": [["name", "share"], ["<script>window.ran = 1</script>", "0.25"]],
-        "win_rates": [["policy", "wins"], ["iteration-1", "5"]],
-    }
-    for name, cells in content.items():
-        with (folder / "tables" / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(cells)
-    record = {"stage": "tabulate", "arguments": {"seed": 1}, "packages": {"numpy": "2.4.0"}}
-    (folder / "tables" / "provenance.json").write_text(json.dumps(record))
-    for name, width in (("unheard_of", 600), ("win_rate", 600), ("training", 1400)):
-        (folder / "figures" / f"{name}.png").write_bytes(png(width, 300))
-    return {name: [str(folder / name)] for name in ("tables", "figures")}
-
-
-def png(width: int, height: int) -> bytes:
-    """A grey picture."""
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"".join(b"\0" + b"\x80" * width for _ in range(height)))),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-
-
-def report(folder: Path, flags: dict[str, list[str]], output: str, **more):
-    given = {**flags, "evaluation": [json.dumps(EVALUATION)], "title": ["made-up <script>window.ran = 1</script>"]}
-    return command("build_report", given | more | {"output": [str(folder / output)]})
-
-
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
-    """Folder of an experiment with its report, and the flags it was made with."""
-    folder = tmp_path_factory.mktemp("report")
-    flags = write_records(folder) | write_results(folder)
-    done = report(folder, flags, "report.html")
-    assert done.returncode == 0, done.stderr
-    return folder, flags
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("there is no chromium on this machine; `make browser` installs it")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def visit(chromium):
-    """Opens a page and fails the test where anything in it runs, is refused, complains or is fetched."""
-    contexts, complaints = [], []
-
-    def opened(path: Path, link: str = "", **options):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
-        tab = context.new_page()
-        tab.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error(e.violatedDirective))")
-        tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        tab.on("request", lambda request: fetched(request.url))
-        tab.goto(path.as_uri() + link)
-        tab.complaints = complaints
-        return tab
-
-    def fetched(url: str) -> None:
-        if not url.startswith(("file:", "data:image/png")):
-            complaints.append(f"request: {url}")
-
-    yield opened
-    for context in contexts:
-        for tab in context.pages:
-            if tab.evaluate("window.ran"):
-                complaints.append("a text ran")
-        context.close()
-    assert not complaints
-
-
-# --- what the browser should show, from the records -------------------------------------------------------------------
 
 
 def known(flags) -> tuple[dict[str, list], dict[tuple[str, str, str], dict]]:
@@ -576,24 +361,6 @@ def test_light_dark_phone_and_paper(experiment, visit, tmp_path):
     assert phone.locator(".response").first.is_visible()
 
 
-def test_without_a_script_all_but_the_browser_is_there(experiment, visit, chromium):
-    folder, _ = experiment
-    context = chromium.new_context(java_script_enabled=False)
-    tab = context.new_page()
-    tab.goto((folder / "report.html").as_uri())
-    assert "needs JavaScript" in tab.inner_text("#responses ~ noscript")
-    assert tab.locator("#browser").is_hidden()
-    assert tab.locator("figure img").count() == 3
-    assert tab.locator("figcaption").all_inner_texts()[0] == page.FIGURES["win_rate"].caption.replace("``", "")
-    assert tab.locator("figcaption").all_inner_texts()[2] == "Unheard of"
-    assert tab.locator("figure.broad").count() == 1
-    assert tab.locator("#summary ~ .wide tbody tr").count() == 2
-    names = [text.split("\n")[0].split()[0] for text in tab.locator("#tables ~ details > summary").all_inner_texts()]
-    assert names == ["Win", "Zebra"]
-    assert "<script>window.ran = 1</script>" in tab.locator("#tables ~ details").nth(1).text_content()
-    context.close()
-
-
 def test_five_thousand_cases(visit, tmp_path):
     draw = random.Random(5000)
     known = {c.id: c for c in constitutions()}
@@ -648,96 +415,3 @@ def test_five_thousand_cases(visit, tmp_path):
 
 def sentence(draw: random.Random, count: int) -> str:
     return " ".join(draw.choices(WORDS, k=count)) + f" {draw.random()}."
-
-
-# --- the stage --------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_is_the_same_bytes_again_and_names_the_given_provenance(experiment, tmp_path):
-    folder, flags = experiment
-    assert report(folder, flags, "again.html").returncode == 0
-    assert (folder / "again.html").read_bytes() == (folder / "report.html").read_bytes()
-    record = {"stage": "train", "arguments": {"seed": 9, "training": {"optimizer": "rmsprop"}}, "git_commit": "abc123"}
-    found = [{"stage": "tabulate", "arguments": {"seed": 1}, "packages": {"torch": "2.13.0"}}, record]
-    assert page.origin(found) == {"seed": "1, 9", "commit": "abc123", "torch": "2.13.0"}
-    assert [stage for stage, _ in page.settings_of(found)] == ["tabulate", "train"]
-    text = (folder / "report.html").read_text()
-    assert "95% intervals" in text
-    assert "where <code>evaluation.published</code> gives it" in text  # the caption of a figure
-    assert re.findall(r"(?:src|srcset|action|href)=\"(?!data:image/png;base64,|#)([^\"]{0,40})", text) == [
-        "https://arxiv.org/abs/2404.14313"  # a link to follow, nothing to load
-    ]
-
-
-def test_half_characters_cannot_end_the_data():
-    text = "</script>\ud83d \u2028 \x00"
-    written = page.embedded([text])
-    assert "<" not in written
-    written.encode()  # no lone surrogates
-    assert json.loads(written) == [text]
-
-
-def drop_first(path: str) -> None:
-    lines = Path(path).read_text().splitlines(keepends=True)
-    Path(path).write_text("".join(lines[1:]))
-
-
-def replace(path: str, old: str, new: str) -> None:
-    Path(path).write_text(Path(path).read_text().replace(old, new))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda f: f["policies"].pop(), "--policies: found .* expected one name of its own for each of the 4 files"),
-        (
-            lambda f: f["policies"].reverse(),
-            "iteration-0.jsonl: found responses of the policy 'iteration-0', expected those of 'in",
-        ),
-        (
-            lambda f: (f["policies"].pop(0), f["responses"].pop(0)),
-            r"expected one name .* iteration-0 \(the base model\) among them",
-        ),
-        (
-            lambda f: drop_first(f["responses"][1]),
-            "iteration-1.jsonl: found 2 examples, expected those of the 3 queries",
-        ),
-        (
-            lambda f: drop_first(f["verdicts"][0]),
-            "found 5 verdicts on 5 pairs, expected one on each of the 6 responses of iteration-1",
-        ),
-        (
-            lambda f: replace(f["verdicts"][0], '"second":"', '"second":"x'),
-            "query 'q.', constitution .*: the verdict is on other texts",
-        ),
-        (
-            lambda f: f["verdicts"].append(f["verdicts"][0] + "l"),
-            "found the verdicts of .*, which .* holds too; expected one file of each",
-        ),
-        (
-            lambda f: drop_first(f["queries"][0]),
-            "query 'q0', set 'short': the query or one of .* is not in the files of --queries",
-        ),
-        (lambda f: f["tables"].append(f["tables"].pop() + "x"), "tablesx.* expected a provenance record"),
-        (lambda f: f["figures"].append(f["figures"].pop() + "x"), "figuresx: no such folder"),
-        (lambda f: Path(f["figures"][0], "bound.png").write_text("?"), "bound.png: this is no PNG file"),
-        (
-            lambda f: Path(f["tables"][0], "odd.csv").write_text("a,b\n1\n"),
-            "odd.csv, record 2: found 1 cells, expected",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_named(tmp_path, spoil, message):
-    flags = write_records(tmp_path, count=3) | write_results(tmp_path)
-    shutil.copy(flags["verdicts"][0], flags["verdicts"][0] + "l")
-    flags["policies"] = list(flags["policies"])
-    spoil(flags)
-    several = ("policies", "responses", "verdicts", "relevance", "constitutions")
-    given = {name: value if name in several else Path(value[0]) for name, value in flags.items()}
-    arguments = argparse.Namespace(
-        **given, evaluation=Evaluation.model_validate(EVALUATION), title="t", provenance=None,
-        output=tmp_path / "report.html",
-    )  # fmt: skip
-    with pytest.raises(UserError, match=f"(?s){message}"):
-        build_report.main(arguments)
-    assert not arguments.output.exists()
