@@ -18,7 +18,11 @@ from sami.workflow.configuration import load, load_judge
 from sami.workflow.preflight import check
 
 ABLATIONS = sorted(ROOT.glob("config/ablations/*.yaml"))
-LAID_OVER = [*sorted(ROOT.glob("config/paper/*.yaml")), *ABLATIONS, *sorted(ROOT.glob("config/methods/*.yaml"))]
+LAID_OVER = [
+    path
+    for folder in ("paper", "ablations", "methods", "studies")
+    for path in sorted(ROOT.glob(f"config/{folder}/*.yaml"))
+]
 
 
 @pytest.mark.parametrize("override", [None, *LAID_OVER])
