@@ -10,14 +10,14 @@ Writes  training examples (TrainingExample) with pairs, and a JSON file that cou
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sami import records
 from sami.data.joined import read_by_id, read_examples
 from sami.judging.checks import choose, degrees
 from sami.methods.rlcd import counts, pair_examples
-from sami.records import Constitution, TrainingExample
+from sami.records import Constitution, Example, TrainingExample
 from sami.settings.methods import Rlcd
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
@@ -59,11 +59,8 @@ def main(arguments) -> None:
     how = arguments.prompts, arguments.template, arguments.filters, arguments.method, arguments.seed
     made = pair_examples(examples, queries, constitutions, *how)
     counted = counts(made, len(examples), arguments.policy)
-    ids = {(e.set_id, name) for e in examples for name in e.constitution_ids if constitutions[name].positive}
-    counted["label_accuracy"] = label_accuracy(made.examples, {set_id: constitutions[name] for set_id, name in ids})
-    log.info(
-        "kept %(kept)d of %(sampled)d examples with %(pairs)d pairs; ties: %(ties)d, dropped: %(dropped)s", counted
-    )
+    counted["label_accuracy"] = label_accuracy(made.examples, examples, constitutions)
+    log.info("kept %(kept)d of %(sampled)d examples, %(pairs)d pairs; %(ties)d ties, dropped: %(dropped)s", counted)
     records.write(made.examples, arguments.output)
     arguments.counts.write_text(json.dumps(counted, indent=2) + "\n")
 

@@ -201,18 +201,10 @@ class Planner:
         e, model = self.experiment, self.quantities.size(self.experiment.model)
         row = self._row("score_reference", f"iteration-{iteration}", "score", used=1)
         matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
-        count, processes = e.train_counts()[iteration - 1], row.gpus or 1
-        weights, compute, _ = PRECISIONS[e.training.precision]
-        held, computed = (
-            costs.scoring_cost(
-                row.machine,
-                replace(model, dtype=dtype),
-                count,
-                *matrices,
-                e.engine.tokens_per_pass,
-                processes=processes,
-            )
-            for dtype in (weights, compute)
+        count, tokens, processes = e.train_counts()[iteration - 1], e.engine.tokens_per_pass, row.gpus or 1
+        held, computed = (  # the formats of weights and of passes are two where precision is mixed
+            costs.scoring_cost(row.machine, replace(model, dtype=dtype), count, *matrices, tokens, processes=processes)
+            for dtype in PRECISIONS[e.training.precision][:2]
         )
         responses = count * layout.responses_for_training(e)
         disk = responses * (self.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
