@@ -29,7 +29,8 @@ STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_constitutions", "build_queries", "build_report", "build_rlcd_examples", "build_sami_examples",
          "build_sft_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
-         "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses", "write_principles"}  # fmt: skip
+         "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses",
+         "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_report", "build_rlcd_examples", "build_sami_examples", "build_sft_examples", "compare_experiments",
            "score_relevance", "score_responses", "import_responses", "join_seeds", "judge_responses",

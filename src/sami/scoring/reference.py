@@ -83,9 +83,11 @@ def score_pairs(
     with within(where):
         items = tokenize_training([part.alone for part in found], tokenizer, context=context, end_token=end_token)
     scored = matrices(scorer, items, engine.tokens_per_pass, group, "scoring pairs by the reference model")
-    sums: dict[tuple[int, int, int], float] = {}  # by example, prompt and response
-    for part, ((row,), _) in zip(found, scored, strict=True):  # one prompt, so one row of sums
-        sums |= {(part.example, part.prompt, place): value for place, value in zip(part.places, row, strict=True)}
+    sums = {
+        (part.example, part.prompt, place): value
+        for part, ((row,), _) in zip(found, scored, strict=True)  # one prompt, so one row of sums
+        for place, value in zip(part.places, row, strict=False)  # and zeros, where others of its pass have more
+    }
     return [_with_reference(number, example, sums) for number, example in enumerate(examples)]
 
 
