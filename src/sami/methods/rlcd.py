@@ -14,7 +14,7 @@ Left out:
    neither a second model nor sampling while it trains.
 2. Affixes of the assistant's turn, as "(harmless, helpful response)": polarity stands in the constitution, where a task
    puts it.
-3. Sampling again, up to five times, where a response is unusable: its pairs are left out.
+3. Drawing an unusable response anew, up to five times in all: its pairs are left out.
 
 Ground floor: no torch.
 """
