@@ -217,6 +217,7 @@ class Rlcd(Method):
         return 1, responses
 
 
-KINDS = (Sami, Sft, Rlcd)
-METHODS: dict[str, type[Method]] = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in KINDS}
+METHODS: dict[str, type[Method]] = {
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd)
+}
 MethodChoice = Annotated[Sami | Sft | Rlcd, Field(discriminator="name"), named_choice(METHODS, "method")]
