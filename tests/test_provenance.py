@@ -24,7 +24,8 @@ SOURCE = ROOT / "src/sami"
 STAGES = sorted(path.stem for path in (SOURCE / "stages").glob("[a-z]*.py"))
 ALL = Package(SOURCE)
 BEFORE = {stage: ALL.digest(stage) for stage in STAGES}
-COSTLY = {"sample_responses", "train", "score_responses", "score_relevance"}
+COSTLY = {"sample_responses", "train", "score_responses", "score_relevance", "score_reference"}
+SCORING = COSTLY - {"sample_responses"}
 
 
 @pytest.fixture
@@ -176,13 +177,11 @@ def test_a_new_metric_that_is_only_logged_leaves_training_alone(copy):
     [
         ("training/loop.py", "train", {"train"}),
         ("objectives.py", "sami_rows", {"train"}),
-        ("scoring/scorer.py", "Scorer", {"train", "score_responses", "score_relevance"}),
-        ("scoring/packing.py", "pack", {"train", "score_responses", "score_relevance"}),
-        (
-            "scoring/tree_attention.py",
-            "attention",
-            {"train", "score_responses", "score_relevance"},
-        ),  # registered when imported
+        ("scoring/scorer.py", "Scorer", SCORING),
+        ("scoring/packing.py", "pack", SCORING),
+        ("scoring/tree_attention.py", "attention", SCORING),  # registered when imported
+        ("scoring/tokens.py", "tokenize_training", {"train", "score_reference"}),
+        ("scoring/reference.py", "score_pairs", {"score_reference"}),
         ("sampling/transformers_sampler.py", "uniforms", {"sample_responses"}),
         ("judging/likelihood.py", "judge", {"judge_responses"}),
         ("judging/checks.py", "degrees", {"judge_responses", "tabulate"}),

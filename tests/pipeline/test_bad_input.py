@@ -27,12 +27,14 @@ from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_queries", "build_report", "build_sami_examples", "build_sft_examples",
-         "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries", "import_responses",
-         "join_seeds", "judge_responses", "plan", "sample_responses", "write_principles"}  # fmt: skip
+SOUND = {"build_constitutions", "build_queries", "build_report", "build_rlcd_examples", "build_sami_examples",
+         "build_sft_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
+         "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses",
+         "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_sami_examples", "build_sft_examples", "compare_experiments", "score_relevance",
-           "score_responses", "import_responses", "join_seeds", "judge_responses", "tabulate"}  # fmt: skip
+JOINING = {"build_report", "build_rlcd_examples", "build_sami_examples", "build_sft_examples", "compare_experiments",
+           "score_relevance", "score_responses", "import_responses", "join_seeds", "judge_responses",
+           "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -156,6 +158,8 @@ class Stages:
         )
         made, _ = training_examples(records.read(records.Example, base), *by_id, PROMPTS, Filters(), "sami")
         records.write(made, folder / "run/examples.jsonl")
+        preferred = [records.Preference(chosen=0, rejected=1, kind="contrast")]
+        records.write([e.model_copy(update={"pairs": preferred}) for e in made], folder / "run/pairs.jsonl")
         self.given = {
             "build_constitutions": {"principles": folder / "run/principles.jsonl",
                                     "settings": settings.constitutions.model_copy(update={"statements": 1})},
@@ -163,6 +167,8 @@ class Stages:
                               "eval-dataset": json.dumps(dataset)},
             "build_report": {key: value for key, value in (evaluated | pages).items()
                              if key not in ("information", "training")},
+            "build_rlcd_examples": {"responses": base, **texts, **prompts, "filters": "{}", "template": "{query}",
+                                    "method": '{"name": "rlcd"}', "policy": "iteration-0"},
             "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
                                     "policy": "iteration-0", "relevance": folder / "run/relevance.jsonl",
                                     "relevant": '{"others": 1, "least_margin": 0.5}'},
@@ -178,6 +184,7 @@ class Stages:
                                      **texts, **prompts, **engine, "policy": "iteration-1", "base": "iteration-0"},
             "score_relevance": {"model": model, "responses": policy, **texts, **prompts, **engine, "others": 1,
                                 "policy": "iteration-1", "scorer": "m"},
+            "score_reference": {"model": model, "pairs": folder / "run/pairs.jsonl", **engine, "precision": "float32"},
             "fetch_responses": {"address": "http://127.0.0.1:1/x.json"},
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,

@@ -194,6 +194,26 @@ def test_relevance_of_training_responses_by_hand(planned):
     assert rows["score_training_relevance", "iteration-1"].kind == "score"
 
 
+def test_pairs_under_the_reference_model_by_hand(planned):
+    bare = {"prompts": {"without_constitution": "{query}\n"}}
+    rlcd = {"method": "rlcd", "training": {"objective": "preference"}, "sampling": {"responses": 4}}
+    assert ("score_reference", "iteration-1") not in planned(task=bare)
+    rows = planned(rlcd, task=bare)
+    row = rows["score_reference", "iteration-2"]
+    # Four responses of 8 behind a query of 10 tokens and a line break, for each of three queries; in float32, as
+    # training is.
+    assert (row.prompt_tokens, row.kind, row.jobs) == (3 * (11 + 4 * 8), "score", 1)
+    assert row.flop == 2 * (3000 * row.prompt_tokens + 1000 * 3 * 4 * 8)
+    assert row.seconds == pytest.approx(3 + 9000 * 4 / 1e4 + row.flop / (1e6 * 0.25))
+    assert row.memory.parts["weights"] == 9000 * 4
+    assert rows["train", "iteration-2"].prompt_tokens == row.prompt_tokens
+    assert rows["sample_responses", "iteration-2"].new_tokens == 3 * 4 * 8
+    mixed = planned(rlcd | {"training": {"objective": "preference", "precision": "mixed"}}, task=bare)
+    row = mixed["score_reference", "iteration-2"]
+    assert row.memory.parts["weights"] == 9000 * 4  # held in float32, used in bfloat16
+    assert row.seconds == pytest.approx(3 + 9000 * 2 / 1e4 + row.flop / (2e6 * 0.25))
+
+
 def test_sampling_by_hand(planned):
     row = planned()["sample_responses", "iteration-1"]
     assert (row.jobs, row.prompt_tokens, row.new_tokens) == (1, 12 * 16, 12 * 8)

@@ -1,5 +1,37 @@
 """One iteration's training, on the examples that the method makes for it (rules/methods)."""
 
+from sami.workflow.arguments import flags
+
+
+# Where the method makes pairs: the log-probabilities that the policy's are compared with.
+rule score_reference:
+    input:
+        model=by_wildcards(INPUTS.reference),
+        pairs=in_experiment(layout.PAIRS),
+    output:
+        in_experiment(layout.EXAMPLES),
+    log:
+        in_experiment(layout.log("score_reference")),
+    benchmark:
+        in_experiment(layout.benchmark("score_reference"))
+    wildcard_constraints:
+        experiment=experiments(lambda settings: not settings.external and settings.method.makes_pairs),
+        iteration=r"[1-9]\d*",
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        engine=slice_of("engine"),
+        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
+    params:
+        code=code_digest("score_reference"),
+        precision=lambda wildcards: settings_of(wildcards).training.precision,
+        end_token=lambda wildcards: flags(**{"score-end-token": settings_of(wildcards).training.score_end_token}),
+    shell:
+        stage("score_reference") + "--model {input.model:q} --pairs {input.pairs:q} --precision {params.precision} "
+        "{params.end_token} --engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
+
 
 rule train:
     input:

@@ -20,11 +20,13 @@ class Method(Settings):
     least_responses: the fewest that it can learn from, to one query.
     sampled_under: whether responses are drawn under all constitutions of a set, or under the one that wants every
         principle.
+    makes_pairs: whether its examples hold pairs, which the reference model scores before training.
     """
 
     objectives: ClassVar[tuple[str, ...]]
     least_responses: ClassVar[int] = 1
     sampled_under: ClassVar[Literal["all", "positive"]] = "all"
+    makes_pairs: ClassVar[bool] = False
 
     name: Any
     """Name of the method."""
@@ -183,5 +185,39 @@ class Sft(Method):
         return 1, max(1, responses)
 
 
-METHODS: dict[str, type[Method]] = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft)}
-MethodChoice = Annotated[Sami | Sft, Field(discriminator="name"), named_choice(METHODS, "method")]
+class Rlcd(Method):
+    """RLCD (arXiv 2307.12950), direct: pairs of responses under contrasted constitutions, learned without these."""
+
+    objectives = ("preference",)
+    least_responses = 2  # one alone has nothing that it could be preferred to
+    makes_pairs = True
+
+    name: Literal["rlcd"]
+    """Pairs of responses under contrasted constitutions."""
+    labels: Literal["contrast", "reversed", "shuffled"] = "contrast"
+    """Which response of a pair is chosen.
+
+    `contrast`: the one that was drawn under the constitution that wants every principle. The others are controls:
+    `reversed` chooses the other response, `shuffled` one of the two, drawn with seed and query.
+    """
+    unfinished: Literal["keep", "drop"] = "keep"
+    """Whether pairs are made of responses that the limit of tokens cut off (`sampling.max_new_tokens`)."""
+
+    def template(self, prompts: Prompts) -> str:
+        return prompts.without_constitution or ""
+
+    def check_task(self, task: Task) -> None:
+        if task.prompts.without_constitution is None:
+            raise ValueError(
+                "prompts.without_constitution: found null, expected the prompt with the query alone that the method "
+                "'rlcd' trains with; write it"
+            )
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, responses
+
+
+METHODS: dict[str, type[Method]] = {
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd)
+}
+MethodChoice = Annotated[Sami | Sft | Rlcd, Field(discriminator="name"), named_choice(METHODS, "method")]

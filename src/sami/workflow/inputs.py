@@ -73,7 +73,7 @@ class Inputs:
         return self.iteration_model(experiment, settings.method.start(int(iteration), settings.training))
 
     def reference(self, experiment: str, iteration: int | str) -> str:
-        """The reference model of a KL term."""
+        """The reference model of a KL term and of pairs."""
         settings = self._settings(experiment)
         return self.iteration_model(experiment, settings.method.reference(int(iteration), settings.training))
 

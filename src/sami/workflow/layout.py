@@ -31,6 +31,7 @@ HELD_OUT = "held-out/"  # before the two above
 RESPONSES = "iteration-{iteration}/responses.jsonl"
 RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
 TRAINING_RELEVANCE = "iteration-{iteration}/relevance.jsonl"
+PAIRS = "iteration-{iteration}/pairs.jsonl"
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
 EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
 SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
@@ -59,6 +60,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "share_results": "share_results/{shared}",
     "sample_responses": "sample_responses-{iteration}",
     "sample_responses_shard": "sample_responses-{iteration}/shard-{shard}",
+    "score_reference": "score_reference-{iteration}",
     "train": "train-{iteration}",
     "sample_evaluation": "sample_evaluation-{policy}",
     "sample_evaluation_shard": "sample_evaluation-{policy}/shard-{shard}",

@@ -59,7 +59,7 @@ def _alone(e: Experiment, row: Row) -> Iterator[list[Change]]:
         order = ["none", "selective", "full"]
         stronger = order[order.index(e.engine.activation_checkpointing) + 1 :]
         yield [{"engine.activation_checkpointing": kind} for kind in stronger]
-    if row.stage in ("train", "score_responses", "score_relevance", "score_training_relevance"):
+    if row.stage == "train" or row.kind == "score":
         yield [{"engine.tokens_per_pass": tokens} for tokens in _halved(e.engine.tokens_per_pass)]
     if row.stage == "train":
         yield [{"training.precision": "bfloat16"}]

@@ -51,6 +51,7 @@ def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome 
 
 
 OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the folder of an experiment
+    "score_reference": layout.EXAMPLES,
     "train": layout.MODEL,
     "sample_responses": layout.RESPONSES,
     "sample_evaluation": layout.EVAL_RESPONSES,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
+from sami.models.engine_limits import PRECISIONS
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge, Judge, LikelihoodJudge
 from sami.settings.resources import Hardware, JobKind
@@ -111,6 +112,7 @@ class Planner:
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if e.method.relevance_others else []
+            yield from [self.score_reference(t)] if e.method.makes_pairs else []
             yield self.train(t)
         yield from evaluated
         for t in range(0 if e.external else e.iterations + 1):
@@ -193,6 +195,20 @@ class Planner:
         row = self._row(stage, of, "sample", used=gpus, jobs=jobs)
         cost = costs.sampling_cost(row.machine, self.quantities.size(model), sampling, load, gpus)
         return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 100)))
+
+    def score_reference(self, iteration: int) -> Row:
+        """The pairs of an iteration under the reference model, in the number formats of training."""
+        e, model = self.experiment, self.quantities.size(self.experiment.model)
+        row = self._row("score_reference", f"iteration-{iteration}", "score", used=1)
+        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
+        count, tokens, processes = e.train_counts()[iteration - 1], e.engine.tokens_per_pass, row.gpus or 1
+        held, computed = (  # the formats of weights and of passes are two where precision is mixed
+            costs.scoring_cost(row.machine, replace(model, dtype=dtype), count, *matrices, tokens, processes=processes)
+            for dtype in PRECISIONS[e.training.precision][:2]
+        )
+        responses = count * layout.responses_for_training(e)
+        disk = responses * (self.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
+        return row.with_cost(replace(computed, memory=held.memory, disk=disk))
 
     def train(self, iteration: int) -> Row:
         """The training of one iteration."""
