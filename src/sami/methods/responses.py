@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sami.errors import UserError
-from sami.records import Response, TrainingResponse
+from sami.records import Relevance, Response, TrainingResponse
 from sami.settings.tasks import Filters
 
 
@@ -35,6 +35,15 @@ def fault(responses: Sequence[Response], positive: Sequence[bool], filters: Filt
 def training_responses(responses: Sequence[Response], source: str) -> list[TrainingResponse]:
     """Responses as training reads them; `source` is the policy that drew them, or where else they are from."""
     return [TrainingResponse(text=r.text, ended=r.ended, token_ids=r.token_ids, source=source) for r in responses]
+
+
+def margin(record: Relevance) -> float:
+    """By how much a response is likelier under its own query alone than under the best other, nats per token.
+
+    0 for an empty response, which is equally likely under all.
+    """
+    own, *others = record.alone
+    return (own - max(others)) / max(record.tokens, 1)
 
 
 def counts(kept: Sequence, sampled: int, dropped: Mapping[str, int], policy: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sami.data.prompts import example_prompts
 from sami.data.queries import other_queries
 from sami.errors import UserError
-from sami.methods.responses import fault, training_responses
+from sami.methods.responses import fault, margin, training_responses
 from sami.records import Constitution, Example, Query, Relevance, TrainingExample
 from sami.settings.methods import RelevanceFilter
 from sami.settings.tasks import Filters, Prompts
@@ -130,15 +130,6 @@ def _quantile(margins: Sequence[float], share: float | None) -> float:
     """The smallest margin that stays where a share of them, rounded down, is dropped; no share is none of them."""
     first = int((share or 0) * len(margins) + 1e-9)  # 0.29 * 100 is a bit less than 29
     return sorted([*margins, math.inf])[first]  # infinity where there is no margin at all
-
-
-def margin(record: Relevance) -> float:
-    """By how much a response is likelier under its own query alone than under the best other, nats per token.
-
-    0 for an empty response, which is equally likely under all.
-    """
-    own, *others = record.alone
-    return (own - max(others)) / max(record.tokens, 1)
 
 
 def contrasted_queries(
