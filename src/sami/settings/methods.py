@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from sami.settings.base import Count, Number, Settings, Share, named_choice
+from sami.settings.base import Count, Number, Settings, named_choice
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Training
 
@@ -216,7 +216,7 @@ class Rest(_LeavesOut):
     """Reinforced self-training (ReST): the policy learns those of its own responses that have a high reward."""
     reward: str
     """Name in `rewards`: what says how good a response is."""
-    thresholds: Annotated[list[Annotated[Share, Field(lt=1)]], Field(min_length=1)]
+    thresholds: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=1)]
     """Reward that a response must exceed, for each Improve step of a Grow step.
 
     Rising numbers. With [0.5, 0.7, 0.9] three iterations learn from the responses that are sampled for the first of

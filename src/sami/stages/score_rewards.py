@@ -27,7 +27,7 @@ def main(arguments) -> None:
     missing = {name, *(member for reward in rewards.values() for member in reward.members)} - rewards.keys()
     if missing:
         raise UserError(f"--rewards: found {', '.join(rewards)}, expected '{min(missing)}' among them; add it.")
-    with within(str(arguments.responses)):
+    with within(", ".join(str(path) for path in (arguments.responses, arguments.relevance) if path)):
         found = reward_responses(examples, constitutions, relevance, name, rewards)
     values = [record.reward for record in found]
     log.info("%d responses have a mean reward of %.3f (%s)", len(values), sum(values) / len(values), name)
