@@ -28,12 +28,13 @@ from sami.workflow import configuration
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_constitutions", "build_queries", "build_report", "build_rest_examples", "build_sami_examples",
-         "build_sft_examples",
-         "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries", "import_responses",
-         "join_seeds", "judge_responses", "plan", "sample_responses", "score_rewards", "write_principles"}  # fmt: skip
+         "build_sft_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
+         "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses", "score_rewards",
+         "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_rest_examples", "build_sami_examples", "build_sft_examples", "score_rewards", "compare_experiments", "score_relevance",
-           "score_responses", "import_responses", "join_seeds", "judge_responses", "tabulate"}  # fmt: skip
+JOINING = {"build_report", "build_rest_examples", "build_sami_examples", "build_sft_examples", "compare_experiments",
+           "score_relevance", "score_responses", "score_rewards", "import_responses", "join_seeds", "judge_responses",
+           "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -115,9 +116,9 @@ MORE = {
 
 
 REWARDS = {
-    "both": {"kind": "sum", "weights": {"checks": 1, "relevance": 1}},
-    "checks": {"kind": "checks"},
-    "relevance": {"kind": "relevance", "others": 1, "full_margin": 4},
+    "both": {"kind": "sum", "weights": {"strict": 1, "lenient": 1}},
+    "strict": {"kind": "relevance", "others": 1, "full_margin": 4},
+    "lenient": {"kind": "relevance", "others": 1, "full_margin": 2},
 }
 
 
@@ -224,10 +225,15 @@ class Stages:
 
 def relevance_of(examples: list[records.Example]) -> list[records.Relevance]:
     """Relevance of all responses, each of which belongs to its query."""
-    sums = {"candidates": ["a", "b"], "alone": [-1.0, -9.0], "with_constitution": [-1.0, -9.0], "tokens": 4}
+    told = {"scorer": "m", "candidates": ["a", "b"], "with_constitution": [-1.0, -9.0], "tokens": 4}
     return [
         records.Relevance(
-            query_id=example.query_id, set_id=example.set_id, number=number, policy=example.policy, scorer="m", **sums
+            query_id=example.query_id,
+            set_id=example.set_id,
+            number=number,
+            policy=example.policy,
+            alone=[-1.0 - number, -9.0],
+            **told,
         )
         for example in examples
         for number in range(len(example.responses))

@@ -203,7 +203,7 @@ def test_a_reward_is_read_with_its_members(project):
         (
             "a",
             {"kind": "sum", "weights": {"relevance": 1, "more": 1}},
-            ["config/rewards/a.yaml: weights: found rewards with different 'others' (3 of 'relevance' and 5 of 'more')"],
+            ["rewards/a.yaml: weights: found rewards with different 'others' (3 of 'relevance' and 5 of 'more')"],
         ),
     ],
 )
