@@ -18,6 +18,7 @@ from sami.methods.rest import NOT_ABOVE, OVER_CAP, Choice, best_responses, quant
 from sami.records import Constitution, Example, Relevance, Response, Reward, Statement, TrainingExample
 from sami.settings.methods import Rest, Sami
 from sami.settings.tasks import Filters
+from sami.workflow.arguments import Arguments, as_json
 from sami.workflow.plan.rows import plan
 
 CONSTITUTIONS = {
@@ -176,6 +177,8 @@ def test_iterations_are_improve_steps_of_a_grow_step(project):
     rates = [method.training_of(t, training).learning_rate / training.learning_rate for t in steps]
     assert rates == [1, 0.5, 0.25, 1, 0.5, 0.25, 1]
     assert method.training_of(4, training) == training == Sami(name="sami").training_of(2, training)
+    whole = as_json(training)
+    assert Arguments(project.load()).training("quickstart", "2") == whole  # a rule's parameter, as it always was
     assert [rest(thresholds=[0.5]).sampled_policy(t) for t in (1, 2, 3)] == [0, 1, 2]
 
 
