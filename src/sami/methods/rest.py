@@ -69,7 +69,7 @@ def best_responses(
 ) -> tuple[list[Example], Counter[str], dict[str, Any]]:
     """The examples with the responses that are kept, in the order in which they were sampled.
 
-    The task's filters come first: a quantile is one of the rewards that they leave.
+    The task's filters come first: a quantile is of the rewards that they leave to a query.
 
     Args:
         examples: sampled from one policy.
