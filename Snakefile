@@ -24,6 +24,7 @@ include: "workflow/rules/external.smk"
 include: "workflow/rules/serving.smk"
 include: "workflow/rules/constitutions.smk"
 include: "workflow/rules/sampling.smk"
+include: "workflow/rules/rewards.smk"
 include: "workflow/rules/training.smk"
 
 

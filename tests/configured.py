@@ -18,6 +18,7 @@ from sami.records import Check
 from sami.settings import judges
 from sami.settings.base import Settings
 from sami.settings.judges import JudgeKind
+from sami.settings.rewards import RewardKind
 from sami.workflow.configuration import Configuration, load
 from sami.workflow.preflight import check
 
@@ -42,7 +43,7 @@ MODELS = [
 ]
 
 
-for kind in (Settings, JudgeKind, judges._ModelJudge):  # have no file or mapping of their own
+for kind in (Settings, JudgeKind, RewardKind, judges._ModelJudge):  # have no file or mapping of their own
     MODELS.remove(kind)
 
 

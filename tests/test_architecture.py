@@ -20,7 +20,7 @@ FLOORS = [  # from the ground; a name is a module or a folder
     ["settings", "analysis.statistics"],
     ["data", "methods", "objectives"],
     ["models", "distributed", "scoring", "sampling"],
-    ["training", "endpoints", "judging"],
+    ["training", "endpoints", "judging", "rewards"],
     ["stage"],
     ["analysis"],
     ["workflow", "alpaca_eval"],

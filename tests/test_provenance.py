@@ -16,6 +16,7 @@ from sami.provenance.syntax import is_harness
 from sami.settings.experiment import Experiment
 from sami.settings.judges import Judge, PanelJudge
 from sami.settings.models import Model
+from sami.settings.rewards import Reward
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
 from sami.workflow import configuration
@@ -291,6 +292,7 @@ def slices():
         yield Experiment, experiment
     for kind, found in ((Judge, settings.judges), (Writer, settings.writers), (Task, settings.tasks)):
         yield from ((kind, value) for value in found.values())
+    yield from ((Reward, configuration.load_reward(file)) for file in sorted(ROOT.glob("config/rewards/*.yaml")))
     yield from ((Model, model) for model in settings.models.values())
     yield Judge, PanelJudge(kind="panel", members=["checks", "letter"])
 

@@ -310,6 +310,21 @@ class Relevance(Record):
         return self
 
 
+class Reward(Record):
+    """How good one response is for the constitution of its set that wants every principle.
+
+    number: of the response in its example.
+    parts: by name, what the reward is made of.
+    """
+
+    query_id: str
+    set_id: str
+    number: int = Field(ge=0)
+    policy: str
+    reward: float = Field(ge=0, le=1)
+    parts: dict[str, float] = {}
+
+
 Choice = Literal["first", "second", "tie", "invalid"]
 
 

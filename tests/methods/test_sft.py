@@ -122,11 +122,14 @@ def quickstart(method: str, training: str = "{objective: supervised}") -> str:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        (quickstart("sf"), ["method: found the method 'sf', expected one of: sami, sft, rlcd. Did you mean 'sft'?"]),
+        (
+            quickstart("sf"),
+            ["method: found the method 'sf', expected one of: sami, sft, rlcd, rest. Did you mean 'sft'?"],
+        ),
         (quickstart("{name: sami, responses: own}"), ["the key 'responses', which belongs to the method sft, but"]),
         (
             quickstart("{name: sft, improve: 3}"),
-            ["method.improve", "expected one of: name, relevance, responses, constitution, labels, unfinished."],
+            ["method.improve", "expected one of: name, relevance, constitution, responses, labels, unfinished, reward"],
         ),
         (quickstart("sft", "{objective: sami}"), ["'training.objective' is sami", "expected one of: supervised"]),
         (quickstart("{name: sft, responses: mine}"), ["responses", 'found "mine"', "expected one of: own, demonstr"]),

@@ -27,16 +27,17 @@ from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_queries", "build_report", "build_rlcd_examples", "build_sami_examples",
-         "build_sft_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
-         "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses",
-         "write_principles"}  # fmt: skip
+SOUND = {"build_constitutions", "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
+         "build_sami_examples", "build_sft_examples", "build_test_queries", "combine_verdicts", "compare_experiments",
+         "import_queries", "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses",
+         "score_rewards", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_rlcd_examples", "build_sami_examples", "build_sft_examples", "compare_experiments",
-           "score_relevance", "score_responses", "import_responses", "join_seeds", "judge_responses",
+JOINING = {"build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
+           "compare_experiments", "score_relevance", "score_responses", "score_rewards", "import_responses",
+           "join_seeds", "judge_responses",
            "tabulate"}  # fmt: skip
 CATALOGUES = [
-    *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges")),
+    *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
 ]
 BAD = {  # name of a file in place of an input: its content
@@ -115,6 +116,13 @@ MORE = {
 }
 
 
+REWARDS = {
+    "both": {"kind": "sum", "weights": {"strict": 1, "lenient": 1}},
+    "strict": {"kind": "relevance", "others": 1, "full_margin": 4},
+    "lenient": {"kind": "relevance", "others": 1, "full_margin": 2},
+}
+
+
 class Stages:
     """The arguments of every stage on the sound files of a small experiment, and places with bad ones."""
 
@@ -124,6 +132,7 @@ class Stages:
         evaluation = {**EVALUATION, "judges": ["checks"], "comparators": ["base"], "policies": {}, "published": []}
         run = write_experiment(folder / "run", 4, 1, others=(), judges=["checks"])
         records.write(relevance_of(records.read(records.Example, run["responses"][0])), folder / "run/relevance.jsonl")
+        records.write(rewards_of(records.read(records.Example, run["responses"][0])), folder / "run/rewards.jsonl")
         shutil.copytree(folder / "run", folder / "other")  # the same records, with the ids of another run
         for path in (folder / "other").rglob("*.jsonl"):
             text = path.read_text().replace('"q0', '"z0').replace('"short+', '"y+').replace('"-short+', '"-y+')
@@ -172,6 +181,9 @@ class Stages:
             "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
                                     "policy": "iteration-0", "relevance": folder / "run/relevance.jsonl",
                                     "relevant": '{"others": 1, "least_margin": 0.5}'},
+            "build_rest_examples": {"responses": base, "rewards": folder / "run/rewards.jsonl", **texts, **prompts,
+                                    "filters": "{}", "template": "{query}", "policy": "iteration-0", "iteration": 1,
+                                    "threshold": 0.5, "cap": 1},
             "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
                                    "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "build_test_queries": {"test-dataset": json.dumps(test), "test-count": 1, "task": "t",
@@ -199,6 +211,8 @@ class Stages:
             "sample_responses": {"model": model, **texts, **prompts, "sampling": settings.sampling,
                                  "policy": "iteration-0", "count": 1},
             "share_results": {"original": base},
+            "score_rewards": {"responses": base, **texts, "policy": "iteration-0", "reward": "both",
+                              "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS)},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
             "train": {"start": model, "reference": model, "examples": folder / "run/examples.jsonl", **engine,
@@ -217,13 +231,27 @@ class Stages:
 
 def relevance_of(examples: list[records.Example]) -> list[records.Relevance]:
     """Relevance of all responses, each of which belongs to its query."""
-    sums = {"candidates": ["a", "b"], "alone": [-1.0, -9.0], "with_constitution": [-1.0, -9.0], "tokens": 4}
+    told = {"scorer": "m", "candidates": ["a", "b"], "with_constitution": [-1.0, -9.0], "tokens": 4}
     return [
         records.Relevance(
-            query_id=example.query_id, set_id=example.set_id, number=number, policy=example.policy, scorer="m", **sums
+            query_id=example.query_id,
+            set_id=example.set_id,
+            number=number,
+            policy=example.policy,
+            alone=[-1.0 - number, -9.0],
+            **told,
         )
         for example in examples
         for number in range(len(example.responses))
+    ]
+
+
+def rewards_of(examples: list[records.Example]) -> list[records.Reward]:
+    """Rewards of all responses: 1 for the first to a query, 0 for the others."""
+    return [
+        records.Reward(query_id=e.query_id, set_id=e.set_id, number=number, policy=e.policy, reward=float(number == 0))
+        for e in examples
+        for number in range(len(e.responses))
     ]
 
 

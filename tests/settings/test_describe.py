@@ -26,7 +26,14 @@ MODELS = [
     ),
     Check,
 ]
-NO_PLACE = {"Settings", "EndpointUser", "JudgeKind", "Job", "Method"}  # extended by others, or a key of theirs
+NO_PLACE = {
+    "Settings",
+    "EndpointUser",
+    "JudgeKind",
+    "RewardKind",
+    "Job",
+    "Method",
+}  # extended by others, or a key of theirs
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,9 @@ WITH_SEEDS = one_of(SETTINGS.seeds)
 TRAINED = experiments(lambda settings: not settings.external)
 # Those that a method makes training examples for, by its name.
 BY_METHOD = {n: experiments(lambda e, n=n: not e.external and e.method.name == n) for n in METHODS}
+WITH_TRAINING_RELEVANCE = one_of(
+    n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.training_relevance(n)
+)
 WITH_HELD_OUT = experiments(lambda settings: not settings.external and settings.constitutions.held_out)
 
 

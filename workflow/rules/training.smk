@@ -56,7 +56,7 @@ rule train:
         engine=slice_of("engine"),  # here and not under params, so that changing it makes no result out of date
     params:
         code=code_digest("train"),
-        training=slice_of("training"),
+        training=by_wildcards(ARGUMENTS.training),
         seed=seed_of,
         tensorboard=in_experiment(layout.TENSORBOARD),
         checkpoints=in_experiment(layout.CHECKPOINTS),

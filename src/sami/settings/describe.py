@@ -30,6 +30,9 @@ COMMENTED: dict[str, dict[Keys, str]] = {  # file -> the models whose keys stand
     "config/judges/checks.yaml": {(): "judges.ChecksJudge"},
     "config/judges/gpt-4o.yaml": {(): "judges.EndpointJudge"},
     "config/judges/smollm2-likelihood.yaml": {(): "judges.LikelihoodJudge"},
+    "config/rewards/checks.yaml": {(): "rewards.ChecksReward"},
+    "config/rewards/relevance.yaml": {(): "rewards.RelevanceReward"},
+    "config/rewards/checks-and-relevance.yaml": {(): "rewards.SumReward"},
     "config/writers/openai.yaml": {(): "writers.Writer"},
 }
 COMMAND = "make docs"

@@ -81,10 +81,23 @@ class Experiment(Settings):
     evaluation: Evaluation
     """How policies are compared."""
 
+    @property
+    def sampled_iterations(self) -> list[int]:
+        """Iterations with queries of their own, in order; the others learn from responses of one of these."""
+        return sorted({self.method.responses_of(t) for t in range(1, self.iterations + 1)})
+
     def train_counts(self) -> list[int]:
-        """Queries of each iteration 1..T."""
+        """Queries that each iteration 1..T learns from."""
         train = self.queries.train
-        return train if isinstance(train, list) else [train] * self.iterations
+        if not isinstance(train, list):
+            return [train] * self.iterations
+        own = dict(zip(self.sampled_iterations, train, strict=False))
+        return [own[self.method.responses_of(t)] for t in range(1, self.iterations + 1)]
+
+    def fresh_counts(self) -> list[int]:
+        """Fresh queries of each iteration 1..T: none where it learns from responses of an earlier one."""
+        sampled = set(self.sampled_iterations)
+        return [count if t in sampled else 0 for t, count in enumerate(self.train_counts(), start=1)]
 
     @property
     def relevance_model(self) -> str | None:
@@ -147,8 +160,10 @@ class Experiment(Settings):
                 f"examples; expected one of: {', '.join(known)}"
             )
         least, responses = self.method.least_responses, self.sampling.responses
-        if responses is not None and responses < least:
-            raise ValueError(f"'sampling.responses' is {responses}, but '{self.method.name}' needs at least {least}")
+        drawn = responses or (1 if self.method.sampled_under == "positive" else self.constitutions.per_set)
+        if drawn < least:
+            found = "null, which is 1" if responses is None else responses
+            raise ValueError(f"'sampling.responses' is {found}, but '{self.method.name}' needs at least {least}")
         self.method.reference(1, self.training)
         return self
 
@@ -186,16 +201,18 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _one_count_each(self) -> Self:
-        if isinstance(self.queries.train, list) and len(self.queries.train) < self.iterations:
+        train, needed = self.queries.train, len(self.sampled_iterations)
+        if isinstance(train, list) and len(train) < needed:
+            part = "" if needed == self.iterations else f", of which {needed} sample"
             raise ValueError(
-                f"the list 'queries.train' has length {len(self.queries.train)}, but 'iterations' is "
-                f"{self.iterations}; give one count for each iteration, or a single number for all"
+                f"the list 'queries.train' has length {len(train)}, but 'iterations' is {self.iterations}{part}; give "
+                f"one count for each iteration{' that samples' if part else ''}, or a single number for all"
             )
         return self
 
     @model_validator(mode="after")
     def _enough_other_queries(self) -> Self:
-        least, others = min(self.train_counts()[: self.iterations]), self.training.other_queries
+        least, others = min(self.train_counts()), self.training.other_queries
         if others >= least:
             raise ValueError(
                 f"'training.objective' contrasts each query with 'other_queries' = {others} of the same iteration, but "
@@ -222,13 +239,15 @@ class Root(Settings):
     models: str
     """Where the weights of models come from: a YAML file."""
     tasks: str
-    """Queries and prompts: a folder of files NAME.yaml, as in the next three."""
+    """Queries and prompts: a folder of files NAME.yaml, as in the next four."""
     constitutions: str
     """Principles, or behaviours to write them about."""
     writers: str
     """Who writes principles."""
     judges: str
     """Who compares responses."""
+    rewards: str
+    """What says how good responses for training are."""
     hardware: str
     """Machines that `snakemake plan` reckons with: a YAML file."""
     answers: str

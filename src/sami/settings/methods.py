@@ -4,6 +4,7 @@ The shared rules of the workflow ask each method a few questions and have no con
 answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its functions in `sami.methods.NAME`.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -40,6 +41,14 @@ class Method(Settings):
         """Iteration of the policy that draws the responses for iteration t = 1, ..., T; 0 is the base model."""
         return iteration - 1
 
+    def responses_of(self, iteration: int) -> int:
+        """Iteration whose queries, and responses to them, iteration t learns from: its own, or an earlier one."""
+        return iteration
+
+    def training_of(self, iteration: int, training: Training) -> Training:
+        """How iteration t = 1, ..., T is trained: as the settings say, or with what the method changes of them."""
+        return training
+
     def start(self, iteration: int, training: Training) -> int:
         """Iteration of the policy whose weights training starts from."""
         return iteration - 1 if training.start_from == "previous" else 0
@@ -65,6 +74,11 @@ class Method(Settings):
     @property
     def relevance_others(self) -> int | None:
         """Other queries under which the base model scores the responses for training; None where it scores none."""
+        return None
+
+    @property
+    def reward_name(self) -> str | None:
+        """Name in `rewards` of what says how good the responses for training are; None where nothing does."""
         return None
 
     def check_task(self, task: Task) -> None:
@@ -135,7 +149,29 @@ class Sami(Method):
         return (1, max(1, responses // prompts)) if objective == "supervised" else (prompts, responses)
 
 
-class Sft(Method):
+class _LeavesOut(Method):
+    """Methods whose training prompts have the constitution that wants every principle, or leave it out."""
+
+    constitution: Literal["left-out", "in-prompt"] = "left-out"
+    """Whether training prompts hold the constitution.
+
+    `left-out`: they hold the query alone (`prompts.without_constitution` of the task); with the policy's own responses
+    that is context distillation. `in-prompt`: they hold it, as those of SAMI do.
+    """
+
+    def template(self, prompts: Prompts) -> str:
+        left_out = self.constitution == "left-out"
+        return (prompts.without_constitution or "") if left_out else prompts.training
+
+    def check_task(self, task: Task) -> None:
+        if self.constitution == "left-out" and task.prompts.without_constitution is None:
+            raise ValueError(
+                "prompts.without_constitution: found null, expected the prompt with the query alone that "
+                "'method.constitution: left-out' trains with; write it, or set 'method.constitution' to in-prompt"
+            )
+
+
+class Sft(_LeavesOut):
     """Supervised fine-tuning: on demonstrations (2305.11206) or on the policy's own responses (1909.13788)."""
 
     objectives = ("supervised",)
@@ -149,20 +185,10 @@ class Sft(Method):
     `own`: those that the policy draws under the constitution that wants every principle. `demonstrations`: the
     reference answers of the training queries (`train.reference_field` of the task); nothing is sampled for training.
     """
-    constitution: Literal["left-out", "in-prompt"] = "left-out"
-    """Whether training prompts hold the constitution.
-
-    `left-out`: they hold the query alone (`prompts.without_constitution` of the task); with the policy's own responses
-    that is context distillation. `in-prompt`: they hold it, as those of SAMI do.
-    """
 
     @property
     def draws_responses(self) -> bool:
         return self.responses == "own"
-
-    def template(self, prompts: Prompts) -> str:
-        left_out = self.constitution == "left-out"
-        return (prompts.without_constitution or "") if left_out else prompts.training
 
     def check_task(self, task: Task) -> None:
         if self.responses == "demonstrations" and task.train.reference_field is None:
@@ -175,11 +201,7 @@ class Sft(Method):
                 f"train.loader: found {task.train.loader}, which reads no reference answers, expected file, since "
                 "'method.responses: demonstrations' learns them; change it, or set 'method.responses' to own"
             )
-        if self.constitution == "left-out" and task.prompts.without_constitution is None:
-            raise ValueError(
-                "prompts.without_constitution: found null, expected the prompt with the query alone that "
-                "'method.constitution: left-out' trains with; write it, or set 'method.constitution' to in-prompt"
-            )
+        super().check_task(task)
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         return 1, max(1, responses)
@@ -217,7 +239,79 @@ class Rlcd(Method):
         return 1, responses
 
 
+class Rest(_LeavesOut):
+    """Reinforced self-training (ReST, 2308.08998; ReST-EM, 2312.06585): own responses with high rewards are learned."""
+
+    objectives = ("supervised",)
+    least_responses = 2  # one alone is no choice
+    sampled_under = "positive"
+
+    name: Literal["rest"]
+    """Reinforced self-training (ReST): the policy learns those of its own responses that have a high reward."""
+    reward: str
+    """Name in `rewards`: what says how good a response is."""
+    thresholds: Annotated[list[Annotated[Number, Field(ge=0, lt=1)]], Field(min_length=1)]
+    """Reward that a response must exceed, for each Improve step of a Grow step.
+
+    Rising numbers. With [0.5, 0.7, 0.9] three iterations learn from the responses that are sampled for the first of
+    them, ever better ones, and the fourth iteration samples again, from the policy of the third.
+    """
+    per_query: bool = False
+    """Whether thresholds are quantiles of the rewards of each query, in place of rewards.
+
+    At 0.75 about the best quarter of a query's responses is learned, so that hard queries keep some, too.
+    """
+    cap: Count | None = None
+    """Most responses that are learned of a query, those with the highest rewards; null = all above the threshold.
+
+    Of equal ones those that were sampled first.
+    """
+    rate_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """Factor by which `training.learning_rate` falls from one Improve step to the next; each Grow begins anew."""
+
+    @property
+    def improve_steps(self) -> int:
+        """Iterations that learn from the same responses, one a threshold."""
+        return len(self.thresholds)
+
+    @property
+    def reward_name(self) -> str:
+        return self.reward
+
+    def step(self, iteration: int) -> int:
+        """Improve step of its Grow step that an iteration is, from 1."""
+        return (iteration - 1) % self.improve_steps + 1
+
+    def choice(self, iteration: int) -> dict[str, float]:
+        """What the responses that an iteration learns are chosen by, by the names of the stage's arguments."""
+        cap = {} if self.cap is None else {"cap": self.cap}
+        return {"threshold": self.thresholds[self.step(iteration) - 1], "per-query": self.per_query, **cap}
+
+    def responses_of(self, iteration: int) -> int:
+        return iteration - self.step(iteration) + 1
+
+    def sampled_policy(self, iteration: int) -> int:
+        return self.responses_of(iteration) - 1
+
+    def training_of(self, iteration: int, training: Training) -> Training:
+        rate = training.learning_rate * self.rate_decay ** (self.step(iteration) - 1)
+        return training.model_copy(update={"learning_rate": rate})
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, min(responses, self.cap or responses)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        for lower, higher in pairwise(self.thresholds):
+            if higher <= lower:
+                raise ValueError(
+                    f"'thresholds' has {higher:g} behind {lower:g}, expected rising numbers, since each Improve step "
+                    "learns better responses than the one before; sort them, and name each once"
+                )
+        return self
+
+
 METHODS: dict[str, type[Method]] = {
-    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd)
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest)
 }
-MethodChoice = Annotated[Sami | Sft | Rlcd, Field(discriminator="name"), named_choice(METHODS, "method")]
+MethodChoice = Annotated[Sami | Sft | Rlcd | Rest, Field(discriminator="name"), named_choice(METHODS, "method")]

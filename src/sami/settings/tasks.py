@@ -149,7 +149,8 @@ class Queries(Settings):
     train: Count | list[Count]
     """Fresh queries of iteration 1, 2, ...; one number counts for every iteration.
 
-    The sum can be at most `train.count` of the task.
+    The sum can be at most `train.count` of the task. Iterations that learn from responses of an earlier one (`rest`)
+    have its queries: they take none, and have no entry in a list.
     """
     eval: Count
     """Held-out queries for evaluation. At most `eval.count` of the task."""

@@ -77,8 +77,9 @@ class Arguments:
 
     def _training_queries(self, experiment: str, iteration: str) -> dict[str, int]:
         """Their number, behind those of the iterations before: it never uses the queries of another one."""
-        counts, number = self.configuration.experiments[experiment].train_counts(), int(iteration)
-        return {"first": sum(counts[: number - 1]), "count": counts[number - 1]}
+        settings = self.configuration.experiments[experiment]
+        own = settings.method.responses_of(int(iteration))  # unless it learns from what that one has sampled
+        return {"first": sum(settings.fresh_counts()[: own - 1]), "count": settings.train_counts()[own - 1]}
 
     def training_samples(self, experiment: str, iteration: str) -> str:
         """Arguments of jobs that sample for an iteration."""
@@ -95,6 +96,17 @@ class Arguments:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""
         settings = self.configuration.experiments[experiment]
         return self._samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.held_out)
+
+    def rewards(self, experiment: str) -> str:
+        """Arguments that say how responses for training are rewarded."""
+        rewards = self.configuration.rewards_of(experiment)
+        written = {name: json.loads(as_json(reward)) for name, reward in rewards.items()}
+        return flags(reward=next(iter(rewards)), rewards=json.dumps(written))
+
+    def training(self, experiment: str, iteration: str) -> str:
+        """Settings of an iteration's training, as JSON."""
+        settings = self.configuration.experiments[experiment]
+        return as_json(settings.method.training_of(int(iteration), settings.training))
 
     def conversations(self, model: str) -> str:
         """Conversations that a model will be put, as JSON."""

@@ -20,6 +20,7 @@ from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
+from sami.settings.rewards import REWARDS, Reward, RewardKind
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
 from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, read_yaml, validate
@@ -53,6 +54,7 @@ class Configuration:
     principle_files: dict[str, PrincipleFile] = field(default_factory=dict)
     writers: dict[str, Writer] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
+    rewards: dict[str, Reward] = field(default_factory=dict)
     hardware: dict[str, Hardware] = field(default_factory=dict)
     unusable: dict[str, UserError] = field(default_factory=dict)
 
@@ -84,6 +86,18 @@ class Configuration:
             f"{self.root.writers}/{writer}.yaml": self.writers[writer],
             **{f"{self.root.judges}/{judge}.yaml": self.judges[judge] for judge in settings.evaluation.judges},
         }
+
+    def rewards_of(self, experiment: str) -> dict[str, Reward]:
+        """The reward of an experiment's method, and those that it is made of, by name; none where it has none."""
+        name = self.experiments[experiment].method.reward_name
+        if name is None or name not in self.rewards:  # which has been told, where the experiment is to run
+            return {}
+        return {one: self.rewards[one] for one in (name, *self.rewards[name].members)}
+
+    def training_relevance(self, experiment: str) -> int | None:
+        """Other queries under which the base model scores the responses for training: as method or reward want it."""
+        wanted = [self.experiments[experiment].method, *self.rewards_of(experiment).values()]
+        return next(filter(None, (one.relevance_others for one in wanted)), None)
 
     def policy_models(self, experiment: str) -> list[str]:
         """Names of the models that an experiment samples from as they are: the base model, and others to judge."""
@@ -201,6 +215,8 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
     for position, name in enumerate(settings.evaluation.judges):
         _read_judge(configuration, name, configuration.where(experiment, "evaluation", "judges", position))
         judges |= dict.fromkeys(getattr(configuration.judges[name], "members", []))  # how far they agree is of interest
+    if name := settings.method.reward_name:
+        _read_reward(configuration, name, configuration.where(experiment, "method", "reward"))
     evaluation = settings.evaluation.model_copy(update={"judges": list(judges)})
     configuration.experiments[experiment] = settings.model_copy(update={"evaluation": evaluation})
     if not settings.external:
@@ -250,6 +266,33 @@ def load_judge(path: str | Path) -> Judge:
     document = read_yaml(path)
     kind = validate(document.data, JudgeKind, document.where).kind
     return validate(document.data, JUDGES[kind], document.where, document.written)
+
+
+def _read_reward(configuration: Configuration, name: str, where: str, whole: str | None = None) -> None:
+    """Reads a reward, and those that it is made of."""
+    if name not in configuration.rewards:
+        configuration.rewards[name] = load_reward(_entry(configuration, "rewards", name, where))
+    reward = configuration.rewards[name]
+    if reward.members and whole is not None:
+        raise UserError(f"{where}: '{name}' is itself made of others, expected rewards of their own.")
+    file = f"{configuration.root.rewards}/{name}.yaml"
+    for member in reward.members:
+        _read_reward(configuration, member, f"{file}: weights", whole=name)
+    others = {member: configuration.rewards[member].relevance_others for member in reward.members}
+    asked = {member: number for member, number in others.items() if number is not None}
+    if len(set(asked.values())) > 1:
+        found = " and ".join(f"{number} of '{member}'" for member, number in asked.items())
+        raise UserError(
+            f"{file}: weights: found rewards with different 'others' ({found}), expected the same, since the relevance "
+            "of a response is scored once. Set them alike."
+        )
+
+
+def load_reward(path: str | Path) -> Reward:
+    """Reads a file of config/rewards. Raises UserError as `load_judge`."""
+    document = read_yaml(path)
+    kind = validate(document.data, RewardKind, document.where).kind
+    return validate(document.data, REWARDS[kind], document.where, document.written)
 
 
 def _read_model(configuration: Configuration, name: str, where: str) -> None:

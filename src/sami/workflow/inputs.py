@@ -77,6 +77,23 @@ class Inputs:
         settings = self._settings(experiment)
         return self.iteration_model(experiment, settings.method.reference(int(iteration), settings.training))
 
+    def learned_responses(self, experiment: str, iteration: int | str) -> str:
+        """The sampled responses that an iteration learns from, its own or those of an earlier one."""
+        return self._of_learned(layout.RESPONSES, experiment, iteration)
+
+    def learned_rewards(self, experiment: str, iteration: int | str) -> str:
+        """The rewards of these."""
+        return self._of_learned(layout.REWARDS, experiment, iteration)
+
+    def _of_learned(self, path: str, experiment: str, iteration: int | str) -> str:
+        method = self._settings(experiment).method
+        return self.layout.path(path, experiment, iteration=method.responses_of(int(iteration)))
+
+    def training_relevance(self, experiment: str, iteration: int | str) -> str | list[str]:
+        """The relevance of the responses for training; none where nothing asks for it."""
+        asked = self.configuration.training_relevance(experiment)
+        return self.layout.path(layout.TRAINING_RELEVANCE, experiment, iteration=iteration) if asked else []
+
     def writer(self, experiment: str) -> Writer:
         return self.configuration.writers[self._settings(experiment).constitutions.writer]
 

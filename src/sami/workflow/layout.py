@@ -32,6 +32,7 @@ RESPONSES = "iteration-{iteration}/responses.jsonl"
 RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
 TRAINING_RELEVANCE = "iteration-{iteration}/relevance.jsonl"
 PAIRS = "iteration-{iteration}/pairs.jsonl"
+REWARDS = "iteration-{iteration}/rewards.jsonl"
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
 EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
 SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
@@ -67,6 +68,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "score_responses": "score_responses-{iteration}",
     "score_relevance": "score_relevance-{policy}",
     "score_training_relevance": "score_training_relevance-{iteration}",
+    "score_rewards": "score_rewards-{iteration}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
     "serve_judge": f"serve_judge{_VERDICTS_JOB}",
@@ -121,7 +123,7 @@ MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should
 
 def sampling_jobs(experiment: Experiment, iteration: int) -> int:
     """Jobs that sample the responses of iteration 1, ..., T; where there are several, another joins their chunks."""
-    if not experiment.method.draws_responses:
+    if not experiment.method.draws_responses or iteration not in experiment.sampled_iterations:
         return 0
     queries, each = experiment.train_counts()[iteration - 1], responses_for_training(experiment)
     return job_count(queries, each, experiment.sampling.max_new_tokens, experiment.engine.tokens_per_job)

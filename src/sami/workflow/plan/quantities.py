@@ -123,7 +123,7 @@ class Quantities:
         """The same for one training example's responses, under the queries alone."""
         e = self.experiment
         shape = e.constitutions.per_set, layout.responses_for_training(e)
-        others = min(e.method.relevance_others or 0, e.train_counts()[iteration - 1] - 1)
+        others = min(self.configuration.training_relevance(self.name) or 0, e.train_counts()[iteration - 1] - 1)
         found = self._relevance("train", e.sampling, shape, others, longest)
         return found and found[0]
 

@@ -108,10 +108,12 @@ class Planner:
         yield from self.write()
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
         iterations = range(1, 1 + (0 if e.external else e.iterations))
-        sampled = {t: self.sample_responses(t) for t in iterations if e.method.draws_responses}
+        relevant = self.configuration.training_relevance(self.name)
+        drawing = e.sampled_iterations if iterations and e.method.draws_responses else []
+        sampled = {t: self.sample_responses(t) for t in drawing}
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
-            yield from [self.score_training_relevance(t)] if e.method.relevance_others else []
+            yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
             yield from [self.score_reference(t)] if e.method.makes_pairs else []
             yield self.train(t)
         yield from evaluated
@@ -125,7 +127,8 @@ class Planner:
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        yield self.light(len(iterations) + joined + combined + len(self.copied))
+        rewarded = len(sampled) if e.method.reward_name else 0
+        yield self.light(len(iterations) + rewarded + joined + combined + len(self.copied))
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""

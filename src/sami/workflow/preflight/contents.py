@@ -134,7 +134,7 @@ def check_counts(configuration: Configuration, name: str) -> None:
     """Every iteration uses fresh queries, so their counts add up."""
     experiment = configuration.experiments[name]
     task = configuration.tasks[experiment.task]
-    counts = experiment.train_counts()[: experiment.iterations]
+    counts = list(filter(None, experiment.fresh_counts()))
     file = f"{configuration.root.tasks}/{experiment.task}.yaml"
     if experiment.queries.test is not None and task.test is None:
         raise UserError(
@@ -169,24 +169,42 @@ def check_relevance(configuration: Configuration, name: str) -> None:
     """There are a prompt with the query alone and two queries, where it is told whether responses belong to theirs."""
     experiment = configuration.experiments[name]
     asked = experiment.queries
-    for key, part, count, told in (
-        ("evaluation.relevance", asked.split, asked.held_out, experiment.relevance_model),
-        ("method.relevance", "train", min(experiment.train_counts()[: experiment.iterations]),
-         experiment.method.relevance_others),
-    ):  # fmt: skip
+    training = "'method.relevance' to null"
+    if not experiment.method.relevance_others:
+        training = "'method.reward' to one that reads no relevance"
+    for instead, part, count, told in (
+        ("'evaluation.relevance' to null", asked.split, asked.held_out, experiment.relevance_model),
+        (training, "train", min(experiment.train_counts()), configuration.training_relevance(name)),
+    ):
         if told is None:
             continue
         if configuration.tasks[experiment.task].prompts.without_constitution is None:
             raise UserError(
                 f"{configuration.root.tasks}/{experiment.task}.yaml: prompts.without_constitution: found null, "
-                f"expected the prompt with the query alone, under which relevance is told; write it, or set '{key}' "
-                f"to null (experiment '{name}')."
+                f"expected the prompt with the query alone, under which relevance is told; write it, or set "
+                f"{instead} (experiment '{name}')."
             )
         if count < 2:
             raise UserError(
                 f"{configuration.where(name, 'queries', part)}: found {count}, expected at least 2, since relevance "
-                f"is about which query a response belongs to; raise it, or set '{key}' to null."
+                f"is about which query a response belongs to; raise it, or set {instead}."
             )
+
+
+def check_rewards(configuration: Configuration, name: str) -> None:
+    """Each principle has a check, where the reward reads these."""
+    file = configuration.experiments[name].constitutions.principles
+    entries = configuration.principle_files[file]
+    checks = {pair.id: pair.principle.check for pair in entries.pairs}
+    checks |= {behaviour.id: behaviour.check for behaviour in entries.behaviours}
+    for reward, settings in configuration.rewards_of(name).items():
+        for principle, check in checks.items() if settings.reads_checks else ():
+            if check is None:
+                raise UserError(
+                    f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the principle, "
+                    f"expected one, since the reward '{reward}' is the mean degree of the checks; write it, or set "
+                    f"'method.reward' to another (experiment '{name}')."
+                )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:

@@ -1,0 +1,104 @@
+"""The kinds of rewards, and how each rewards.
+
+A kind is named in its settings class (`sami.settings.rewards`) and has its function here. It takes all responses at
+once, so that one that runs a model can load it once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sami.analysis.statistics.relevance import relevance
+from sami.errors import UserError
+from sami.judging import checks
+from sami.records import Constitution, Relevance
+from sami.settings.base import Settings
+from sami.settings.rewards import ChecksReward, RelevanceReward, SumReward
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A response that is to be rewarded.
+
+    where: query, set and number, for messages.
+    constitution: the one of its set that wants every principle.
+    relevance: to its query; None where nobody told it.
+    """
+
+    where: str
+    text: str
+    constitution: Constitution
+    relevance: Relevance | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """A reward in [0, 1], and by name what it is made of."""
+
+    reward: float
+    parts: dict[str, float]
+
+
+def values(candidates: Sequence[Candidate], name: str, rewards: Mapping[str, Settings]) -> list[Value]:
+    """Rewards of responses by a reward of any kind, one each, in their order.
+
+    Args:
+        candidates: the responses.
+        name: of the reward.
+        rewards: settings of this reward and of those that it is made of, by name.
+
+    Raises:
+        UserError: a response lacks what the reward reads.
+    """
+    return KINDS[type(rewards[name])](candidates, rewards[name], rewards)
+
+
+def _by_checks(candidates: Sequence[Candidate], settings: ChecksReward, rewards: Mapping[str, Settings]) -> list[Value]:
+    """Mean degrees; the parts are the degrees by statement."""
+    for constitution in {id(c.constitution): c.constitution for c in candidates}.values():
+        _require_checks(constitution)
+    found = [checks.degrees(candidate.text, candidate.constitution) for candidate in candidates]
+    return [Value(sum(degrees.values()) / len(degrees), degrees) for degrees in found]
+
+
+def _require_checks(constitution: Constitution) -> None:
+    """Raises UserError where a statement has no check."""
+    for statement in constitution.statements:
+        if statement.check is None:
+            raise UserError(
+                f"constitution '{constitution.id}': the statement {statement.text!r} of the principle "
+                f"'{statement.principle}' has no check, expected one, since a reward of kind checks is the mean of "
+                "their degrees. Write a check in the file of principles, or take another reward."
+            )
+
+
+def _by_relevance(
+    candidates: Sequence[Candidate], settings: RelevanceReward, rewards: Mapping[str, Settings]
+) -> list[Value]:
+    """Margins on a scale from 0 to 1; the part is the margin in nats per token."""
+    found = []
+    for candidate in candidates:
+        if candidate.relevance is None:
+            raise UserError(
+                f"{candidate.where}: found no relevance of the response, expected a record of each, which a reward of "
+                "kind relevance reads. Score the relevance of these responses again."
+            )
+        found.append(relevance(candidate.relevance.alone, candidate.relevance.tokens).margin)
+    return [Value(min(1.0, max(0.0, nats / settings.full_margin)), {"margin": nats}) for nats in found]
+
+
+def _by_sum(candidates: Sequence[Candidate], settings: SumReward, rewards: Mapping[str, Settings]) -> list[Value]:
+    """Weighted means; the parts are the members' rewards."""
+    members = {member: values(candidates, member, rewards) for member in settings.members}
+    total = sum(settings.weights.values())
+    found = []
+    for place in range(len(candidates)):
+        parts = {member: rewarded[place].reward for member, rewarded in members.items()}
+        found.append(Value(sum(settings.weights[member] * part for member, part in parts.items()) / total, parts))
+    return found
+
+
+KINDS: dict[type[Settings], Callable[..., list[Value]]] = {
+    ChecksReward: _by_checks,
+    RelevanceReward: _by_relevance,
+    SumReward: _by_sum,
+}

@@ -1,0 +1,70 @@
+"""Rewards of sampled responses, as records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sami.errors import UserError
+from sami.records import Constitution, Example, Relevance, Reward
+from sami.rewards.kinds import Candidate, values
+from sami.settings.base import Settings
+
+
+def reward_responses(
+    examples: Sequence[Example],
+    constitutions: Mapping[str, Constitution],
+    relevance: Iterable[Relevance],
+    name: str,
+    rewards: Mapping[str, Settings],
+) -> list[Reward]:
+    """Rewards of every response, in order, under the constitution that wants every principle.
+
+    Whichever constitution of the set a response was drawn under: what is wanted is one thing.
+
+    Args:
+        examples: of one policy.
+        constitutions: by id.
+        relevance: of each response, where the reward reads it.
+        name: of the reward.
+        rewards: settings of this reward and of those that it is made of, by name.
+
+    Raises:
+        UserError: a set has no constitution that wants every principle, a response lacks what the reward reads, or all
+            rewards are equal.
+    """
+    told = {(record.query_id, record.set_id, record.number, record.policy): record for record in relevance}
+    candidates, places = [], []
+    for example in examples:
+        wanted = _wanted(example, constitutions)
+        for number, response in enumerate(example.responses):
+            place = {"query_id": example.query_id, "set_id": example.set_id, "number": number, "policy": example.policy}
+            where = f"query '{example.query_id}', set '{example.set_id}', response {number}"
+            candidates.append(Candidate(where, response.text, wanted, told.get(tuple(place.values()))))
+            places.append(place)
+    found = [
+        Reward(**place, reward=value.reward, parts=value.parts)
+        for place, value in zip(places, values(candidates, name, rewards), strict=True)
+    ]
+    _check_different(found, name)
+    return found
+
+
+def _wanted(example: Example, constitutions: Mapping[str, Constitution]) -> Constitution:
+    """The constitution of an example's set that wants every principle."""
+    for constitution in (constitutions[identifier] for identifier in example.constitution_ids):
+        if constitution.positive:
+            return constitution
+    raise UserError(
+        f"query '{example.query_id}', set '{example.set_id}': none of the constitutions "
+        f"{', '.join(example.constitution_ids)} wants every principle, expected one, for which responses are rewarded. "
+        "Build the constitutions again."
+    )
+
+
+def _check_different(found: Sequence[Reward], name: str) -> None:
+    """Raises UserError where several responses all have the same reward, which prefers none of them."""
+    different = {record.reward for record in found}
+    if len(found) > 1 and len(different) == 1:
+        raise UserError(
+            f"all {len(found)} responses have the reward {different.pop():.3g} ('{name}'), expected different ones, "
+            "since a constant tells no response from another. Take another reward, or principles that the policy "
+            "follows neither always nor never."
+        )

@@ -1,0 +1,98 @@
+"""Files of config/rewards: the kinds of rewards.
+
+A reward says how good a response is, from 0 to 1, for the constitution that wants every principle. A kind is named in
+the class of its settings, and listed in `Reward`; `sami.rewards.kinds` has the function by which it rewards.
+"""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import ConfigDict, Field
+
+from sami.settings.base import Count, Number, Settings
+
+
+class _Reward(Settings):
+    """What the workflow wants to know of a reward of any kind, with what is true of most."""
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the rewards that it is made of."""
+        return []
+
+    @property
+    def reads_checks(self) -> bool:
+        """Whether each principle must have a check."""
+        return False
+
+    @property
+    def relevance_others(self) -> int | None:
+        """Other queries under which the base model scores the responses first; None where it reads no relevance."""
+        return None
+
+
+class ChecksReward(_Reward):
+    """Mean degree of the checks of the constitution's statements: `sami.judging.checks`."""
+
+    kind: Literal["checks"]
+    """The programmatic checks of the principles: the mean of their degrees. Each principle needs one."""
+
+    @property
+    def reads_checks(self) -> bool:
+        return True
+
+
+class RelevanceReward(_Reward):
+    """How well the base model tells that a response belongs to its query: `sami.scoring.relevance`."""
+
+    kind: Literal["relevance"]
+    """Whether a response belongs to its query, as the base model tells: its margin, on a scale from 0 to 1.
+
+    The margin of a response is its log-probability under its query alone, less that under the best other, in nats per
+    token.
+    """
+    others: Count
+    """Other queries of the iteration that a response is scored under, drawn with the seed.
+
+    Where there are fewer, all of them.
+    """
+    full_margin: Annotated[Number, Field(gt=0)]
+    """Margin from which on the reward is 1, nats per token.
+
+    It is 0 where another query makes the response as likely as its own, or likelier, and linear between.
+    """
+
+    @property
+    def relevance_others(self) -> int | None:
+        return self.others
+
+
+class SumReward(_Reward):
+    """A weighted mean of other rewards."""
+
+    kind: Literal["sum"]
+    """A weighted sum of other rewards."""
+    weights: Annotated[dict[str, Annotated[Number, Field(gt=0)]], Field(min_length=2)]
+    """Names in `rewards`, none of them a sum itself, and the weight of each.
+
+    Weights are divided by their sum, so that the reward stays between 0 and 1.
+    """
+
+    @property
+    def members(self) -> list[str]:
+        return list(self.weights)
+
+
+Reward = Annotated[ChecksReward | RelevanceReward | SumReward, Field(discriminator="kind")]
+
+REWARDS: dict[str, type[_Reward]] = {
+    get_args(reward.model_fields["kind"].annotation)[0]: reward for reward in get_args(get_args(Reward)[0])
+}
+
+
+class RewardKind(Settings):
+    """The key that tells which of `REWARDS` a file of config/rewards is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: Literal[tuple(REWARDS)]  # type: ignore[valid-type]
+    """Which kind of reward it is."""

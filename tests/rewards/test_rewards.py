@@ -1,0 +1,234 @@
+"""Rewards of responses: values by hand, their records, the files that describe them, and what is wrong with these."""
+
+import json
+
+import pytest
+from configured import message
+from conftest import ROOT
+
+from sami.errors import UserError
+from sami.records import Check, Constitution, Example, Relevance, Response, Statement
+from sami.rewards.kinds import KINDS, Candidate, Value, values
+from sami.rewards.responses import reward_responses
+from sami.settings.rewards import REWARDS, ChecksReward, RelevanceReward, SumReward
+from sami.workflow.configuration import load_reward
+
+SHORT = Check(measure="words", best=2, worst=6)
+LOUD = Check(measure="matches", pattern="!", best=1, worst=0)
+
+
+def constitution(name: str, wanted: bool, *checks: Check | None) -> Constitution:
+    statements = [
+        Statement(principle=f"p{k}", wanted=wanted, text=f"Do {k}.", check=check) for k, check in enumerate(checks)
+    ]
+    return Constitution(id=name, set_id="s", writer="w", statements=statements)
+
+
+CONSTITUTIONS = {"c": constitution("c", True, SHORT, LOUD), "-c": constitution("-c", False, LOUD)}
+ALL = {
+    "checks": ChecksReward(kind="checks"),
+    "relevance": RelevanceReward(kind="relevance", others=2, full_margin=0.5),
+    "both": SumReward(kind="sum", weights={"checks": 3, "relevance": 1}),
+}
+
+
+def relevance(sums: list[float], tokens: int, number: int = 0, policy: str = "iteration-0") -> Relevance:
+    return Relevance(
+        query_id="q",
+        set_id="s",
+        number=number,
+        policy=policy,
+        scorer="m",
+        candidates=[f"q{k}" for k in range(len(sums))],
+        alone=sums,
+        tokens=tokens,
+    )
+
+
+def example(*texts: str, labels=None) -> Example:
+    responses = [
+        Response(text=text, constitution=label, tokens=1, finish="end")
+        for text, label in zip(texts, labels or [0] * len(texts), strict=True)
+    ]
+    return Example(
+        query_id="q",
+        set_id="s",
+        constitution_ids=["c", "-c"],
+        order=[0, 1],
+        responses=responses,
+        policy="iteration-0",
+    )
+
+
+def test_checks_are_the_mean_degree():
+    texts = {  # two words are best and six worst; one mark is best
+        "Yes !": (1.0, 1.0),
+        "one two three four": (0.5, 0.0),
+        "one two three four !": (0.25, 1.0),
+        "a b c d e f g": (0.0, 0.0),
+        "": (0.0, 0.0),
+    }
+    found = values([Candidate("", text, CONSTITUTIONS["c"]) for text in texts], "checks", ALL)
+    assert found == [Value((p0 + p1) / 2, {"p0": p0, "p1": p1}) for p0, p1 in texts.values()]
+
+
+def test_relevance_is_the_margin_up_to_a_full_one():
+    told = {  # log-probabilities under the own query and two others, tokens: margin a token, reward with 0.5 as full
+        ((-4.0, -5.0, -9.0), 4): (0.25, 0.5),
+        ((-4.0, -4.0, -9.0), 4): (0.0, 0.0),
+        ((-4.0, -2.0, -9.0), 4): (-0.5, 0.0),
+        ((-4.0, -6.0, -9.0), 4): (0.5, 1.0),
+        ((-4.0, -14.0, -24.0), 4): (2.5, 1.0),
+        ((0.0, 0.0, 0.0), 0): (0.0, 0.0),
+    }
+    candidates = [Candidate("", "x", CONSTITUTIONS["c"], relevance(list(sums), tokens)) for sums, tokens in told]
+    found = values(candidates, "relevance", ALL)
+    assert found == [Value(reward, {"margin": margin}) for margin, reward in told.values()]
+
+
+def test_a_sum_weighs_its_members_and_stays_below_one():
+    half, full = relevance([-4.0, -5.0], 4), relevance([0.0, -9.0], 1)
+    candidates = [
+        Candidate("", "one two three four", CONSTITUTIONS["c"], half),
+        Candidate("", "Yes !", CONSTITUTIONS["c"], full),
+    ]
+    assert values(candidates, "both", ALL) == [
+        Value((3 * 0.25 + 1 * 0.5) / 4, {"checks": 0.25, "relevance": 0.5}),
+        Value(1.0, {"checks": 1.0, "relevance": 1.0}),
+    ]
+    tenths = SumReward(kind="sum", weights={"checks": 0.1, "relevance": 0.7})
+    assert values(candidates[1:], "tenths", ALL | {"tenths": tenths})[0].reward == 1.0
+
+
+def test_responses_are_rewarded_for_what_is_wanted_whatever_they_were_drawn_under():
+    sampled = example("Yes !", "one two three four", labels=[0, 1])
+    other = sampled.model_copy(update={"constitution_ids": ["-c", "c"]})
+    for one in (sampled, other):
+        found = reward_responses([one], CONSTITUTIONS, [], "checks", ALL)
+        assert [(r.query_id, r.set_id, r.number, r.policy, r.reward) for r in found] == [
+            ("q", "s", 0, "iteration-0", 1.0),
+            ("q", "s", 1, "iteration-0", 0.25),
+        ]
+        assert found[1].parts == {"p0": 0.5, "p1": 0.0}
+
+
+def test_relevance_goes_by_the_number_of_the_response():
+    told = [relevance([0.0, -0.25], 1, number=1), relevance([0.0, -0.5], 1, number=0)]
+    found = reward_responses([example("a", "b")], CONSTITUTIONS, told, "relevance", ALL)
+    assert [r.reward for r in found] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("told", [[], [relevance([0.0, -1.0], 1)], [relevance([0.0, -1.0], 1, 1, "iteration-1")] * 2])
+def test_responses_without_relevance_are_told(told):
+    with pytest.raises(UserError, match="^query 'q', set 's', response [01]: found no relevance of the response, exp"):
+        reward_responses([example("a", "b")], CONSTITUTIONS, told, "both", ALL)
+
+
+def test_a_statement_without_a_check_is_named():
+    bare = {"c": constitution("c", True, SHORT, None)}
+    one = example("a", "b").model_copy(update={"constitution_ids": ["c"]})
+    with pytest.raises(UserError, match="^constitution 'c': the statement 'Do 1.' of the principle 'p1' has no check"):
+        reward_responses([one], bare, [], "checks", ALL)
+
+
+def test_a_set_without_a_wanted_constitution_is_told():
+    one = example("a", "b").model_copy(update={"constitution_ids": ["-c"]})
+    with pytest.raises(UserError, match="query 'q', set 's': none of the constitutions -c wants every principle"):
+        reward_responses([one], CONSTITUTIONS, [], "checks", ALL)
+
+
+def test_a_constant_reward_is_told():
+    with pytest.raises(UserError, match=r"all 3 responses have the reward 0.5 \('checks'\), expected different ones"):
+        reward_responses([example("a b", "c d", "e")], CONSTITUTIONS, [], "checks", ALL)
+
+
+def test_every_kind_has_a_name_and_a_way_to_reward():
+    assert list(REWARDS) == ["checks", "relevance", "sum"]
+    assert set(KINDS) == set(REWARDS.values())
+
+
+def test_what_a_reward_needs():
+    assert [reward.members for reward in ALL.values()] == [[], [], ["checks", "relevance"]]
+    assert [reward.reads_checks for reward in ALL.values()] == [True, False, False]
+    assert [reward.relevance_others for reward in ALL.values()] == [None, 2, None]
+
+
+def test_shipped_rewards_load():
+    files = sorted((ROOT / "config/rewards").glob("*.yaml"))
+    assert {load_reward(file).kind for file in files} == set(REWARDS)
+
+
+@pytest.mark.parametrize(
+    ("reward", "part"),
+    [
+        ({"kind": "luck"}, 'kind: found "luck" (text), expected one of: checks, relevance, sum'),
+        ({"kind": "checks", "weight": 1}, "weight: found the unknown key 'weight'"),
+        ({"kind": "relevance", "others": 3}, "full_margin"),
+        ({"kind": "relevance", "others": 0, "full_margin": 1}, "others: found 0"),
+        ({"kind": "relevance", "others": 3, "full_margin": 0}, "full_margin: found 0"),
+        ({"kind": "sum", "weights": {"checks": 1}}, "weights"),
+        ({"kind": "sum", "weights": {"checks": 1, "relevance": 0}}, "weights.relevance: found 0"),
+    ],
+)
+def test_reward_files_with_faults(project, reward, part):
+    told = message(load_reward, project.write("reward.yaml", json.dumps(reward)))
+    assert told.startswith("reward.yaml")
+    assert part in told
+
+
+def using(reward: str) -> str:
+    method = f"{{name: rest, reward: {reward}, thresholds: [0.5]}}"
+    more = "training: {objective: supervised}, sampling: {responses: 4}"
+    return f"experiments: {{quickstart: {{method: {method}, {more}}}}}"
+
+
+def test_a_reward_is_read_with_its_members(project):
+    loaded = project.load(using("checks-and-relevance"))
+    assert list(loaded.rewards_of("quickstart")) == ["checks-and-relevance", "checks", "relevance"]
+    assert loaded.training_relevance("quickstart") == 3
+    assert project.load(using("checks")).training_relevance("quickstart") is None
+    assert project.load().rewards_of("quickstart") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "parts"),
+    [
+        ("cheks", {}, ["mine.yaml, line 1: experiments.quickstart.method.reward: found", "Did you mean 'checks'?"]),
+        ("a", {"kind": "sum", "weights": {"checks": 1, "b": 1}}, ["config/rewards/a.yaml: weights: found", "files"]),
+        (
+            "a",
+            {"kind": "sum", "weights": {"checks": 1, "checks-and-relevance": 1}},
+            ["config/rewards/a.yaml: weights: 'checks-and-relevance' is itself made of others"],
+        ),
+        (
+            "a",
+            {"kind": "sum", "weights": {"relevance": 1, "more": 1}},
+            ["rewards/a.yaml: weights: found rewards with different 'others' (3 of 'relevance' and 5 of 'more')"],
+        ),
+    ],
+)
+def test_wrong_names_of_rewards_are_told(project, name, written, parts):
+    project.write("config/rewards/more.yaml", "{kind: relevance, others: 5, full_margin: 1}")
+    if written:
+        project.write(f"config/rewards/{name}.yaml", json.dumps(written))
+    told = message(project.load, using(name))
+    for part in parts:
+        assert part in told
+
+
+def test_what_a_reward_reads_is_told_before_anything_runs(project):
+    project.check(using("checks"))
+    project.check(using("checks-and-relevance"))
+    file = project.root / "config/constitutions/everyday.yaml"
+    text = file.read_text()
+    check = "      check: {measure: words, best: 10, worst: 35}\n"
+    assert check in text
+    file.write_text(text.replace(check, ""))
+    for reward in ("checks", "checks-and-relevance"):
+        told = message(project.check, using(reward))
+        assert told.startswith("config/constitutions/everyday.yaml: 'short': found no check of the principle, expected")
+        assert told.endswith("set 'method.reward' to another (experiment 'quickstart').")
+    one = using("relevance").replace("sampling:", "queries: {train: 1}, sampling:")
+    told = message(project.check, one)
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.train: found 1, expected at least 2")
+    assert told.endswith("set 'method.reward' to one that reads no relevance.")

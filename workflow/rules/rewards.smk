@@ -1,0 +1,70 @@
+"""What is told of the responses for training before examples are made of them: their relevance, and their rewards."""
+
+
+# The stage of rule score_relevance on the responses for training, where a method or its reward reads that.
+rule score_training_relevance:
+    input:
+        model=by_wildcards(INPUTS.base_model),  # whichever policy drew the responses
+        responses=in_experiment(layout.RESPONSES),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
+    output:
+        in_experiment(layout.TRAINING_RELEVANCE),
+    log:
+        in_experiment(layout.log("score_training_relevance")),
+    benchmark:
+        in_experiment(layout.benchmark("score_training_relevance"))
+    wildcard_constraints:
+        experiment=WITH_TRAINING_RELEVANCE,
+        iteration=r"[1-9]\d*",
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        engine=slice_of("engine"),
+        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
+    params:
+        code=code_digest("score_relevance"),
+        prompts=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).prompts),
+        policy=by_wildcards(ARGUMENTS.sampled_policy),
+        scorer=lambda wildcards: settings_of(wildcards).model,
+        others=lambda wildcards: SETTINGS.training_relevance(wildcards.experiment),
+        seed=seed_of,
+    shell:
+        stage("score_relevance")
+        + "--model {input.model:q} --responses {input.responses:q} --queries {input.queries:q} "
+        "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy {params.policy} "
+        "--scorer {params.scorer} --others {params.others} --seed {params.seed} --engine {resources.engine:q} "
+        "--processes {resources.processes} --contexts alone --output {output:q}"
+
+
+rule score_rewards:
+    input:
+        responses=in_experiment(layout.RESPONSES),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
+        relevance=by_wildcards(INPUTS.training_relevance),
+    output:
+        in_experiment(layout.REWARDS),
+    log:
+        in_experiment(layout.log("score_rewards")),
+    benchmark:
+        in_experiment(layout.benchmark("score_rewards"))
+    wildcard_constraints:
+        experiment=experiments(lambda settings: not settings.external and settings.method.reward_name),
+        iteration=r"[1-9]\d*",
+    localrule: True  # seconds, beside the workflow
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("score_rewards"),
+        policy=by_wildcards(ARGUMENTS.sampled_policy),
+        rewards=by_wildcards(ARGUMENTS.rewards),
+        relevance=lambda wildcards, input: flag("relevance", input.relevance),
+    shell:
+        stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
+        "--constitutions {input.constitutions:q} {params.relevance} --policy {params.policy} {params.rewards} "
+        "--output {output:q}"
