@@ -67,7 +67,7 @@ def _keys(schema: dict, problem: ErrorDetails) -> Keys:
     """The keys of a violation. Pydantic's location also names the types that were tried: those lead nowhere."""
     location = [part for part in problem["loc"] if part != "[key]"]
     keys, here = [], schema
-    for part in location:
+    for part in location[:-1] if _unknown(problem) else location:  # another alternative may know the last
         below = step(here, part, schema)
         if below is not None:
             keys.append(part)

@@ -144,7 +144,8 @@ def held_out_examples(experiment: Experiment) -> int:
 
 def responses_for_evaluation(experiment: Experiment) -> int:
     """R, the responses to each held-out example."""
-    return experiment.evaluation.sampling.responses or experiment.constitutions.per_set
+    prompts = experiment.constitutions.per_set if experiment.evaluation.sampled_under == "all" else 1
+    return experiment.evaluation.sampling.responses or prompts
 
 
 def responses_for_training(experiment: Experiment) -> int:

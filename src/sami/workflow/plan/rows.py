@@ -113,7 +113,7 @@ class Planner:
             yield from [self.score_training_relevance(t)] if e.method.relevance_others else []
             yield self.train(t)
         yield from evaluated
-        for t in range(0 if e.external else e.iterations + 1):
+        for t in range(e.iterations + 1 if e.scored else 0):
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
         judges = self.configuration.judges
@@ -172,20 +172,24 @@ class Planner:
         """The responses for an iteration."""
         e, of = self.experiment, f"iteration-{iteration}"
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
-        jobs = layout.sampling_jobs(e, iteration)
-        return self._sample("sample_responses", of, e.model, e.sampling, "train", requests, jobs)
+        jobs, template = layout.sampling_jobs(e, iteration), self.quantities.task.prompts.generation
+        return self._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
         """The responses of one policy to the held-out queries."""
         maker = self._maker(EVAL_RESPONSES.format(policy=policy))
         e = maker.experiment
         requests = layout.held_out_examples(e) * layout.responses_for_evaluation(e)
-        jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
-        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, e.queries.split, requests, jobs)
+        jobs, model, prompts = layout.evaluation_jobs(e), models_by_policy(e)[policy], maker.quantities.task.prompts
+        alone = e.evaluation.constitution_of(policy) == "left-out"
+        asked = e.queries.split, (prompts.without_constitution or "") if alone else prompts.generation, requests, jobs
+        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, *asked)
 
-    def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, requests: int, jobs: int) -> Row:
-        prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
-        around = lengths.of_template(prompts.generation, prompts) + self.quantities.constitution()
+    def _sample(
+        self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
+    ) -> Row:
+        texts = self.quantities.queries(part)
+        around = self.quantities.around_query(template)
         response = self.quantities.response(sampling)
         prompt, longest = known_sum(texts.mean, around), known_sum(texts.longest, around)
         load = Load(requests, math.ceil(requests / jobs), prompt, longest, response)
