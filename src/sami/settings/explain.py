@@ -102,6 +102,8 @@ def _sentence(keys: Keys, problem: ErrorDetails, schema: dict, written: Callable
 
 def _unknown_key(keys: Keys, value: Any, schema: dict) -> str:
     key, valid = keys[-1], valid_keys(schema, keys[:-1])
+    if key in valid:  # of another alternative
+        return f"found the key '{key}', which does not go with the others here. Delete it, or them."
     near = nearest(key, valid)
     if near:
         expected = expectation(at(schema, (*keys[:-1], near)), schema)

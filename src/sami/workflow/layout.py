@@ -57,6 +57,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "fetch_responses": "fetch_responses/{released}",
     "import_responses": "import_responses-{policy}",
     "share_results": "share_results/{shared}",
+    "share_model": "share_model-{iteration}",
     "sample_responses": "sample_responses-{iteration}",
     "sample_responses_shard": "sample_responses-{iteration}/shard-{shard}",
     "train": "train-{iteration}",

@@ -16,7 +16,16 @@ from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
-from sami.workflow.layout import EVAL_RESPONSES, RELEVANCE, SCORES, VERDICTS
+from sami.workflow.layout import (
+    EVAL_RESPONSES,
+    MODEL,
+    RELEVANCE,
+    RESPONSES,
+    SAMPLING_COUNTS,
+    SCORES,
+    TRAINING_RELEVANCE,
+    VERDICTS,
+)
 from sami.workflow.plan import costs, lengths
 from sami.workflow.plan.costs import BYTES_OF_A_TOKEN, Cost, Load, Matrix, known_sum
 from sami.workflow.plan.quantities import Quantities
@@ -123,7 +132,17 @@ class Planner:
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        yield self.light(len(iterations) + joined + combined + len(self.copied))
+        built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
+        yield self.light(len(built) + joined + combined + self._copies(iterations))
+
+    def _copies(self, iterations: Iterable[int]) -> int:
+        """Number of files and models that are copied; what a copied model was made of is not asked for."""
+        unasked = {
+            path.format(iteration=t)
+            for t in iterations
+            for path in (sharing.BEFORE_TRAINING if MODEL.format(iteration=t) in self.copied else [SAMPLING_COUNTS])
+        }
+        return len(self.copied.keys() - unasked)
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -170,10 +189,11 @@ class Planner:
 
     def sample_responses(self, iteration: int) -> Row:
         """The responses for an iteration."""
-        e, of = self.experiment, f"iteration-{iteration}"
+        maker, of = self._maker(RESPONSES.format(iteration=iteration)), f"iteration-{iteration}"
+        e = maker.experiment
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
-        jobs, template = layout.sampling_jobs(e, iteration), self.quantities.task.prompts.generation
-        return self._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
+        jobs, template = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts.generation
+        return maker._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
         """The responses of one policy to the held-out queries."""
@@ -200,10 +220,11 @@ class Planner:
 
     def train(self, iteration: int) -> Row:
         """The training of one iteration."""
-        e, model = self.experiment, self.quantities.size(self.experiment.model)
-        row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
-        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
-        matrices.append(self.quantities.training_matrix(negatives=False))
+        maker = self._maker(MODEL.format(iteration=iteration))
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        row = maker._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
+        matrices = [maker.quantities.training_matrix(longest) for longest in (False, True)]
+        matrices.append(maker.quantities.training_matrix(negatives=False))
         count = e.train_counts()[iteration - 1]
         return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
 
@@ -230,8 +251,9 @@ class Planner:
 
     def score_training_relevance(self, iteration: int) -> Row:
         """The relevance of the responses for an iteration, which decides what is trained on."""
-        e, row = self.experiment, self._row("score_training_relevance", f"iteration-{iteration}", "score", used=1)
-        matrices = [self.quantities.training_relevance_matrix(iteration, longest) for longest in (False, True)]
+        maker = self._maker(TRAINING_RELEVANCE.format(iteration=iteration))
+        e, row = maker.experiment, maker._row("score_training_relevance", f"iteration-{iteration}", "score", used=1)
+        matrices = [maker.quantities.training_relevance_matrix(iteration, longest) for longest in (False, True)]
         examples, each = e.train_counts()[iteration - 1], layout.responses_for_training(e)
         return self._with_relevance(row, e.model, examples, each, matrices)
 
@@ -305,7 +327,8 @@ class Planner:
         e, files = self.experiment, self.configuration.principle_files
         names = [name for name in (e.constitutions.principles, e.constitutions.held_out) if name]
         by_people = sum(bool(files[name].pairs) for name in names)
-        return self._row("light", "", "light", jobs=4 + len(names) + by_people + len(response_files(e)) + others)
+        own = 4 + (e.queries.test is not None) + len(names) + by_people + len(response_files(e))
+        return self._row("light", "", "light", jobs=own + others)
 
     def _row(self, stage: str, of: str, kind: JobKind, used: int = 0, jobs: int = 1) -> Row:
         """A row on the hardware of its kind; `used` is the number of GPUs that a job can use."""
