@@ -88,7 +88,7 @@ def _kind_of_policy(value: Any) -> str:
     """The alternative of `OtherPolicy` that a value is meant to be, so that a mistake is told of this one alone."""
     if isinstance(value, dict):
         return "prompted" if value.keys() & PromptedModel.model_fields and "responses" not in value else "file"
-    return {PromptedModel: "prompted", ResponseFile: "file"}.get(type(value), "name")
+    return "prompted" if isinstance(value, PromptedModel) else "file" if isinstance(value, ResponseFile) else "name"
 
 
 OtherPolicy = Annotated[
