@@ -65,7 +65,9 @@ def test_the_numbers_of_a_seed_are_those_of_the_tables_of_its_run(runs, joined, 
     table = files.read(joined, "seeds")
     for seed in SEEDS:
         folder = make_tables(runs[seed], tmp_path / str(seed))
-        rows = {name: files.read(folder, name) for name in ("summary", "degeneration", "information", "lengths")}
+        names = ("summary", "degeneration", "information", "lengths", "relevance", "echo")
+        rows = {name: files.read(folder, name) for name in names}
+        rows["relevance"] = rows["relevance"][rows["relevance"]["context"] == "alone"]
         for policy in POLICIES:
             row, summed = row_of(table, seed=seed, policy=policy), row_of(rows["summary"], policy=policy)
             of_summary = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "response_tokens")
@@ -74,6 +76,10 @@ def test_the_numbers_of_a_seed_are_those_of_the_tables_of_its_run(runs, joined, 
             degenerate = row_of(rows["degeneration"], policy=policy)
             for name in ("repeated_share", "base_log_probability", "own_log_probability"):
                 assert row[name] == pytest.approx(degenerate[name], abs=2e-4, nan_ok=True), name
+            for name in ("identified", "margin", "log_probability", "echo"):
+                of_run = row_of(rows["echo" if name == "echo" else "relevance"], policy=policy)
+                for column in (name, f"{name}_difference"):
+                    assert row[column] == pytest.approx(of_run[column], abs=2e-4, nan_ok=True), column
             words = rows["lengths"][rows["lengths"]["policy"] == policy]  # as many under both polarities
             assert row["response_words"] == pytest.approx(words["mean_words"].mean(), abs=2e-4)
 
@@ -100,6 +106,7 @@ def test_joined_numbers_are_means_over_seeds_with_intervals_over_seeds_and_queri
 def test_what_a_policy_does_not_have_is_empty(joined):
     table = files.read(joined, "joined")
     assert row_of(table, policy="iteration-0")[[*span("win_rate")]].isna().all()  # judged against itself
+    assert row_of(table, policy="iteration-0")[[*span("margin_difference")]].isna().all()  # to itself
     scored = span("bound_nats", "row_accuracy", "own_log_probability")
     assert row_of(table, policy="instruct")[[*scored]].isna().all()
 

@@ -98,7 +98,8 @@ ECHO = ("echo", "echo_words", "echo_bigrams", "about_instruction")
 # What is joined over seeds, each with its values in `tables.seeds.MEASURES`.
 JOINED = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate", "unidentified_wins",
           *OF_SUMMARY, "echo", "response_tokens", "response_words", "degenerate_share", "repeated_share",
-          "base_log_probability", "own_log_probability")  # fmt: skip
+          "base_log_probability", "own_log_probability",
+          *(f"{name}_difference" for name in (*OF_SUMMARY, "echo")))  # fmt: skip
 DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
 
 COMPARED = ("win_rates", "information", "degeneration", "relevance", "echo")  # what comparisons read of experiments
@@ -281,8 +282,9 @@ _ALL = (
         "seeds.joined",
         (*POLICY, *span(*JOINED), "n_seeds", "n_queries", "split"),
         "Runs that differ in their seed alone, joined: one row a policy, with the mean over seeds of each number that "
-        "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). With a few "
-        "seeds the spread between them is known poorly: read the rows of ``seeds`` beside it.",
+        "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). Differences "
+        "are to the base model, response by response. With a few seeds the spread between them is known poorly: read "
+        "the rows of ``seeds`` beside it.",
         printed=("policy", *JOINED, "n_seeds", "n_queries", "split"),
         of="seeds",
         reported=True,

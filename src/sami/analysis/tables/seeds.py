@@ -15,17 +15,29 @@ from sami.analysis.statistics.bootstrap import bootstrap_over_seeds
 from sami.analysis.statistics.information import information
 from sami.analysis.statistics.repetition import is_degenerate, repeated_ngram_share
 from sami.analysis.tables import run as runs
-from sami.analysis.tables.catalogue import JOINED
+from sami.analysis.tables.catalogue import JOINED, OF_SUMMARY
 from sami.analysis.tables.policies import of_own_constitution
 from sami.analysis.tables.relevance import echoes, told
-from sami.analysis.tables.rows import NOTHING, TRAINING, Comparison, Estimator, Policy, Row, by_query, cells, words
+from sami.analysis.tables.rows import (
+    NOTHING,
+    TRAINING,
+    Case,
+    Comparison,
+    Estimator,
+    Policy,
+    Row,
+    by_query,
+    cells,
+    words,
+)
 from sami.analysis.tables.run import Run
 from sami.analysis.tables.verdicts import relevant_preferences, unidentified_wins
 from sami.errors import UserError
-from sami.records import Response, iteration_of
+from sami.records import BASE, Response, iteration_of
 from sami.settings.evaluation import Evaluation
 
 Values = dict[str, list[float]]  # query id -> its values
+ByCase = dict[Case, float]  # of the response in each place
 Measured = dict[str, dict[str, Values]]  # policy -> measure -> values, of one run
 
 
@@ -53,14 +65,28 @@ def preferences(comparison: Comparison) -> Values:
     return by_query((verdict.query_id, verdict.preference) for verdict in comparison.verdicts)
 
 
-def of_relevance(name: str, run: Run, policy: Policy) -> Values:
+def relevance(name: str, run: Run, policy: Policy) -> ByCase:
     """An attribute of `Relevance`, under the queries alone; empty responses have no log-probability."""
-    found = ((case[0], getattr(told(record), name)) for case, record in policy.relevance.items())
-    return by_query((query_id, value) for query_id, value in found if not math.isnan(value))
+    found = {case: getattr(told(record), name) for case, record in policy.relevance.items()}
+    return {case: value for case, value in found.items() if not math.isnan(value)}
 
 
-def echo(run: Run, policy: Policy) -> Values:
-    return by_query((case[0], value) for case, value in echoes(run, policy)["echo"].items())
+def echo(run: Run, policy: Policy) -> ByCase:
+    return echoes(run, policy)["echo"]
+
+
+def of_cases(measure: Callable[[Run, Policy], ByCase], run: Run, policy: Policy) -> Values:
+    """A measure of each response."""
+    return by_query((case[0], value) for case, value in measure(run, policy).items())
+
+
+def difference(measure: Callable[[Run, Policy], ByCase], run: Run, policy: Policy) -> Values:
+    """A measure of each response less that of the base model's in its place; none of the base model itself."""
+    base = next(other for other in run.policies if other.name == BASE)
+    if policy is base:
+        return {}
+    own, others = measure(run, policy), measure(run, base)
+    return by_query((case[0], value - others[case]) for case, value in own.items() if case in others)
 
 
 def is_loop(run: Run, response: Response) -> bool:
@@ -71,6 +97,10 @@ def repeated_share(run: Run, response: Response) -> float:
     return repeated_ngram_share(response.text, run.evaluation.degeneration.ngram)
 
 
+BY_CASE: dict[str, Callable[[Run, Policy], ByCase]] = {  # of which there are differences to the base model
+    **{name: partial(relevance, name) for name in OF_SUMMARY},
+    "echo": echo,
+}
 MEASURES: dict[str, Callable[[Run, Policy], Values]] = {  # column -> values by query, of which it is the mean
     "bound_nats": partial(of_matrices, "bound"),
     "row_accuracy": partial(of_matrices, "row_accuracy"),
@@ -78,16 +108,14 @@ MEASURES: dict[str, Callable[[Run, Policy], Values]] = {  # column -> values by 
     "win_rate": partial(of_verdicts, preferences),
     "relevant_win_rate": partial(of_verdicts, relevant_preferences),
     "unidentified_wins": partial(of_verdicts, unidentified_wins),
-    "identified": partial(of_relevance, "identified"),
-    "margin": partial(of_relevance, "margin"),
-    "log_probability": partial(of_relevance, "log_probability"),
-    "echo": echo,
+    **{name: partial(of_cases, measure) for name, measure in BY_CASE.items()},
     "response_tokens": partial(of_responses, lambda run, response: response.tokens),
     "response_words": partial(of_responses, lambda run, response: words(response.text)),
     "degenerate_share": partial(of_responses, is_loop),
     "repeated_share": partial(of_responses, repeated_share),
     "base_log_probability": lambda run, policy: of_own_constitution(policy.by_base),
     "own_log_probability": lambda run, policy: of_own_constitution(policy.own),
+    **{f"{name}_difference": partial(difference, measure) for name, measure in BY_CASE.items()},
 }
 
 
