@@ -282,9 +282,9 @@ _ALL = (
         "seeds.joined",
         (*POLICY, *span(*JOINED), "n_seeds", "n_queries", "split"),
         "Runs that differ in their seed alone, joined: one row a policy, with the mean over seeds of each number that "
-        "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). Differences "
-        "are to the base model, response by response. With a few seeds the spread between them is known poorly: read "
-        "the rows of ``seeds`` beside it.",
+        "the table ``seeds`` has, and an interval over seeds and queries together (a pigeonhole bootstrap). "
+        "Differences are to the base model, response by response. With a few seeds the spread between them is known "
+        "poorly: read the rows of ``seeds`` beside it.",
         printed=("policy", *JOINED, "n_seeds", "n_queries", "split"),
         of="seeds",
         reported=True,
