@@ -38,8 +38,13 @@ def flags(**values: object) -> str:
 
 
 def prompts(settings: Prompts) -> str:
-    """The prompts of a task for stages that put a constitution to a model, of which one without it changes nothing."""
-    return as_json(settings, exclude={"without_constitution"})
+    """The prompts of a task for stages that read no template but those with a constitution, or are given theirs apart."""
+    return as_json(settings, exclude={"without_constitution", "with_attributes"})
+
+
+def bare_prompts(settings: Prompts) -> str:
+    """The same for stages that also put a query alone."""
+    return as_json(settings, exclude={"with_attributes"})
 
 
 class Arguments:
@@ -96,6 +101,20 @@ class Arguments:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""
         settings = self.configuration.experiments[experiment]
         return self._samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.held_out)
+
+    def steering_samples(self, experiment: str, policy: str) -> str:
+        """Arguments of jobs that ask a policy for attributes."""
+        settings = self.configuration.experiments[experiment]
+        task = self.configuration.tasks[settings.task]
+        return flags(
+            prompts=prompts(task.prompts),
+            template=settings.method.template(task.prompts),
+            stop=task.stop,
+            method=as_json(settings.method, exclude={"labels"}),
+            sampling=as_json(settings.evaluation.sampling, exclude={"responses"}),
+            seed=settings.seed,
+            policy=policy,
+        )
 
     def rewards(self, experiment: str) -> str:
         """Arguments that say how responses for training are rewarded."""

@@ -3,6 +3,8 @@
 import functools
 from pathlib import Path
 
+from sami.endpoints.requests import tokens_of
+from sami.methods.steerlm import label_string
 from sami.models.engine_limits import LEAST_SAVING
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind
@@ -68,6 +70,10 @@ class Quantities:
         return lengths.of_constitution(
             (self.configuration.principle_files[name] for name in names), settings.statements
         )
+
+    def attributes(self) -> float:
+        """Tokens of a label string."""
+        return tokens_of(label_string(dict.fromkeys(self.configuration.attributes(self.name), 0)))
 
     def response(self, sampling: Sampling) -> float:
         """Tokens of a response."""
@@ -158,6 +164,7 @@ class Quantities:
             return None
         response = sampling.max_new_tokens if longest else self.response(sampling)
         constitution = self.constitution() if "{constitution}" in template else 0
+        constitution += self.attributes() if "{attributes}" in template else 0
         prompt = lengths.of_template(template, prompts) + constitution + query
         if self.experiment.engine.scoring == "padded":
             return K * C * R * (prompt + response), K * C * R * response

@@ -117,6 +117,7 @@ class Planner:
             yield from [self.score_reference(t)] if e.method.makes_pairs else []
             yield self.train(t)
         yield from evaluated
+        yield from map(self.sample_steering, models_by_policy(e) if not e.external and e.method.steers else [])
         for t in range(0 if e.external else e.iterations + 1):
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
@@ -128,7 +129,9 @@ class Planner:
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
         rewarded = len(sampled) if e.method.reward_name else 0
-        yield self.light(len(iterations) + rewarded + joined + combined + len(self.copied))
+        labelled = len(sampled) if self.configuration.attributes(self.name) else 0
+        shown = 2 if iterations and e.method.steers else 0  # tables and figures of steering
+        yield self.light(len(iterations) + rewarded + labelled + shown + joined + combined + len(self.copied))
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -188,6 +191,19 @@ class Planner:
         jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
         return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, e.queries.split, requests, jobs)
 
+    def sample_steering(self, policy: str) -> Row:
+        """The responses of one policy to queries that ask for attributes."""
+        e, asked, texts = self.experiment, self.experiment.method.steers, self.quantities.queries(self.experiment.queries.split)
+        template, sampling = e.method.template(self.quantities.task.prompts), e.evaluation.sampling
+        around = lengths.of_template(template, self.quantities.task.prompts) + self.quantities.attributes()
+        values = len(self.configuration.attributes(self.name)) * e.method.levels
+        requests, response = min(asked.queries, e.queries.held_out) * values, self.quantities.response(sampling)
+        load = Load(requests, requests, known_sum(texts.mean, around), known_sum(texts.longest, around), response)
+        gpus = e.engine.tensor_parallel if sampling.sampler == "vllm" else 1
+        row = self._row("sample_steering", policy, "sample", used=gpus)
+        cost = costs.sampling_cost(row.machine, self.quantities.size(models_by_policy(e)[policy]), sampling, load, gpus)
+        return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 300)))
+
     def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, requests: int, jobs: int) -> Row:
         prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
         around = lengths.of_template(prompts.generation, prompts) + self.quantities.constitution()
@@ -219,7 +235,7 @@ class Planner:
         row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
         matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
         matrices.append(self.quantities.training_matrix(negatives=False))
-        count = e.train_counts()[iteration - 1]
+        count = e.train_counts()[iteration - 1] * e.method.examples_of_query(layout.responses_for_training(e))
         return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
 
     def score(self, iteration: int) -> Row:
