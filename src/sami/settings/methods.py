@@ -40,6 +40,7 @@ class Method(Settings):
         principle.
     makes_pairs: whether its examples hold pairs, which the reference model scores before training.
     most_iterations: the most that it can have; None for any number.
+    steers: whether its policies are asked for values of attributes when they are evaluated.
     """
 
     objectives: ClassVar[tuple[str, ...]]
@@ -47,6 +48,7 @@ class Method(Settings):
     sampled_under: ClassVar[Literal["all", "positive"]] = "all"
     makes_pairs: ClassVar[bool] = False
     most_iterations: ClassVar[int | None] = None
+    steers: ClassVar[bool] = False
 
     name: Any
     """Name of the method."""
@@ -100,11 +102,6 @@ class Method(Settings):
         """Name in `rewards` of what says how good the responses for training are; None where nothing does."""
         return None
 
-    @property
-    def steers(self) -> Steering | None:
-        """How its policies are asked for values of attributes when they are evaluated; None where they know of none."""
-        return None
-
     def labelled(self, checked: Iterable[str]) -> list[str]:
         """Attributes that label strings in training prompts hold, of principles with a check; none without labels.
 
@@ -128,6 +125,10 @@ class Method(Settings):
     def examples_of_query(self, responses: int) -> int:
         """Training examples that are made of one query, to which so many responses are drawn."""
         return 1
+
+    def steered(self, queries: int, attributes: int) -> int:
+        """Responses that are drawn of a policy to see how it is steered, of so many held-out queries and attributes."""
+        return 0
 
 
 class RelevanceFilter(Settings):
@@ -351,6 +352,7 @@ class SteerLM(Method):
 
     objectives = ("supervised",)
     most_iterations = 1
+    steers = True
 
     name: Literal["steerlm"]
     """Attribute-conditioned training (SteerLM): all responses are learned, each behind a label of its attributes."""
@@ -369,10 +371,6 @@ class SteerLM(Method):
     """
     steering: Steering = Steering()
     """How policies are asked for attributes once they are trained."""
-
-    @property
-    def steers(self) -> Steering:
-        return self.steering
 
     def labelled(self, checked: Iterable[str]) -> list[str]:
         known = list(checked)
@@ -403,6 +401,9 @@ class SteerLM(Method):
 
     def examples_of_query(self, responses: int) -> int:
         return responses
+
+    def steered(self, queries: int, attributes: int) -> int:
+        return min(queries, self.steering.queries) * attributes * self.levels
 
     @model_validator(mode="after")
     def _different(self) -> Self:

@@ -129,7 +129,7 @@ class Planner:
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
         rewarded = len(sampled) if e.method.reward_name else 0
-        labelled = len(sampled) if self.configuration.attributes(self.name) else 0
+        labelled = len(sampled) if e.method.steers else 0
         shown = 2 if iterations and e.method.steers else 0  # tables and figures of steering
         yield self.light(len(iterations) + rewarded + labelled + shown + joined + combined + len(self.copied))
 
@@ -193,11 +193,11 @@ class Planner:
 
     def sample_steering(self, policy: str) -> Row:
         """The responses of one policy to queries that ask for attributes."""
-        e, asked, texts = self.experiment, self.experiment.method.steers, self.quantities.queries(self.experiment.queries.split)
+        e, texts = self.experiment, self.quantities.queries(self.experiment.queries.split)
         template, sampling = e.method.template(self.quantities.task.prompts), e.evaluation.sampling
         around = lengths.of_template(template, self.quantities.task.prompts) + self.quantities.attributes()
-        values = len(self.configuration.attributes(self.name)) * e.method.levels
-        requests, response = min(asked.queries, e.queries.held_out) * values, self.quantities.response(sampling)
+        requests = e.method.steered(e.queries.held_out, len(self.configuration.attributes(self.name)))
+        response = self.quantities.response(sampling)
         load = Load(requests, requests, known_sum(texts.mean, around), known_sum(texts.longest, around), response)
         gpus = e.engine.tensor_parallel if sampling.sampler == "vllm" else 1
         row = self._row("sample_steering", policy, "sample", used=gpus)
