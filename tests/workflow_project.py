@@ -90,7 +90,11 @@ class Project:
 
     def dry_run(self, *arguments: str) -> set[tuple[str, str]]:
         """(rule, output below the results) of the jobs in a dry run, one for each output."""
-        printed = self.run("--dry-run", *arguments)
+        return self.outputs(self.run("--dry-run", *arguments))
+
+    @staticmethod
+    def outputs(printed: str) -> set[tuple[str, str]]:
+        """The same, of what a dry run has printed."""
         blocks = re.findall(r"^(?:local)?rule (\S+):\n(?:    .*\n)*?    output: (.*)$", printed, re.MULTILINE)
         return {(rule, path.removeprefix("results/")) for rule, paths in blocks for path in paths.split(", ")}
 

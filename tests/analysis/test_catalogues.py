@@ -52,7 +52,7 @@ def test_a_table_and_a_figure_more_are_a_function_and_an_entry_each(loudness, tm
     assert {"loudness.csv", "loudness.md", "loudness.tex"} <= set(tables.files())
     assert draw.possible(tmp_path / "tables")[-1] == "loudness"
     draw.draw_all(["loudness"], tmp_path / "tables", "made-up", tmp_path / "figures")
-    assert figures.files(figures.of_experiment(training=False, held_out=False))[-2:] == ["loudness.pdf", "loudness.png"]
+    assert figures.files(figures.of_experiment(False, False, False))[-2:] == ["loudness.pdf", "loudness.png"]
     (shown,) = page.read_figures(tmp_path / "figures")
     assert shown.caption == FIGURES["loudness"].caption
     assert "Marks." in [table.caption for table in page.read_tables(tmp_path / "tables")]
@@ -73,11 +73,12 @@ def test_entries_have_functions_captions_and_tables():
 
 
 def test_experiments_have_the_figures_of_their_kind():
-    every = {figure.name for figure in figures.of_experiment(training=True, held_out=True)}
+    every = {figure.name for figure in figures.of_experiment(training=True, scored=True, held_out=True)}
     assert FIGURES.keys() - every == {"comparison", "frontier", "seeds"}
-    assert every - {figure.name for figure in figures.of_experiment(False, False)} == {
+    assert every - {figure.name for figure in figures.of_experiment(False, False, False)} == {
         "bound", "training", "generalisation",
     }  # fmt: skip
+    assert every - {figure.name for figure in figures.of_experiment(True, False, True)} == {"bound"}
 
 
 def test_the_workflow_can_read_the_catalogues_without_any_package():

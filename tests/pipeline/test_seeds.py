@@ -42,15 +42,17 @@ def test_jobs_of_two_arms_with_three_seeds(tmp_path, tiny_source):
     assert found["prepare_model"] == 1
     for rule in ("build_queries", "write_principles", "build_constitutions", "tabulate", "build_report"):
         assert found[rule] == runs, rule
-    for rule in ("sample_responses", "build_sami_examples", "train", "judge_responses"):
+    for rule in ("build_sami_examples", "train", "judge_responses"):
         assert found[rule] == runs * trained, rule
+    assert found["sample_responses"] == runs * trained - 3  # as are its responses for the first training
     for rule in ("sample_evaluation", "score_responses"):
         assert found[rule] == runs * policies - 3, rule  # the base model's of b are those of a
     assert (found["join_seeds"], found["plot_seeds"], found["all"]) == (2, 2, 1)
     assert counts(project.run("--dry-run", "a"))["join_seeds"] == 1
     assert "join_seeds" not in counts(project.run("--dry-run", "a-seed-2"))
     alone = project.dry_run("results/b-seed-3/iteration-1/model")
-    assert {path.split("/")[0] for rule, path in alone if rule != "prepare_model"} == {"b-seed-3"}
+    assert {path.split("/")[0] for rule, path in alone if rule in ("train", "build_sami_examples")} == {"b-seed-3"}
+    assert {path.split("/")[0] for rule, path in alone if rule == "sample_responses"} == {"a-seed-3"}
     printed = project.run("plan")
     assert all(f"## {arm}-seed-{seed}\n" in printed for arm in "ab" for seed in (1, 2, 3))
 

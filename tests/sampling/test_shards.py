@@ -1,4 +1,4 @@
-"""Sampling in several jobs: how many there are, what each draws, and that joined they are what a single job writes."""
+"""The stage that samples: prompts with and without a constitution, and several jobs that join to what one writes."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from sami import records
 from sami.data.constitutions import build
 from sami.data.principles import from_people
 from sami.errors import UserError
+from sami.models.pretrained import load, load_tokenizer
 from sami.provenance import digest
 from sami.sampling.shards import files, share, together
 from sami.settings.principles import Constitutions, PrincipleFile
@@ -54,6 +56,7 @@ def stage(tiny, tmp_path):
             "queries": tmp_path / "queries.jsonl",
             "constitutions": [tmp_path / "constitutions.jsonl"],
             "prompts": PROMPTS,
+            "template": None,
             "stop": ["u"],
             "under": "all",
             "sampling": Sampling(temperature=0.8, max_new_tokens=10, batch_size=4),
@@ -93,6 +96,28 @@ def test_shards_join_to_what_a_single_job_writes(stage, tmp_path, temperature):
         in_shards(stage, tmp_path / f"in-{jobs}", jobs, sampling=sampling)
         for name in ("responses.jsonl", "sampling.json"):
             assert (tmp_path / f"in-{jobs}" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_a_template_without_a_constitution_puts_the_query_alone(stage, tiny, tmp_path):
+    more = {"sampling": Sampling(temperature=0.0, max_new_tokens=10, batch_size=4), "under": "positive", "stop": []}
+    stage(tmp_path / "alone", template="Say: {query}", **more)
+    stage(tmp_path / "asked", **more)
+    alone, asked = (records.read(records.Example, tmp_path / f"{name}/responses.jsonl") for name in ("alone", "asked"))
+    texts = {query.id: query.text for query in records.read(records.Query, tmp_path / "queries.jsonl")}
+    tokenizer, model = load_tokenizer(tiny), load(tiny).cpu()
+    for example in alone:
+        (response,) = example.responses
+        shown = f"<|im_start|>user\nSay: {texts[example.query_id]}<|im_end|>\n<|im_start|>assistant\n"
+        tokens = tokenizer(shown, add_special_tokens=False)["input_ids"]
+        for drawn in response.token_ids:  # one forward pass for each, the most likely token
+            with torch.inference_mode():
+                assert model(torch.tensor([tokens])).logits[0, -1].argmax().item() == drawn
+            tokens.append(drawn)
+        assert response.token_ids
+    empty = [example.model_copy(update={"responses": []}) for example in alone]
+    assert empty == [example.model_copy(update={"responses": []}) for example in asked]
+    assert all(example.labels == [0] for example in (*alone, *asked))
+    assert [e.responses for e in alone] != [e.responses for e in asked]
 
 
 def test_shards_without_any_response_are_an_error_when_joined(stage, tmp_path):

@@ -60,7 +60,16 @@ def test_every_mapping_has_a_table():
     text = Path(README).read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `(?:[\w.]+\.)?(\w+)` \|", text, re.MULTILINE))
     tables = {match[1].split(".")[1] for match in MARK.finditer(text)}
-    around = {"External", "Relevance", "RelevanceFilter", "Degeneration", "Published", "ResponseFile", "Lora"}
+    around = {
+        "External",
+        "Relevance",
+        "RelevanceFilter",
+        "Degeneration",
+        "Published",
+        "PromptedModel",
+        "ResponseFile",
+        "Lora",
+    }
     around |= {kind.__name__ for kind in OBJECTIVES.values()}
     around |= {"Shape", "Side", "Utilisation", "Price", *(kind.__name__ for kind in METHODS.values())}
     for model in MODELS:

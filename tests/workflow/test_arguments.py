@@ -1,5 +1,7 @@
 """Arguments of stages: what changes them, and what does not."""
 
+import shlex
+
 import yaml
 from configured import experiment, message
 
@@ -33,3 +35,18 @@ def test_a_prompt_without_a_constitution_names_none(project):
     for wrong in ("Answer.", "{constitution} {query}"):
         told = message(lambda text: arguments(project, without_constitution=text), wrong)
         assert "the template 'without_constitution' needs the field '{query}', and '{constitution}' not" in told
+
+
+def test_policies_are_asked_without_the_constitution_unless_they_are_to_be_prompted(project):
+    prompted = "policies: {told: {model: smollm2-135m-instruct, constitution: in-prompt}}"
+    text = experiment(f"evaluation: {{constitution: left-out, {prompted}}}")
+    alone, told = (Arguments(project.load(text)).evaluation_samples("quickstart", of) for of in ("iteration-1", "told"))
+    template = read_yaml("config/tasks/everyday.yaml").data["prompts"]["without_constitution"]
+    assert alone.endswith(f" --under positive --template {shlex.quote(template)}")
+    assert told.endswith(" --under positive")
+    usual = Arguments(project.load()).evaluation_samples("quickstart", "iteration-1")
+    assert alone.split(" --under")[0] == usual  # which says nothing of either
+    assert told.split(" --under")[0] == usual.replace("iteration-1", "told")
+    assert Arguments(project.load(text)).training_samples("quickstart", "1") == Arguments(
+        project.load()
+    ).training_samples("quickstart", "1")

@@ -277,10 +277,48 @@ def test_panel_names_its_members(project):
             "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n    queries: {test: 9}",
             "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it",
         ),
+        (
+            "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n"
+            "    evaluation: {constitution: left-out}",
+            "'evaluation.constitution: left-out' asks policies without a constitution, but 'external' responses are",
+        ),
+        ("evaluation: {policies: {told: {model: smollm2-135m-instruct}}}", "told.constitution: this key is missing"),
+        (
+            "evaluation: {policies: {told: {model: smollm2-135m-instruct, constitution: left-out}}}",
+            'told.constitution: found "left-out" (text), expected in-prompt.',
+        ),
+        (
+            "evaluation: {policies: {told: {model: nope, constitution: in-prompt}}}",
+            "one of the models in config/models",
+        ),
+        (
+            "evaluation: {policies: {told: {responses: a.jsonl, constitution: in-prompt}}}",
+            "policies.told.constitution: found the key 'constitution', which does not go with the others here. Delete",
+        ),
+        ("evaluation: {sampling: {responses: 1}}", "'sampling.responses' is 1, expected at least 2"),
     ],
 )
 def test_policies_that_do_not_exist(project, text, told):
     assert told in message(project.load, experiment(text))
+
+
+def test_without_the_constitution_one_response_and_one_polarity_are_enough(project):
+    files = "policies: {released: {responses: a.json}}"
+    text = experiment(f"evaluation: {{constitution: left-out, sampling: {{responses: 1}}, {files}}}")
+    evaluation = project.load(text).experiments["quickstart"].evaluation
+    assert (evaluation.sampled_under, evaluation.judged) == ("positive", "all")
+    assert evaluation.constitution_of("iteration-1") == evaluation.constitution_of("released") == "left-out"
+    assert "'judged: all'" in message(project.load, experiment(f"evaluation: {{{files}}}"))
+
+
+def test_experiments_that_ask_different_questions_are_not_compared(project):
+    text = (
+        "experiments: {a: {}, b: {evaluation: {constitution: left-out}}, c: {evaluation: {constitution: left-out}}}\n"
+    )
+    told = message(project.load, f"{text}compare: {{both: [a, b]}}")
+    assert told.startswith("mine.yaml, line 2: compare.both[1]: found 'b' with 'evaluation.constitution: left-out', ")
+    assert "expected in-prompt as in 'a'" in told
+    assert project.load(f"{text}compare: {{both: [b, c]}}").groups == {"both": ["b", "c"]}
 
 
 def test_adapters_and_several_processes_exclude_each_other(project):

@@ -254,6 +254,22 @@ def test_relevance_by_hand(planned):
     assert ("score_relevance", "iteration-0") not in planned({"evaluation": {"relevance": None}})
 
 
+def test_an_evaluation_without_the_constitution_by_hand(planned):
+    prompted = {"prompted": {"model": "small", "constitution": "in-prompt"}}
+    found = planned({"evaluation": {"constitution": "left-out", "policies": prompted}})
+    # One response to each of 4 queries: 10 tokens and a line break; with the constitution 16, as in training.
+    rows = [found["sample_evaluation", of] for of in ("iteration-0", "iteration-2", "prompted")]
+    assert [(row.prompt_tokens, row.new_tokens) for row in rows] == [(4 * 11, 4 * 8), (4 * 11, 4 * 8), (4 * 16, 4 * 8)]
+    assert "score_responses" not in {stage for stage, _ in found}
+    assert found["score_relevance", "prompted"].prompt_tokens == 4 * 4 * (11 + 8)
+    both = planned({"evaluation": {"constitution": "left-out", "sampling": {"responses": 2}}})
+    assert both["sample_evaluation", "iteration-1"].new_tokens == 4 * 2 * 8
+    verdicts = {"asked": planned({"evaluation": {"judged": "positive"}}), "left out": found}
+    sizes = {name: rows["judge_responses", "checks"].disk for name, rows in verdicts.items()}
+    assert sizes["asked"] == sizes["left out"] > 0
+    assert planned()["judge_responses", "checks"].disk == 2 * sizes["asked"]
+
+
 @pytest.mark.parametrize(
     ("precision", "processes", "weights", "compute", "reduce"),
     [("float32", 1, 4, 4, 4), ("float32", 4, 4, 4, 4), ("mixed", 1, 4, 2, 4), ("bfloat16", 2, 2, 2, 2)],

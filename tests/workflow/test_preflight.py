@@ -293,3 +293,15 @@ def test_import_is_light():
     heavy = "{'torch', 'snakemake', 'pandas', 'numpy', 'datasets', 'openai'} & set(sys.modules)"
     command = [sys.executable, "-c", f"import sys, sami.workflow.preflight; print(len({heavy}))"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "0"
+
+
+def test_a_task_without_a_prompt_for_the_query_alone(project):
+    mine = "experiments: {quickstart: {evaluation: {constitution: left-out, relevance: null}}}"
+    project.check(mine)
+    task = yaml.safe_load((project.root / "config/tasks/everyday.yaml").read_text())
+    task["prompts"].pop("without_constitution")
+    project.write("config/tasks/everyday.yaml", yaml.safe_dump(task))
+    told = message(project.check, mine)
+    assert told.startswith("config/tasks/everyday.yaml: prompts.without_constitution: found null, expected the prompt")
+    assert told.endswith("set 'evaluation.constitution' to in-prompt (experiment 'quickstart').")
+    project.check("experiments: {quickstart: {evaluation: {relevance: null}}}")

@@ -96,6 +96,7 @@ def test_runs_of_one_seed_share_what_nobody_trains_and_runs_of_others_do_not(pro
     text = "run: [a, b]\nexperiments: {a: {seeds: [1, 5]}, b: {seeds: [5, 1], training: {epochs: 2}}}"
     found = owners(project.load(text))
     files = [f"iteration-0/eval/{name}.jsonl" for name in ("responses", "scores", "relevance")]
+    files += ["iteration-1/responses.jsonl", "iteration-1/sampling.json"]  # which the base model draws
     expected = {"b-seed-5": dict.fromkeys(files, "a-seed-5"), "b-seed-1": dict.fromkeys(files, "a-seed-1")}
     assert {name: of for name, of in found.items() if name != "quickstart"} == expected
 

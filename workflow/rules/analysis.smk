@@ -6,7 +6,7 @@ rule tabulate:
         constitutions=by_wildcards(INPUTS.constitutions),
         queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
-        information=by_wildcards(INPUTS.of_iterations, path=layout.SCORES, first=0),
+        information=by_wildcards(INPUTS.scores),
         relevance=by_wildcards(INPUTS.relevance),
         verdicts=by_wildcards(INPUTS.verdicts),
         training=by_wildcards(INPUTS.of_iterations, path=layout.TRAINING_LOG, first=1),
@@ -112,6 +112,7 @@ rule build_report:
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
         verdicts=by_wildcards(INPUTS.verdicts),
         relevance=by_wildcards(INPUTS.relevance),
+        models=by_wildcards(INPUTS.of_iterations, path=layout.MODEL, first=1),
         page=[
             os.path.relpath(provenance.SOURCE / "analysis/report" / name)
             for name in ("page.html.j2", "page.css", "page.js")

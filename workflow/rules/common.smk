@@ -190,7 +190,7 @@ def stage(name):
 
 def experiment_figures(settings):
     """The figures in the catalogue that an experiment has."""
-    return figures.of_experiment(training=not settings.external, held_out=bool(settings.constitutions.held_out))
+    return figures.of_experiment(not settings.external, settings.scored, bool(settings.constitutions.held_out))
 
 
 def figures_of(experiment):
@@ -313,14 +313,16 @@ def outputs(entries, folder):
 
 def rules_of_figures():
     """(name of a rule, the figures it draws, pattern of the experiments or comparisons that have these)."""
-    names = {
-        (True, False): "plot_figures",
-        (True, True): "plot_figures_with_held_out",
-        (False, False): "plot_figures_without_training",
-        (False, True): "plot_figures_with_held_out_without_training",
+    names = {  # trains, scores its policies, has held-out principles
+        (True, True, False): "plot_figures",
+        (True, True, True): "plot_figures_with_held_out",
+        (True, False, False): "plot_figures_without_scores",
+        (True, False, True): "plot_figures_with_held_out_without_scores",
+        (False, False, False): "plot_figures_without_training",
+        (False, False, True): "plot_figures_with_held_out_without_training",
     }
-    for (training, held_out), name in names.items():
-        shown = figures.of_experiment(training, held_out)
+    for kind, name in names.items():
+        shown = figures.of_experiment(*kind)
         yield name, shown, experiments(lambda settings, shown=shown: experiment_figures(settings) == shown)
     yield "plot_comparison", figures.figures("comparison"), COMPARISONS
     yield "plot_seeds", figures.figures("seeds"), WITH_SEEDS

@@ -77,7 +77,7 @@ rule score_responses:
     benchmark:
         in_experiment(layout.benchmark("score_responses"))
     wildcard_constraints:
-        experiment=TRAINED,
+        experiment=experiments(lambda settings: settings.scored),
     conda:
         "../../envs/training.yaml"
     threads: cores("score")
@@ -121,13 +121,14 @@ rule score_relevance:
         prompts=lambda wildcards: bare_prompts(INPUTS.task(wildcards.experiment).prompts),
         scorer=lambda wildcards: settings_of(wildcards).relevance_model,
         others=lambda wildcards: settings_of(wildcards).evaluation.relevance.others,
+        contexts=lambda wildcards: " ".join(settings_of(wildcards).evaluation.contexts),
         seed=seed_of,
     shell:
         stage("score_relevance")
         + "--model {input.model:q} --responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy {wildcards.policy} "
-        "--scorer {params.scorer} --others {params.others} --seed {params.seed} --engine {resources.engine:q} "
-        "--processes {resources.processes} --output {output:q}"
+        "--scorer {params.scorer} --others {params.others} --contexts {params.contexts} --seed {params.seed} "
+        "--engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
 # How judges are asked; no verdict depends on it.

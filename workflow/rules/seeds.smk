@@ -6,7 +6,7 @@ rule join_seeds:
         queries=lambda wildcards: INPUTS.queries_of_group(wildcards.experiment),
         constitutions=of_each_seed(INPUTS.constitutions),
         responses=of_each_seed(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
-        information=of_each_seed(INPUTS.of_iterations, path=layout.SCORES),
+        information=of_each_seed(INPUTS.scores),
         verdicts=of_each_seed(INPUTS.verdicts),
         relevance=of_each_seed(INPUTS.relevance),
     output:

@@ -1,4 +1,13 @@
-"""Evaluation of policies that nobody trains, copied from the experiment that makes it for all that agree with it."""
+"""What another experiment makes alike, copied from there: for all experiments that agree on what it depends on."""
+
+
+def shared_with(wanted):
+    """Pattern of experiments before those of the paths that they copy for which a function is true."""
+    return before({name: f"(?:{one_of(filter(wanted, owners))})$" for name, owners in OWNERS.items()})
+
+
+def is_model(path):
+    return os.path.basename(path) == os.path.basename(layout.MODEL)
 
 
 rule share_results:
@@ -11,8 +20,8 @@ rule share_results:
     benchmark:
         in_experiment(layout.benchmark("share_results"))
     wildcard_constraints:
-        experiment=before({name: f"(?:{one_of(owners)})$" for name, owners in OWNERS.items()}),
-        shared=r".+/eval/[^/]+\.jsonl",
+        experiment=shared_with(lambda path: not is_model(path)),
+        shared=r".+\.jsonl?",
     localrule: True
     conda:
         "../../envs/analysis.yaml"
@@ -24,10 +33,34 @@ rule share_results:
         stage("share_results") + "--original {input:q} --output {output:q}"
 
 
-# They would make the same files, were these not shared.
-ruleorder: share_results > sample_evaluation > import_responses
-ruleorder: share_results > score_responses
-ruleorder: share_results > score_relevance
-ruleorder: share_results > judge_responses
-ruleorder: share_results > judge_by_model
-ruleorder: share_results > combine_verdicts
+# Apart from the rule above, since Snakemake wants to know which outputs are folders.
+rule share_model:
+    input:
+        lambda wildcards: LAYOUT.path(
+            layout.MODEL,
+            OWNERS[wildcards.experiment][layout.MODEL.format(iteration=wildcards.iteration)],
+            iteration=wildcards.iteration,
+        ),
+    output:
+        directory(in_experiment(layout.MODEL)),
+    log:
+        in_experiment(layout.log("share_model")),
+    benchmark:
+        in_experiment(layout.benchmark("share_model"))
+    wildcard_constraints:
+        experiment=shared_with(is_model),
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("share_results"),
+    shell:
+        stage("share_results") + "--original {input:q} --output {output:q}"
+
+
+# All rules so far, those of methods among them: some would make the same files, were these not shared.
+for maker in [each.name for each in workflow.rules if each.name not in ("share_results", "share_model")]:
+    workflow.ruleorder("share_results", maker)
+    workflow.ruleorder("share_model", maker)

@@ -110,15 +110,16 @@ def _rows(model: type[BaseModel], schema: dict, homes: dict[str, str]) -> Iterat
 
 def _below(keys: tuple[str, ...], part: dict, root: dict, homes: dict[str, str]) -> Iterator[Row]:
     for option in alternatives(part, root):
-        inner, more = option, keys
-        if "properties" not in inner:  # a mapping of names, or a list
+        inners, more = [option], keys
+        if "properties" not in option:  # a mapping of names, or a list
             named = next(iter(option.get("patternProperties", {}).values()), option.get("items", {}))
-            inner = next((one for one in alternatives(named, root) if "properties" in one), {})
+            inners = alternatives(named, root)
             more = (*keys, "NAME") if option.get("type") == "object" else keys
-        for key, entry in inner.get("properties", {}).items() if inner.get("title") not in homes else ():
-            needed = "needed" if key in inner.get("required", []) else _written(entry.get("default"))
-            yield (*more, key), entry, needed
-            yield from _below((*more, key), entry, root, homes)
+        for inner in inners:
+            for key, entry in inner.get("properties", {}).items() if inner.get("title") not in homes else ():
+                needed = "needed" if key in inner.get("required", []) else _written(entry.get("default"))
+                yield (*more, key), entry, needed
+                yield from _below((*more, key), entry, root, homes)
 
 
 def _written(value: object) -> str:

@@ -1,11 +1,11 @@
 """How policies are compared."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from sami.records import policy_name
+from sami.records import CONTEXTS, Context, policy_name
 from sami.settings.base import RESPONSE_FILE, Count, Number, PolicyName, Settings, Share, Source
 from sami.settings.sampling import Sampling
 
@@ -58,6 +58,18 @@ class Published(Settings):
         return self
 
 
+class PromptedModel(Settings):
+    """A model that is asked with the constitution in its prompt, where the other policies are asked without it."""
+
+    model: str
+    """Name in `models`: a model that is asked with the constitution, whatever `evaluation.constitution` says.
+
+    The base model's name gives what a prompt alone achieves, to compare training with (docs/methods.md#two-questions).
+    """
+    constitution: Literal["in-prompt"]
+    """The only way to ask that can differ from `evaluation.constitution`."""
+
+
 class ResponseFile(Settings):
     """A policy that is a file of responses: our records, or the SAMI authors' format (`data.external_responses`)."""
 
@@ -72,11 +84,31 @@ class ResponseFile(Settings):
     """The folder on the web from which the file is fetched where it is not there, `https://...`."""
 
 
+def _kind_of_policy(value: Any) -> str:
+    """The alternative of `OtherPolicy` that a value is meant to be, so that a mistake is told of this one alone."""
+    if isinstance(value, dict):
+        return "prompted" if value.keys() & PromptedModel.model_fields and "responses" not in value else "file"
+    return "prompted" if isinstance(value, PromptedModel) else "file" if isinstance(value, ResponseFile) else "name"
+
+
+OtherPolicy = Annotated[
+    Annotated[str, Tag("name")] | Annotated[PromptedModel, Tag("prompted")] | Annotated[ResponseFile, Tag("file")],
+    Discriminator(_kind_of_policy),
+]
+
+
 class Evaluation(Settings):
     """How policies are compared."""
 
     sampling: Sampling
     """How responses to held-out queries are drawn."""
+    constitution: Literal["in-prompt", "left-out"] = "in-prompt"
+    """Whether the prompts of held-out queries hold the constitution.
+
+    So whether policies are asked for what is judged, or do it unasked. `left-out`: prompts with the query alone
+    (`prompts.without_constitution` of the task), one response to each or `sampling.responses`, for the constitution
+    that wants every principle. Information is not estimated then. See docs/methods.md#two-questions.
+    """
     judges: Annotated[list[str], Field(min_length=1)]
     """Names in `judges`: who says which of two responses follows the constitution better.
 
@@ -86,18 +118,19 @@ class Evaluation(Settings):
     """Under which constitutions responses are judged.
 
     `positive`: only those that want every principle, as in the paper. Responses under the others are sampled all the
-    same, since the information needs them.
+    same, since the information needs them. With `constitution: left-out` there are no others, so both mean the same.
     """
     comparators: Annotated[list[str], Field(min_length=1)]
     """What policies are judged against: base, or another policy by name.
 
     That is one of `policies`, or an iteration (`iteration-1`).
     """
-    policies: dict[PolicyName, str | ResponseFile]
+    policies: dict[PolicyName, OtherPolicy]
     """Others to judge beside the trained ones: {name: model} or {name: {responses: FILE}}.
 
     Models (names in `models`) answer the held-out queries, for example `{instruct: mistral-7b-instruct}`; files hold
-    responses that were made elsewhere.
+    responses that were made elsewhere. `{name: {model: MODEL, constitution: in-prompt}}` asks a model with the
+    constitution where the others are asked without it.
     """
     relevance: Relevance | None
     """How it is told whether responses belong to their queries; null = it is not.
@@ -121,12 +154,27 @@ class Evaluation(Settings):
     @property
     def models(self) -> dict[str, str]:
         """The other policies that are models: name -> name of the model."""
-        return {name: policy for name, policy in self.policies.items() if isinstance(policy, str)}
+        found = {name: policy for name, policy in self.policies.items() if not isinstance(policy, ResponseFile)}
+        return {name: policy if isinstance(policy, str) else policy.model for name, policy in found.items()}
 
     @property
     def files(self) -> dict[str, ResponseFile]:
         """The other policies that are files of responses."""
-        return {name: policy for name, policy in self.policies.items() if not isinstance(policy, str)}
+        return {name: policy for name, policy in self.policies.items() if isinstance(policy, ResponseFile)}
+
+    @property
+    def sampled_under(self) -> Literal["all", "positive"]:
+        """Constitutions of a set that responses are drawn for: all, or the one that wants every principle."""
+        return "positive" if self.constitution == "left-out" else "all"
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """Prompts under which relevance is told: without the constitution alone, where it is left out."""
+        return ("alone",) if self.constitution == "left-out" else CONTEXTS
+
+    def constitution_of(self, policy: str) -> Literal["in-prompt", "left-out"]:
+        """Whether a policy's prompts hold the constitution."""
+        return "in-prompt" if isinstance(self.policies.get(policy), PromptedModel) else self.constitution
 
     def published_range(self, comparator: str, principles: str = "training") -> tuple[float, float]:
         """Lowest and highest published win rate against a policy; NaN where none is given."""
@@ -137,14 +185,14 @@ class Evaluation(Settings):
 
     @model_validator(mode="after")
     def _both_polarities(self) -> Self:
-        if self.sampling.responses == 1:
+        if self.sampling.responses == 1 and self.sampled_under == "all":
             raise ValueError("'sampling.responses' is 1, expected at least 2: one under each of a set's constitutions")
         return self
 
     @model_validator(mode="after")
     def _all_there(self) -> Self:
         for name, file in self.files.items():
-            if self.judged == "all" and file.responses.endswith(".json"):
+            if self.judged == self.sampled_under == "all" and file.responses.endswith(".json"):
                 raise ValueError(
                     f"'policies' names '{name}', a file in the SAMI authors' format, which has one response to a "
                     "query, under the constitution that wants every principle; 'judged: all' compares those under the "

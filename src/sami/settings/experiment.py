@@ -108,6 +108,11 @@ class Experiment(Settings):
         return relevance.model or (None if self.external else self.model)
 
     @property
+    def scored(self) -> bool:
+        """Whether information is estimated: policies that are models answer under contrasted constitutions."""
+        return not self.external and self.evaluation.constitution == "in-prompt"
+
+    @property
     def samplings(self) -> dict[str, Sampling]:
         """How it draws responses, by key: for training, where the method draws any, and for evaluation."""
         training = {"sampling": self.sampling} if self.method.draws_responses else {}
@@ -131,6 +136,11 @@ class Experiment(Settings):
         if self.external and self.queries.test is not None:
             raise ValueError(
                 "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it"
+            )
+        if self.external and self.evaluation.constitution == "left-out":
+            raise ValueError(
+                "'evaluation.constitution: left-out' asks policies without a constitution, but 'external' responses "
+                "are there already, and are judged by the constitutions that they were made for; set it to in-prompt"
             )
         if self.external and self.evaluation.policies:
             raise ValueError(

@@ -8,7 +8,18 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sami.errors import Keys, dotted, nearest, plain
-from sami.settings.expectations import FORMS, alternatives, at, expectation, literals, note, paths, step, valid_keys
+from sami.settings.expectations import (
+    FORMS,
+    alternatives,
+    at,
+    expectation,
+    literals,
+    note,
+    paths,
+    step,
+    tagged,
+    valid_keys,
+)
 
 
 def explain(
@@ -67,7 +78,7 @@ def _keys(schema: dict, problem: ErrorDetails) -> Keys:
     """The keys of a violation. Pydantic's location also names the types that were tried: those lead nowhere."""
     location = [part for part in problem["loc"] if part != "[key]"]
     keys, here = [], schema
-    for part in location:
+    for part in location[:-1] if _unknown(problem) else location:  # another alternative may know the last
         below = step(here, part, schema)
         if below is not None:
             keys.append(part)
@@ -102,6 +113,8 @@ def _sentence(keys: Keys, problem: ErrorDetails, schema: dict, written: Callable
 
 def _unknown_key(keys: Keys, value: Any, schema: dict) -> str:
     key, valid = keys[-1], valid_keys(schema, keys[:-1])
+    if key in valid:  # of another alternative
+        return f"found the key '{key}', which does not go with the others here. Delete it, or them."
     near = nearest(key, valid)
     if near:
         expected = expectation(at(schema, (*keys[:-1], near)), schema)

@@ -1,22 +1,40 @@
 """Copies a result of another experiment, where both would make the same one.
 
-Reads   a file of responses, scores or verdicts
-Writes  its copy; the provenance record of the copy holds that of the original, under "original"
+Reads   a file of responses, examples, scores or the like; or the folder of a model
+Writes  its copy; the provenance record of the copy holds that of the original, under "original". Files of a model are
+        linked where the file system allows: a model is large, and stages replace files and never change them
 
     python -m sami.stages.share_results --help
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from sami.stage import Stage
 
+RECORD = "provenance.json"  # in a folder; it is the copy's own, and would be written through a link
+NOT_COPIED = (RECORD, ".snakemake_timestamp")
+
+
+def link(original: str, copy: str) -> None:
+    """Gives a file a second name, or where that cannot be done, as across disks, copies it."""
+    try:
+        os.link(original, copy)
+    except OSError:
+        shutil.copyfile(original, copy)
+
 
 def main(arguments) -> dict[str, Any]:
-    shutil.copyfile(arguments.original, arguments.output)
-    record = Path(f"{arguments.original}.provenance.json")
+    original, copy = Path(arguments.original), Path(arguments.output)
+    if original.is_dir():
+        shutil.copytree(original, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), copy_function=link)
+        record = original / RECORD
+    else:
+        shutil.copyfile(original, copy)
+        record = Path(f"{original}.{RECORD}")
     return {"original": json.loads(record.read_bytes())} if record.is_file() else {}
 
 

@@ -100,7 +100,12 @@ class Arguments:
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""
         settings = self.configuration.experiments[experiment]
-        return self._samples(settings, settings.evaluation.sampling, policy=policy, count=settings.queries.held_out)
+        evaluation, asked = settings.evaluation, {"policy": policy, "count": settings.queries.held_out}
+        if evaluation.sampled_under == "positive":
+            asked["under"] = "positive"
+        if evaluation.constitution_of(policy) == "left-out":
+            asked["template"] = self.configuration.tasks[settings.task].prompts.without_constitution
+        return self._samples(settings, evaluation.sampling, **asked)
 
     def steering_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that ask a policy for attributes."""

@@ -189,7 +189,7 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
 
 
 def _check_comparisons(configuration: Configuration) -> None:
-    """A comparison has a name of its own, and compares different experiments that there are, each of one seed."""
+    """A comparison has a name of its own, and compares different experiments of one seed that ask the same question."""
     root, sources = configuration.root, configuration.sources
     for comparison, names in root.compare.items():
         if comparison in root.experiments:
@@ -207,6 +207,13 @@ def _check_comparisons(configuration: Configuration) -> None:
             known(name, configuration.experiments, "experiments", where)
             if name in names[:position]:
                 raise UserError(f"{where}: found '{name}' a second time, expected each experiment once. Delete one.")
+            asked, first = (configuration.experiments[of].evaluation.constitution for of in (name, names[0]))
+            if asked != first:
+                raise UserError(
+                    f"{where}: found '{name}' with 'evaluation.constitution: {asked}', expected {first} as in "
+                    f"'{names[0]}': win rates of policies that were told what is wanted and of others that were not "
+                    "have no difference that means anything. Make a comparison for each of the two questions."
+                )
 
 
 def _read_entries(configuration: Configuration, experiment: str) -> None:

@@ -177,6 +177,10 @@ class Inputs:
         last = -1 if settings.external else settings.iterations
         return [self.layout.path(path, experiment, iteration=t) for t in range(first, last + 1)]
 
+    def scores(self, experiment: str) -> list[str]:
+        """The log-probabilities of each policy 0, ..., T; none where information is not estimated."""
+        return self.of_iterations(experiment, layout.SCORES) if self._settings(experiment).scored else []
+
     def relevance_model(self, experiment: str) -> str:
         """Model folder of the model that tells whether responses belong to their queries."""
         return self.layout.model(self._settings(experiment).relevance_model)

@@ -63,6 +63,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "fetch_responses": "fetch_responses/{released}",
     "import_responses": "import_responses-{policy}",
     "share_results": "share_results/{shared}",
+    "share_model": "share_model-{iteration}",
     "sample_responses": "sample_responses-{iteration}",
     "sample_responses_shard": "sample_responses-{iteration}/shard-{shard}",
     "score_reference": "score_reference-{iteration}",
@@ -153,7 +154,8 @@ def held_out_examples(experiment: Experiment) -> int:
 
 def responses_for_evaluation(experiment: Experiment) -> int:
     """R, the responses to each held-out example."""
-    return experiment.evaluation.sampling.responses or experiment.constitutions.per_set
+    prompts = experiment.constitutions.per_set if experiment.evaluation.sampled_under == "all" else 1
+    return experiment.evaluation.sampling.responses or prompts
 
 
 def responses_for_training(experiment: Experiment) -> int:

@@ -1,54 +1,123 @@
-"""Sharing of what nobody trains: held-out responses of the base model and others, their scores, relevance, verdicts.
+"""Sharing of what several experiments would make alike: training, held-out responses, scores, relevance, verdicts.
 
 Experiments that agree on all that such a file depends on have the same file. The first of them that is listed under
-`run` makes it, in the order of the configuration, and the others copy it; so each has all its files, and nothing is
-computed twice. Experiments outside `run` copy from those in it, but none copies from them: they are made when somebody
-asks for them by name.
+`run` makes it, in the order of the configuration, and the others copy it; so nothing is computed twice, and an
+experiment that asks another question of the same policies trains nothing. Experiments outside `run` copy from those in
+it, but none copies from them: they are made when somebody asks for them by name.
 
-A file depends on the model or models, the task, the constitutions, the held-out queries, how responses to them are
-sampled, and the seed; relevance also on how it is told; verdicts on the judge and on `evaluation.judged`. Principles
-that a model writes can come out differently each time, so experiments with such principles share nothing.
+- A policy depends on the base model and, where it is trained, on all that decides about its training: task,
+  constitutions, method, its reward, sampling, `training`, the numbers of training queries up to its iteration, and the
+  seed; not on later iterations, held-out principles or anything under `evaluation`. `engine` and `resources` change no
+  result.
+- Responses for training depend on the policy that draws them, and not on what is made of them: methods share those of
+  the base model. Their relevance and rewards depend on how these are told, too.
+- Held-out responses depend on the policy, task, constitutions, held-out queries, how responses to them are sampled and
+  whether prompts hold the constitution, and the seed; relevance also on how it is told; verdicts on both policies, the
+  judge and `evaluation.judged`.
+
+Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from sami.records import policy_name
+from sami.records import BASE, policy_name
+from sami.settings.experiment import Experiment
+from sami.settings.rewards import Reward
+from sami.workflow import layout
 from sami.workflow.configuration import Configuration
-from sami.workflow.layout import EVAL_RESPONSES, RELEVANCE, SCORES, VERDICTS
-from sami.workflow.policies import comparisons, untrained_models
+from sami.workflow.policies import comparisons, models_by_policy
+
+# Of an iteration, in the order of their making: nothing but training, and what stands before it, reads these.
+BEFORE_TRAINING = (
+    layout.RESPONSES,
+    layout.SAMPLING_COUNTS,
+    layout.TRAINING_RELEVANCE,
+    layout.REWARDS,
+    layout.PAIRS,
+    layout.EXAMPLES,
+    layout.EXAMPLE_COUNTS,
+)
+OF_TRAINING = (layout.MODEL, layout.TRAINING_LOG)
+
+Rewards = Mapping[str, Reward]
 
 
 def owners(configuration: Configuration) -> dict[str, dict[str, str]]:
-    """Experiment -> path in its folder -> the other experiment that makes this file for it."""
+    """Experiment -> path in its folder -> the other experiment that makes this file or model for it."""
     run = [name for name in configuration.usable if name in configuration.run]
     others = [name for name in configuration.usable if name not in run]
     makers: dict[tuple[str, str], str] = {}
     found: dict[str, dict[str, str]] = {}
     for name in [*run, *others]:
-        for path, origin in untrained_files(configuration, name).items():
+        for path, origin in shared_files(configuration, name).items():
             maker = makers.setdefault((path, origin), name) if name in run else makers.get((path, origin), name)
             if maker != name:
                 found.setdefault(name, {})[path] = maker
     return found
 
 
-def untrained_files(configuration: Configuration, experiment: str) -> Mapping[str, str]:
-    """Files about policies that nobody trains, by their path in an experiment's folder -> all that they depend on."""
+def shared_files(configuration: Configuration, experiment: str) -> Mapping[str, str]:
+    """Files and models that other experiments may have, too: path in the experiment's folder -> all it depends on."""
     settings = configuration.experiments[experiment]
-    models, constitutions = untrained_models(settings), settings.constitutions
-    if not configuration.writers[constitutions.writer].is_human:
+    if settings.external or not configuration.writers[settings.constitutions.writer].is_human:
         return {}
+    rewards = configuration.rewards_of(experiment)
+    relevance = configuration.training_relevance(experiment)
+    found = _trained(settings, rewards, relevance) | _evaluated(settings, rewards)
+    return {path: repr(values) for path, values in found.items()}
+
+
+def _policy(settings: Experiment, rewards: Rewards, iteration: int) -> list[Any]:
+    """All that policy 0, ..., T depends on."""
+    if iteration == 0:
+        return [settings.model]
+    sampling = settings.sampling if settings.method.draws_responses else None
+    return [settings.model, *_queries(settings, iteration), settings.method, rewards, sampling, settings.training]
+
+
+def _queries(settings: Experiment, iteration: int) -> list[Any]:
+    """All that the training queries up to an iteration and their constitutions depend on."""
+    # Training queries that are held out as well are left out, so these count, too.
+    counts = settings.queries.eval, settings.fresh_counts()[:iteration]
+    constitutions = settings.constitutions.model_copy(update={"held_out": None})
+    return [settings.task, constitutions, *counts, settings.seed]
+
+
+def _trained(settings: Experiment, rewards: Rewards, relevance: int | None) -> dict[str, list[Any]]:
+    """What each iteration leaves -> all it depends on."""
+    found: dict[str, list[Any]] = {}
+    method = settings.method
+    for t in range(1, settings.iterations + 1):
+        made = [*([layout.PAIRS] if method.makes_pairs else []), layout.EXAMPLES, layout.EXAMPLE_COUNTS, *OF_TRAINING]
+        found |= {path.format(iteration=t): _policy(settings, rewards, t) for path in made}
+        if method.draws_responses and method.responses_of(t) == t:
+            drawn = [*_policy(settings, rewards, method.sampled_policy(t)), settings.sampling, method.sampled_under]
+            drawn += _queries(settings, t)
+            told = {layout.RESPONSES: [], layout.SAMPLING_COUNTS: []}
+            told |= {layout.TRAINING_RELEVANCE: [settings.model, relevance]} if relevance else {}
+            told |= {layout.REWARDS: [settings.model, rewards]} if rewards else {}
+            found |= {path.format(iteration=t): [*drawn, *more] for path, more in told.items()}
+    return found
+
+
+def _evaluated(settings: Experiment, rewards: Rewards) -> dict[str, list[Any]]:
+    """What the evaluation of each policy leaves -> all it depends on."""
+    evaluation, relevance = settings.evaluation, settings.relevance_model
     held_out = settings.queries.split, settings.queries.held_out
-    common = [settings.task, constitutions, held_out, settings.evaluation.sampling, settings.seed]
-    found = {EVAL_RESPONSES.format(policy=policy): [model] for policy, model in models.items()}
-    if settings.relevance_model:
-        told = [settings.relevance_model, settings.evaluation.relevance]
-        found |= {RELEVANCE.format(policy=policy): [model, *told] for policy, model in models.items()}
-    if models:
-        found[SCORES.format(iteration=0)] = [settings.model]
+    common = [settings.task, settings.constitutions, held_out, evaluation.sampling, evaluation.constitution]
+    policies = {name: [model] for name, model in models_by_policy(settings).items()}
+    policies |= {f"iteration-{t}": _policy(settings, rewards, t) for t in range(settings.iterations + 1)}
+    known = {name: [*common, settings.seed, *of, evaluation.constitution_of(name)] for name, of in policies.items()}
+    found = {layout.EVAL_RESPONSES.format(policy=name): of for name, of in known.items()}
+    if relevance:
+        told = [relevance, evaluation.relevance]
+        found |= {layout.RELEVANCE.format(policy=name): [*of, *told] for name, of in known.items()}
+    if settings.scored:
+        scored = range(settings.iterations + 1)
+        found |= {layout.SCORES.format(iteration=t): [*known[f"iteration-{t}"], *known[BASE]] for t in scored}
     for policy, judge, comparator in comparisons(settings):
-        pair = [models.get(policy), models.get(policy_name(comparator))]
-        if None not in pair:
-            path = VERDICTS.format(policy=policy, judge=judge, comparator=comparator)
-            found[path] = [*pair, settings.evaluation.judged]
-    return {path: repr([*common, *values]) for path, values in found.items()}
+        if {policy, policy_name(comparator)} <= known.keys():
+            path = layout.VERDICTS.format(policy=policy, judge=judge, comparator=comparator)
+            found[path] = [known[policy], known[policy_name(comparator)], evaluation.judged]
+    return found

@@ -17,15 +17,15 @@ class Figure:
         function: module and name in `sami.analysis.figures`; it takes the tables and a title.
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
-        of: what has this figure: every experiment, those that train, those with held-out principles, those whose
-            policies are steered, comparisons, or experiments with several seeds.
+        of: what has this figure: every experiment, those that train, those whose policies are scored, those with
+            held-out principles, those whose policies are steered, comparisons, or experiments with several seeds.
     """
 
     name: str
     function: str
     tables: tuple[str, ...]
     caption: str
-    of: Literal["every", "training", "held-out", "steering", "comparison", "seeds"] = "every"
+    of: Literal["every", "training", "scored", "held-out", "steering", "comparison", "seeds"] = "every"
 
     @property
     def files(self) -> list[str]:
@@ -80,7 +80,7 @@ _ALL = (
         "constitutions better. Right: accuracies on own responses: how often a constitution makes the response written "
         "for it the most likely one (row), and how often a response is most likely under its own constitution "
         "(column). Bars are intervals over queries.",
-        of="training",
+        of="scored",
     ),
     Figure(
         "length",
@@ -135,11 +135,11 @@ _ALL = (
         "adherence",
         "policies.adherence",
         ("adherence",),
-        "How far responses follow each principle when their constitution asks for it (left), and its opposite when "
-        "their constitution asks for that (right), for the base model, the last iteration, and the models that were "
-        "not trained here. The degree runs from 0 to 1 and comes from programmatic checks of the text, so it covers "
-        "the principles that have one. Points further right are better in both panels; bars are intervals over "
-        "queries.",
+        "How far responses follow each principle when their constitution wants it (left), and its opposite when their "
+        "constitution wants that (right), for the base model, the last iteration, and the models that were not trained "
+        "here. Where only responses for wanted principles were drawn or imported, there is one panel. The degree runs "
+        "from 0 to 1 and comes from programmatic checks of the text, so it covers the principles that have one. Points "
+        "further right are better in both panels; bars are intervals over queries.",
     ),
     Figure(
         "training",
@@ -219,9 +219,9 @@ def figures(*kinds: str) -> list[Figure]:
     return [figure for figure in FIGURES.values() if figure.of in kinds]
 
 
-def of_experiment(training: bool, held_out: bool) -> list[Figure]:
-    """The figures of an experiment that trains or does not, with or without held-out principles."""
-    return figures("every", *["training"] * training, *["held-out"] * held_out)
+def of_experiment(training: bool, scored: bool, held_out: bool) -> list[Figure]:
+    """The figures of an experiment: whether it trains, scores its policies, and has held-out principles."""
+    return figures("every", *["training"] * training, *["scored"] * scored, *["held-out"] * held_out)
 
 
 def files(figures: list[Figure]) -> list[str]:

@@ -78,7 +78,7 @@ def bound(information: pd.DataFrame, title: str = "") -> Figure:
 
 @styled
 def adherence(adherence: pd.DataFrame, title: str = "") -> Figure:
-    """Degree to which responses follow each principle and its opposite when asked to.
+    """Degree to which responses follow each principle, and its opposite, where it is wanted: a panel for each polarity.
 
     Of the base model, the last iteration and the other models.
     """
@@ -87,15 +87,16 @@ def adherence(adherence: pd.DataFrame, title: str = "") -> Figure:
     height = 1.1 + (0.3 + 0.1 * len(others)) * max(1, len(principles))
     if not principles:
         return empty_figure(TWO_COLUMNS, height, title, "None of these principles has a programmatic check.")
-    figure, panels = subplots(TWO_COLUMNS, height, 2, title, sharey=True)
+    wanted = {"wanted": "the principle is wanted", "opposite": "its opposite is wanted"}
+    shown_sides = {side: heading for side, heading in wanted.items() if side in set(adherence["polarity"])}
+    width = TWO_COLUMNS if len(shown_sides) > 1 else ONE_COLUMN
+    figure, panels = subplots(width, height, len(shown_sides), title, sharey=True)
     last = adherence["iteration"].max()
     chosen = [("iteration-0", *HOLLOW_GREY)] + [(f"iteration-{last:.0f}", BLUE, "D", False)] * bool(last > 0)
     chosen += [(name, *OTHERS[number % len(OTHERS)]) for number, name in enumerate(others)]
     offsets = 0.14 * np.linspace(1, -1, len(chosen)) * (1 + 0.3 * len(others)) if len(chosen) > 1 else [0.0]
     rows = -np.arange(len(principles))
-    for axes, polarity, asked in zip(
-        panels, ("wanted", "opposite"), ("asked for the principle", "asked for its opposite"), strict=True
-    ):
+    for axes, (polarity, heading) in zip(panels, shown_sides.items(), strict=True):
         row_lines(axes, rows)
         for (policy, colour, marker, hollow), offset in zip(chosen, offsets, strict=True):
             shown = adherence[(adherence["policy"] == policy) & (adherence["polarity"] == polarity)]
@@ -108,7 +109,7 @@ def adherence(adherence: pd.DataFrame, title: str = "") -> Figure:
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         axes.set_xlabel("Degree of following")
-        axes.set_title(asked)
+        axes.set_title(heading)
     panels[0].set_yticks(rows, principles)
     panels[0].set_ylim(rows[-1] - 0.5, 0.5)
     for axes in panels:

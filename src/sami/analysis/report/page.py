@@ -118,14 +118,19 @@ def read_figures(folder: Path) -> list[Figure]:
 
 
 def read_provenance(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Provenance records: files, or the folders of outputs that hold one. Raises UserError where there is none."""
+    """Provenance records: files, or the folders of outputs that hold one; of a copy, that of its original.
+
+    Raises:
+        UserError: there is none.
+    """
     found = []
     for path in map(Path, paths):
         file = path / "provenance.json" if path.is_dir() else path
         try:
-            found.append(json.loads(file.read_text(encoding="utf-8")))
+            record = json.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError) as error:
             raise UserError(f"{file}: {error}; expected a provenance record. Make that output again.") from None
+        found.append(record.get("original", record))
     return found
 
 

@@ -13,7 +13,7 @@ P_VALUES = ("p", "p_holm")
 FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
 WHOLE = ("iteration", "queries_needed", "shared_pairs")  # numbers that stay whole beside empty cells
 MEASURED = (  # not printed where no policy was scored, and where no relevance was measured
-    "bound_nats", "row_accuracy", "column_accuracy",
+    "bound_nats", "row_accuracy", "column_accuracy", "base_log_probability", "own_log_probability",
     "relevant_win_rate", "unidentified_wins", "identified", "margin", "log_probability",
 )  # fmt: skip
 HEADINGS = {  # in print; others are their names

@@ -15,7 +15,7 @@ from sami.analysis.statistics.echo import echo as echo_of
 from sami.analysis.statistics.echo import talks_about_instruction
 from sami.analysis.tables.rows import NOTHING, Case, Estimator, Policy, Row, by_query, cases_of, cells
 from sami.analysis.tables.run import Run
-from sami.records import BASE, CONTEXTS, Context, Relevance
+from sami.records import BASE, Context, Relevance
 
 SHARES = ("identified", "about_instruction")  # measures that are yes or no
 LENGTH_BINS = 4
@@ -28,14 +28,14 @@ def told(record: Relevance, context: Context = "alone") -> statistics.Relevance:
 
 
 def relevance(run: Run) -> list[Row]:
-    """Identification, margin, bound on I(Y; X), and log-probability of each policy's responses, in both contexts.
+    """Identification, margin, bound on I(Y; X), and log-probability of each policy's responses, in each context.
 
     The differences are paired, to the base model, on the responses that both have; it has none to itself.
     """
     base = _base(run).relevance
     rows = []
     for policy in run.policies:
-        for context in CONTEXTS if policy.relevance else []:
+        for context in run.evaluation.contexts if policy.relevance else []:
             own, others = _measured(policy.relevance, context), _measured(base, context)
             row = policy.names | {"context": context}
             row |= _estimates(run.estimator, own)
@@ -55,7 +55,7 @@ def relevance_by_length(run: Run) -> list[Row]:
     base, bins = _base(run), _by_length(run)
     rows = []
     for policy in run.policies:
-        for context, (number, of) in itertools.product(CONTEXTS, enumerate(bins, 1)):
+        for context, (number, of) in itertools.product(run.evaluation.contexts, enumerate(bins, 1)):
             if not of[policy.name]:
                 continue
             lengths = [record.tokens for records in of.values() for record in records.values()]

@@ -12,7 +12,19 @@ from sami.analysis.tables.rows import Case, Comparison, Estimator, Policy, Row, 
 from sami.data.joined import read_by_id, read_examples
 from sami.errors import UserError
 from sami.judging.pairs import judged_responses
-from sami.records import BASE, Constitution, Example, Query, Relevance, Scores, Verdict, iteration_of, policy_name
+from sami.records import (
+    BASE,
+    CONTEXTS,
+    Constitution,
+    Context,
+    Example,
+    Query,
+    Relevance,
+    Scores,
+    Verdict,
+    iteration_of,
+    policy_name,
+)
 from sami.settings.evaluation import Evaluation
 
 OF_THE_MACHINE = ("tokens", "seconds", "flop_utilisation", "peak_memory_gib")  # of a training log: not in its table
@@ -90,7 +102,9 @@ def load(
         UserError: files or records are missing, broken, or do not belong together.
     """
     texts = read_by_id(Query, queries), read_by_id(Constitution, *constitutions)
-    policies = load_policies(responses, *texts, evaluation.judged, scores, training, relevance)
+    policies = load_policies(
+        responses, *texts, evaluation.judged, scores, training, relevance, contexts=evaluation.contexts
+    )
     comparisons = load_comparisons(verdicts, policies, texts[1], evaluation)
     return Run(policies, comparisons, *texts, evaluation, seed)
 
@@ -113,8 +127,9 @@ def load_policies(
     scores: Sequence[Path] = (),
     training: Sequence[Path] = (),
     relevance: Sequence[Path] = (),
+    contexts: Sequence[Context] = CONTEXTS,
 ) -> list[Policy]:
-    """Policies in the order of their files of responses; see `load`."""
+    """Policies in the order of their files of responses; see `load` and, for the contexts, `relevance_by_policy`."""
     trained = [name for name in responses if iteration_of(name)]
     if training and len(training) != len(trained):
         raise UserError(
@@ -126,7 +141,7 @@ def load_policies(
         _check_queries(name, examples[name], examples[BASE], file)
         _check_cases(examples[name], examples[BASE], constitutions, judged, file)
     scored = scores_by_policy(scores, [BASE, *trained])
-    relevant = relevance_by_policy(relevance, examples)
+    relevant = relevance_by_policy(relevance, examples, contexts)
     logs = dict(zip(trained, map(read_training, training), strict=False))
     return [
         Policy(
@@ -214,17 +229,18 @@ def _groups_of_scores(
 
 
 def relevance_by_policy(
-    files: Sequence[Path], examples: Mapping[str, list[Example]]
+    files: Sequence[Path], examples: Mapping[str, list[Example]], contexts: Sequence[Context] = CONTEXTS
 ) -> dict[str, dict[Case, Relevance]]:
     """Policy -> the relevance of each of its responses.
 
     Args:
         files: one for each policy that it was measured of.
         examples: policy -> its examples.
+        contexts: those that must have been measured.
 
     Raises:
         UserError: a file is not of one of these policies, is the second of one, has not one record for each response,
-            or was measured by another model or with other queries than the file before it.
+            lacks a context, or was measured by another model or with other queries than the file before it.
     """
     found: dict[str, tuple[Path, dict[Case, Relevance]]] = {}
     rules: dict[str, tuple[Path, tuple]] = {}  # query -> where its first record is, and how that was measured
@@ -237,7 +253,7 @@ def relevance_by_policy(
                 f"{f', which {found[name][0]} holds too' if name in found else ''}; expected that of one of "
                 f"{', '.join(examples)}, and one file for each. Check --relevance."
             )
-        found[name] = file, _relevance_of_cases(file, name, read, examples[name])
+        found[name] = file, _relevance_of_cases(file, name, read, examples[name], contexts)
         for record in read:
             rule = record.scorer, record.candidates
             first, expected = rules.setdefault(record.query_id, (file, rule))
@@ -250,7 +266,9 @@ def relevance_by_policy(
     return {name: of for name, (_, of) in found.items()}
 
 
-def _relevance_of_cases(file: Path, name: str, read: list[Relevance], examples: list[Example]) -> dict[Case, Relevance]:
+def _relevance_of_cases(
+    file: Path, name: str, read: list[Relevance], examples: list[Example], contexts: Sequence[Context]
+) -> dict[Case, Relevance]:
     """Case -> its record. Raises UserError where they are not one for each response, of its query and its tokens."""
     by_key = {(record.query_id, record.set_id, record.number): record for record in read}
     cases = {
@@ -265,7 +283,7 @@ def _relevance_of_cases(file: Path, name: str, read: list[Relevance], examples: 
         )
     for (query_id, set_id, number), record in by_key.items():
         _, response = cases[query_id, set_id, number]
-        if record.with_constitution is None:
+        if record.with_constitution is None and "with_constitution" in contexts:
             raise UserError(
                 f"{file}: query '{query_id}': 'with_constitution' is null, expected log-probabilities, since relevance "
                 f"of held-out responses is told in both contexts. Measure the relevance of {name} again."

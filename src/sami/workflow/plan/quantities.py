@@ -75,6 +75,12 @@ class Quantities:
         """Tokens of a label string."""
         return tokens_of(label_string(dict.fromkeys(self.configuration.attributes(self.name), 0)))
 
+    def around_query(self, template: str) -> float:
+        """Tokens of a prompt besides its query: of the template, and of what its other fields stand for."""
+        others = self.constitution() if "{constitution}" in template else 0
+        others += self.attributes() if "{attributes}" in template else 0
+        return lengths.of_template(template, self.task.prompts) + others
+
     def response(self, sampling: Sampling) -> float:
         """Tokens of a response."""
         stated = self.task.lengths.response
@@ -89,7 +95,7 @@ class Quantities:
         """Pairs of responses that a judge compares."""
         e = self.experiment
         shown = 1 if e.external else layout.responses_for_evaluation(e)
-        if e.evaluation.judged == "positive" and not e.external:
+        if e.evaluation.judged == "positive" and e.scored:  # else all are for the constitution that wants every one
             shown = len(range(0, shown, e.constitutions.per_set))
         return layout.held_out_examples(e) * shown
 
@@ -121,8 +127,10 @@ class Quantities:
         others = min(others, e.queries.held_out - 1)
         found = self._relevance(e.queries.split, e.evaluation.sampling, shape, others, longest)
         if found is None or longest:
-            return found and max(found)
+            return found and max(found[: len(e.evaluation.contexts)])
         (alone, predicted), (under, predicted_under) = found
+        if "with_constitution" not in e.evaluation.contexts:
+            return alone, predicted
         return alone + shape[0] * under, predicted + shape[0] * predicted_under
 
     def training_relevance_matrix(self, iteration: int, longest: bool = False) -> Matrix | None:

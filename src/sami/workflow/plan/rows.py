@@ -17,7 +17,18 @@ from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
-from sami.workflow.layout import EVAL_RESPONSES, RELEVANCE, SCORES, VERDICTS
+from sami.workflow.layout import (
+    EVAL_RESPONSES,
+    EXAMPLES,
+    MODEL,
+    RELEVANCE,
+    RESPONSES,
+    REWARDS,
+    SAMPLING_COUNTS,
+    SCORES,
+    TRAINING_RELEVANCE,
+    VERDICTS,
+)
 from sami.workflow.plan import costs, lengths
 from sami.workflow.plan.costs import BYTES_OF_A_TOKEN, Cost, Load, Matrix, known_sum
 from sami.workflow.plan.quantities import Quantities
@@ -117,8 +128,8 @@ class Planner:
             yield from [self.score_reference(t)] if e.method.makes_pairs else []
             yield self.train(t)
         yield from evaluated
-        yield from map(self.sample_steering, models_by_policy(e) if not e.external and e.method.steers else [])
-        for t in range(0 if e.external else e.iterations + 1):
+        yield from map(self.sample_steering, models_by_policy(e) if iterations and e.method.steers else [])
+        for t in range(e.iterations + 1 if e.scored else 0):
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
         judges = self.configuration.judges
@@ -128,10 +139,20 @@ class Planner:
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        rewarded = len(sampled) if e.method.reward_name else 0
-        labelled = len(sampled) if e.method.steers else 0
-        shown = 2 if iterations and e.method.steers else 0  # tables and figures of steering
-        yield self.light(len(iterations) + rewarded + labelled + shown + joined + combined + len(self.copied))
+        rewards = sampled if e.method.reward_name else []
+        rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
+        built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
+        steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
+        yield self.light(len(built) + len(rewarded) + steering + joined + combined + self._copies(iterations))
+
+    def _copies(self, iterations: Iterable[int]) -> int:
+        """Number of files and models that are copied; what a copied model was made of is not asked for."""
+        unasked = {
+            path.format(iteration=t)
+            for t in iterations
+            for path in (sharing.BEFORE_TRAINING if MODEL.format(iteration=t) in self.copied else [SAMPLING_COUNTS])
+        }
+        return len(self.copied.keys() - unasked)
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -178,35 +199,34 @@ class Planner:
 
     def sample_responses(self, iteration: int) -> Row:
         """The responses for an iteration."""
-        e, of = self.experiment, f"iteration-{iteration}"
+        maker, of = self._maker(RESPONSES.format(iteration=iteration)), f"iteration-{iteration}"
+        e = maker.experiment
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
-        jobs = layout.sampling_jobs(e, iteration)
-        return self._sample("sample_responses", of, e.model, e.sampling, "train", requests, jobs)
+        jobs, template = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts.generation
+        return maker._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
         """The responses of one policy to the held-out queries."""
         maker = self._maker(EVAL_RESPONSES.format(policy=policy))
         e = maker.experiment
         requests = layout.held_out_examples(e) * layout.responses_for_evaluation(e)
-        jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
-        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, e.queries.split, requests, jobs)
+        jobs, model, prompts = layout.evaluation_jobs(e), models_by_policy(e)[policy], maker.quantities.task.prompts
+        alone = e.evaluation.constitution_of(policy) == "left-out"
+        asked = e.queries.split, (prompts.without_constitution or "") if alone else prompts.generation, requests, jobs
+        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, *asked)
 
     def sample_steering(self, policy: str) -> Row:
         """The responses of one policy to queries that ask for attributes."""
-        e, texts = self.experiment, self.quantities.queries(self.experiment.queries.split)
-        template, sampling = e.method.template(self.quantities.task.prompts), e.evaluation.sampling
-        around = lengths.of_template(template, self.quantities.task.prompts) + self.quantities.attributes()
+        e, model = self.experiment, models_by_policy(self.experiment)[policy]
         requests = e.method.steered(e.queries.held_out, len(self.configuration.attributes(self.name)))
-        response = self.quantities.response(sampling)
-        load = Load(requests, requests, known_sum(texts.mean, around), known_sum(texts.longest, around), response)
-        gpus = e.engine.tensor_parallel if sampling.sampler == "vllm" else 1
-        row = self._row("sample_steering", policy, "sample", used=gpus)
-        cost = costs.sampling_cost(row.machine, self.quantities.size(models_by_policy(e)[policy]), sampling, load, gpus)
-        return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 300)))
+        asked = e.queries.split, e.method.template(self.quantities.task.prompts), requests, 1
+        return self._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
 
-    def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, requests: int, jobs: int) -> Row:
-        prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
-        around = lengths.of_template(prompts.generation, prompts) + self.quantities.constitution()
+    def _sample(
+        self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
+    ) -> Row:
+        texts = self.quantities.queries(part)
+        around = self.quantities.around_query(template)
         response = self.quantities.response(sampling)
         prompt, longest = known_sum(texts.mean, around), known_sum(texts.longest, around)
         load = Load(requests, math.ceil(requests / jobs), prompt, longest, response)
@@ -217,24 +237,26 @@ class Planner:
 
     def score_reference(self, iteration: int) -> Row:
         """The pairs of an iteration under the reference model, in the number formats of training."""
-        e, model = self.experiment, self.quantities.size(self.experiment.model)
-        row = self._row("score_reference", f"iteration-{iteration}", "score", used=1)
-        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
+        maker = self._maker(EXAMPLES.format(iteration=iteration))
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        row = maker._row("score_reference", f"iteration-{iteration}", "score", used=1)
+        matrices = [maker.quantities.training_matrix(longest) for longest in (False, True)]
         count, tokens, processes = e.train_counts()[iteration - 1], e.engine.tokens_per_pass, row.gpus or 1
         held, computed = (  # the formats of weights and of passes are two where precision is mixed
             costs.scoring_cost(row.machine, replace(model, dtype=dtype), count, *matrices, tokens, processes=processes)
             for dtype in PRECISIONS[e.training.precision][:2]
         )
         responses = count * layout.responses_for_training(e)
-        disk = responses * (self.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
+        disk = responses * (maker.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
         return row.with_cost(replace(computed, memory=held.memory, disk=disk))
 
     def train(self, iteration: int) -> Row:
         """The training of one iteration."""
-        e, model = self.experiment, self.quantities.size(self.experiment.model)
-        row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
-        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
-        matrices.append(self.quantities.training_matrix(negatives=False))
+        maker = self._maker(MODEL.format(iteration=iteration))
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        row = maker._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
+        matrices = [maker.quantities.training_matrix(longest) for longest in (False, True)]
+        matrices.append(maker.quantities.training_matrix(negatives=False))
         count = e.train_counts()[iteration - 1] * e.method.examples_of_query(layout.responses_for_training(e))
         return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
 
@@ -261,8 +283,9 @@ class Planner:
 
     def score_training_relevance(self, iteration: int) -> Row:
         """The relevance of the responses for an iteration, which decides what is trained on."""
-        e, row = self.experiment, self._row("score_training_relevance", f"iteration-{iteration}", "score", used=1)
-        matrices = [self.quantities.training_relevance_matrix(iteration, longest) for longest in (False, True)]
+        maker = self._maker(TRAINING_RELEVANCE.format(iteration=iteration))
+        e, row = maker.experiment, maker._row("score_training_relevance", f"iteration-{iteration}", "score", used=1)
+        matrices = [maker.quantities.training_relevance_matrix(iteration, longest) for longest in (False, True)]
         examples, each = e.train_counts()[iteration - 1], layout.responses_for_training(e)
         return self._with_relevance(row, e.model, examples, each, matrices)
 
@@ -336,7 +359,8 @@ class Planner:
         e, files = self.experiment, self.configuration.principle_files
         names = [name for name in (e.constitutions.principles, e.constitutions.held_out) if name]
         by_people = sum(bool(files[name].pairs) for name in names)
-        return self._row("light", "", "light", jobs=4 + len(names) + by_people + len(response_files(e)) + others)
+        own = 4 + (e.queries.test is not None) + len(names) + by_people + len(response_files(e))
+        return self._row("light", "", "light", jobs=own + others)
 
     def _row(self, stage: str, of: str, kind: JobKind, used: int = 0, jobs: int = 1) -> Row:
         """A row on the hardware of its kind; `used` is the number of GPUs that a job can use."""

@@ -124,7 +124,9 @@ def _check_covers(configuration: Configuration, name: str, path: str) -> None:
     sets = by_set(check_constitutions(configuration, name))
     if sets and _quickly_read(Path(asked.path)):
         by_id = {query.id: query for query in queries.load(asked, experiment.task)[:count]}
-        how = experiment.evaluation.sampling.responses, BASE, experiment.seed, experiment.constitutions.shuffle
+        evaluation, constitutions = experiment.evaluation, experiment.constitutions
+        how = evaluation.sampling.responses, BASE, experiment.seed, constitutions.shuffle
+        how = *how, evaluation.sampled_under == "positive"
         constitutions = {constitution.id: constitution for members in sets.values() for constitution in members}
         examples = empty_examples(list(by_id), sets, *how)
         external_responses.match(path, responses, examples, by_id, constitutions, name, experiment.evaluation.judged)
@@ -163,6 +165,18 @@ def check_method(configuration: Configuration, name: str) -> None:
         experiment.method.check_task(configuration.tasks[experiment.task])
     except ValueError as error:
         raise UserError(f"{configuration.root.tasks}/{experiment.task}.yaml: {error} (experiment '{name}').") from None
+
+
+def check_evaluation(configuration: Configuration, name: str) -> None:
+    """There is a prompt with the query alone, where policies are evaluated without the constitution."""
+    experiment = configuration.experiments[name]
+    asked_alone = experiment.evaluation.constitution == "left-out"
+    if asked_alone and configuration.tasks[experiment.task].prompts.without_constitution is None:
+        raise UserError(
+            f"{configuration.root.tasks}/{experiment.task}.yaml: prompts.without_constitution: found null, expected "
+            "the prompt with the query alone, which 'evaluation.constitution: left-out' puts to policies; write it, or "
+            f"set 'evaluation.constitution' to in-prompt (experiment '{name}')."
+        )
 
 
 def check_relevance(configuration: Configuration, name: str) -> None:
