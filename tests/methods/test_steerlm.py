@@ -222,7 +222,8 @@ def test_questions_vary_one_attribute_at_a_time():
 def test_records_that_contradict_themselves_are_refused():
     fields = {"query_id": "q", "policy": "p", "attribute": "few", "text": "A", "tokens": 1}
     Steered(**fields, value=1, asked={"few": 1}, degrees={"few": 0.5})
-    for value, degrees, told in ((2, {"few": 1.0}, "'asked' has 1 of 'few'"), (1, {"loud": 1.0}, "'degrees' lacks 'few'")):
+    wrong = [(2, {"few": 1.0}, "'asked' has 1 of 'few'"), (1, {"loud": 1.0}, "'degrees' lacks 'few'")]
+    for value, degrees, told in wrong:
         with pytest.raises(ValueError, match=told):
             Steered(**fields, value=value, asked={"few": 1}, degrees=degrees)
     for values in ({}, {"few": -1}):
@@ -260,7 +261,9 @@ def test_wrong_settings_are_told(project, text, parts):
 def test_attributes_without_a_check_are_told_before_anything_runs(project):
     project.check(quickstart("{name: steerlm, attributes: [warm, short]}"))
     found = message(project.check, quickstart("{name: steerlm, attributes: [short, calm]}"))
-    assert found.startswith("config/constitutions/everyday.yaml: 'method.attributes' names 'calm', expected principles ")
+    assert found.startswith(
+        "config/constitutions/everyday.yaml: 'method.attributes' names 'calm', expected principles "
+    )
     assert "short, self, poem, warm, story, simple (experiment 'quickstart')" in found
     file = project.root / "config/constitutions/everyday.yaml"
     bare = yaml.safe_load(file.read_text())
@@ -304,10 +307,14 @@ def test_the_arms_that_are_shipped_differ_in_labels_alone(monkeypatch):
 
 
 def test_the_plan_counts_an_example_a_response_and_all_questions(project):
-    from sami.workflow.plan.rows import plan
+    from sami.workflow.plan.rows import Row, plan
 
     more = ", queries: {train: 64}, sampling: {responses: 8}, evaluation: {policies: {other: smollm2-135m-instruct}}"
-    rows, _ = plan(project.load(quickstart("{name: steerlm, levels: 4, steering: {queries: 10}}", more=more)), ["quickstart"])
+
+    def planned(method: str) -> list[Row]:
+        return plan(project.load(quickstart(method, more=more)), ["quickstart"])[0]
+
+    rows = planned("{name: steerlm, levels: 4, steering: {queries: 10}}")
     found = {(row.stage, row.of): row for row in rows}
     asked = [row for row in rows if row.stage == "sample_steering"]
     assert [row.of for row in asked] == ["iteration-0", "iteration-1", "other"]
@@ -315,17 +322,13 @@ def test_the_plan_counts_an_example_a_response_and_all_questions(project):
     evaluated = found["sample_evaluation", "iteration-0"]
     each = evaluated.new_tokens / (48 * 2)
     assert {row.new_tokens for row in asked} == {responses * each}
-    one, several = (
-        plan(project.load(quickstart(f"{{name: steerlm, attributes: {names}}}", more=more)), ["quickstart"])[0]
-        for names in ("[short]", "[short, warm, story]")
-    )
+    one, several = (planned(f"{{name: steerlm, attributes: {names}}}") for names in ("[short]", "[short, warm, story]"))
     trained = [next(row for row in rows if row.stage == "train").prompt_tokens / (64 * 8) for rows in (one, several)]
     assert trained[0] < trained[1] < trained[0] + 20  # a longer label string
     assert trained[0] > each  # a prompt and a response an example
-    light = {name: next(row for row in plan(project.load(text), ["quickstart"])[0] if row.stage == "light").jobs
-             for name, text in (("steerlm", quickstart(more=more)), ("sft", quickstart("sft", more=more)))}  # fmt: skip
-    assert light["steerlm"] == light["sft"] + 3  # labels, tables and figures
-    assert not any(row.stage == "sample_steering" for row in plan(project.load(quickstart("sft")), ["quickstart"])[0])
+    light = [next(row.jobs for row in planned(method) if row.stage == "light") for method in ("steerlm", "sft")]
+    assert light[0] == light[1] + 3  # labels, tables and figures
+    assert not any(row.stage == "sample_steering" for row in planned("sft"))
 
 
 @pytest.fixture(scope="module")
@@ -375,10 +378,7 @@ def test_a_whole_run_shows_what_was_asked_against_what_came(finished):
     for policy in ("iteration-0", "iteration-1"):
         steered = records.read(Steered, folder / policy / "eval/steering.jsonl")
         assert [(r.query_id, r.attribute, r.value) for r in steered] == [
-            (query, attribute, value)
-            for query in held_out[:3]
-            for attribute in ("short", "warm")
-            for value in range(3)
+            (query, attribute, value) for query in held_out[:3] for attribute in ("short", "warm") for value in range(3)
         ]
         assert all(record.asked == usual | {record.attribute: record.value} for record in steered)
         assert {record.policy for record in steered} == {policy}
@@ -397,7 +397,9 @@ def test_a_whole_run_shows_what_was_asked_against_what_came(finished):
 def test_other_methods_have_no_steering(finished):
     overrides = finished.overrides
     settings = {**finished.settings, "method": "sft"}
-    finished.overrides = finished.write("sft.yaml", {**TINY, "experiments": {"quickstart": settings, "other": settings}})
+    finished.overrides = finished.write(
+        "sft.yaml", {**TINY, "experiments": {"quickstart": settings, "other": settings}}
+    )
     jobs = finished.dry_run("other")
     finished.overrides = overrides
     assert {"sample_evaluation", "tabulate"} <= {rule for rule, _ in jobs}

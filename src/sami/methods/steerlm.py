@@ -162,7 +162,7 @@ def occurrences(labels: Iterable[Label], levels: int) -> dict[str, list[int]]:
 
 
 def typical(labels: Iterable[Label]) -> dict[str, int]:
-    """Attribute -> the median of its values; of two in the middle the lower, which occurs. Unknown ones do not count."""
+    """Attribute -> the median of its known values; of two in the middle the lower, which occurs."""
     values: dict[str, list[int]] = {}
     for label in labels:
         for name, value in label.values.items():
@@ -187,9 +187,13 @@ def questions(usual: Values, names: Sequence[str], settings: SteerLM) -> list[Qu
 
 
 def counts(
-    kept: Sequence[TrainingExample], sampled: int, dropped: Mapping[str, int], found: Mapping[str, list[int]], policy: str
+    kept: Sequence[TrainingExample],
+    sampled: int,
+    dropped: Mapping[str, int],
+    found: Mapping[str, list[int]],
+    policy: str,
 ) -> dict[str, Any]:
-    """Counts of responses, sampled, kept and dropped for which reason, and of values. Raises UserError where none is left.
+    """Counts of responses, sampled, kept and dropped for which reason, and of values.
 
     Args:
         kept: training examples.
@@ -197,10 +201,13 @@ def counts(
         dropped: by reason.
         found: attribute -> number of responses with each value.
         policy: whose responses they are.
+
+    Raises:
+        UserError: none is left to train on.
     """
     if not kept:
         raise UserError(
-            f"{policy}: none of {sampled} responses is left after clean-up and filters (dropped: {dict(dropped)}). Look "
-            "at 'stop', 'filters' and the prompt templates of the task, or raise sampling.max_new_tokens."
+            f"{policy}: none of {sampled} responses is left after clean-up and filters (dropped: {dict(dropped)}). "
+            "Look at 'stop', 'filters' and the prompt templates of the task, or raise sampling.max_new_tokens."
         )
     return {"sampled": sampled, "kept": len(kept), "dropped": dict(dropped), "values": dict(found)}

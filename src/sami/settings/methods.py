@@ -377,9 +377,8 @@ class SteerLM(Method):
         found = known if self.attributes is None else self.attributes
         for name in found:
             if name not in known:
-                raise ValueError(
-                    f"'method.attributes' names '{name}', expected principles with a check: {', '.join(known) or 'none'}"
-                )
+                expected = f"expected principles with a check: {', '.join(known) or 'none'}"
+                raise ValueError(f"'method.attributes' names '{name}', {expected}")
         if not found:
             raise ValueError(
                 "no principle has a check, expected one at least, since the method 'steerlm' labels responses by checks"

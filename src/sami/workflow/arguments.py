@@ -38,7 +38,7 @@ def flags(**values: object) -> str:
 
 
 def prompts(settings: Prompts) -> str:
-    """The prompts of a task for stages that read no template but those with a constitution, or are given theirs apart."""
+    """The prompts of a task for stages that put a constitution to a model, or are given another template apart."""
     return as_json(settings, exclude={"without_constitution", "with_attributes"})
 
 

@@ -101,7 +101,7 @@ class Configuration:
         return next(filter(None, (one.relevance_others for one in wanted)), None)
 
     def checks(self, experiment: str) -> dict[str, Check | None]:
-        """Principles that an experiment trains on, or behaviours that they are written about -> check of the principle."""
+        """Principles of an experiment, or behaviours that they are to be written about -> check of the principle."""
         file = self.principle_files[self.experiments[experiment].constitutions.principles]
         checks = {pair.id: pair.principle.check for pair in file.pairs}
         return checks | {behaviour.id: behaviour.check for behaviour in file.behaviours}

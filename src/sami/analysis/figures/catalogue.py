@@ -166,9 +166,9 @@ _ALL = (
         "steering",
         "steering.steering",
         ("steering", "steering_summary"),
-        "Steering: what policies make of attributes that held-out queries ask for. Left and middle: mean degree of each "
-        "attribute against the degree that was asked for, of the base model, which was never taught what a label means, "
-        "and of the last policy; the dotted line is where one gets what one asks for. Right: rank correlations "
+        "Steering: what policies make of attributes that held-out queries ask for. Left and middle: mean degree of "
+        "each attribute against the degree that was asked for, of the base model, which nobody taught what a label "
+        "means, and of the last policy; the dotted line is where one gets what one asks for. Right: rank correlations "
         "(Spearman) of the last policy between the value that was asked for (rows) and the degree of every attribute "
         "(columns). The diagonal should be blue; what is not white beside it is dragged along. A dash says that all "
         "degrees are equal. The other attributes are asked for as ``method.steering.others`` says. Bars are intervals "

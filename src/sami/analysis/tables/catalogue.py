@@ -265,9 +265,9 @@ _ALL = (
         (*POLICY, "attribute", "measured", *span("correlation", "difference"), *COUNTED),
         "Steering: each attribute that was asked for against each that was measured. ``correlation`` is the rank "
         "correlation (Spearman) of values asked for and degrees measured, empty where all degrees are equal; "
-        "``difference`` is the mean degree where the highest value was asked for less that where the lowest was, paired "
-        "by query. Where both attributes are one it should be high; elsewhere it is leakage: what one asks for drags "
-        "along. Intervals are over queries.",
+        "``difference`` is the mean degree where the highest value was asked for less that where the lowest was, "
+        "paired by query. Where both attributes are one it should be high; elsewhere it is leakage: what one asks for "
+        "drags along. Intervals are over queries.",
         printed=("policy", "attribute", "measured", "correlation", "difference", "n_queries"),
         of="steering",
         reported=True,
