@@ -51,7 +51,7 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         models_run = ("sample_responses", "sample_evaluation", "train", "score_responses", "score_relevance")
         models_run += ("sample_responses_shard", "sample_evaluation_shard")
-        models_run += ("score_training_relevance", "score_reference")
+        models_run += ("score_training_relevance", "score_reference", "sample_steering")
         one_thread = [f"{rule}=1" for rule in models_run]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
         return [

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticSerializationError
@@ -323,6 +323,45 @@ class Reward(Record):
     policy: str
     reward: float = Field(ge=0, le=1)
     parts: dict[str, float] = {}
+
+
+class Label(Record):
+    """Values of attributes of one response, each from 0 to the number of levels less 1; unknown ones are left out.
+
+    number: of the response in its example.
+    """
+
+    query_id: str
+    set_id: str
+    number: int = Field(ge=0)
+    policy: str
+    values: dict[str, Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+class Steered(Record):
+    """A response to a query that was asked with values of attributes, one of which is varied.
+
+    attribute, value: the one that is varied, and what is asked of it; `asked` has it, too.
+    asked: value of each attribute in the label string, in its order.
+    degrees: from 0 to 1, how far the response has each attribute, whether it was asked for or not.
+    """
+
+    query_id: str
+    policy: str
+    attribute: str
+    value: int = Field(ge=0)
+    asked: dict[str, int]
+    text: str
+    tokens: int = Field(ge=0)
+    degrees: dict[str, float]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.asked.get(self.attribute) != self.value:
+            raise ValueError(f"'asked' has {self.asked.get(self.attribute)} of '{self.attribute}', expected 'value'")
+        if self.attribute not in self.degrees:
+            raise ValueError(f"'degrees' lacks '{self.attribute}', the attribute that is asked for")
+        return self
 
 
 Choice = Literal["first", "second", "tie", "invalid"]

@@ -64,6 +64,7 @@ def test_every_mapping_has_a_table():
         "External",
         "Relevance",
         "RelevanceFilter",
+        "Steering",
         "Degeneration",
         "Published",
         "PromptedModel",

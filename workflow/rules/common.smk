@@ -10,10 +10,10 @@ from sami.records import BASE
 from sami.settings.endpoints import Limits
 from sami.settings.methods import METHODS
 from sami.workflow import layout, resources, sharing
-from sami.workflow.arguments import Arguments, as_json, flag, prompts
+from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts
 from sami.workflow.configuration import local_model
 from sami.workflow.inputs import Inputs
-from sami.workflow.policies import comparisons, policies, response_files
+from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
 from sami.workflow.resources import Jobs
 
 INPUTS, ARGUMENTS, JOBS = Inputs(SETTINGS), Arguments(SETTINGS), Jobs(SETTINGS)
@@ -125,10 +125,10 @@ def sampling_environment(sampling_of):
     return uniform(lambda e: f"../../envs/{'sampling' if sampling_of(e).sampler == 'vllm' else 'training'}.yaml")
 
 
-def sampling_code(sampling_of):
-    """Digest of the code of a job that samples, without that of the other sampler."""
+def sampling_code(sampling_of, name="sample_responses"):
+    """Digest of the code of a stage that samples, without that of the other sampler."""
     others = {"vllm": ("sampling.transformers_sampler",), "transformers": ("sampling.vllm_sampler",)}
-    return uniform(lambda e: code_digest("sample_responses", without=others[sampling_of(e).sampler]))
+    return uniform(lambda e: code_digest(name, without=others[sampling_of(e).sampler]))
 
 
 def chunk_argument(wildcards, input):
@@ -199,10 +199,21 @@ def figures_of(experiment):
     return [LAYOUT.path(f"figures/{file}", experiment) for file in figures.files(shown)]
 
 
+def steering_files(experiment):
+    """The tables and figures on what an experiment's policies make of attributes; none where they know of none."""
+    settings = SETTINGS.experiments[experiment]
+    if settings.external or not settings.method.steers:
+        return []
+    shown = figures.files(figures.figures("steering"))
+    paths = [f"{layout.STEERING_TABLES}/{file}" for file in tables.files("steering")]
+    paths += [f"{layout.STEERING_FIGURES}/{file}" for file in shown]
+    return [LAYOUT.path(path, experiment) for path in paths]
+
+
 def experiment_targets(experiment):
     """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]
-    return pages + figures_of(experiment)
+    return pages + figures_of(experiment) + steering_files(experiment)
 
 
 def group_targets(name):
@@ -217,7 +228,7 @@ def printed_targets():
     """All tables and figures of the experiments that are requested, and of what compares or joins them."""
     for experiment in REQUESTED:
         yield from [LAYOUT.path(f"tables/{file}", experiment) for file in tables.files()]
-        yield from figures_of(experiment)
+        yield from figures_of(experiment) + steering_files(experiment)
     for group in targets.requested_groups(SETTINGS, OPTIONS.targets):
         yield from group_targets(group)
 
@@ -294,7 +305,7 @@ def outputs(entries, folder):
     for entry in entries:
         for file in entry.files:
             path = in_experiment(f"{folder}/{file}")
-            labels = {"shows": entry.name.replace("_", " "), "kind": folder.removesuffix("s")}
+            labels = {"shows": entry.name.replace("_", " "), "kind": os.path.basename(folder).removesuffix("s")}
             caption = f"../report/{entry.caption_file}"
             shown = file == entry.reported_file
             yield report(path, caption=caption, category="{experiment}", labels=labels) if shown else path

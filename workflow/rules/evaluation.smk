@@ -118,7 +118,7 @@ rule score_relevance:
         processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
     params:
         code=code_digest("score_relevance"),
-        prompts=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).prompts),
+        prompts=lambda wildcards: bare_prompts(INPUTS.task(wildcards.experiment).prompts),
         scorer=lambda wildcards: settings_of(wildcards).relevance_model,
         others=lambda wildcards: settings_of(wildcards).evaluation.relevance.others,
         contexts=lambda wildcards: " ".join(settings_of(wildcards).evaluation.contexts),

@@ -26,7 +26,7 @@ rule score_training_relevance:
         processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
     params:
         code=code_digest("score_relevance"),
-        prompts=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).prompts),
+        prompts=lambda wildcards: bare_prompts(INPUTS.task(wildcards.experiment).prompts),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
         scorer=lambda wildcards: settings_of(wildcards).model,
         others=lambda wildcards: SETTINGS.training_relevance(wildcards.experiment),

@@ -53,6 +53,12 @@ def step(schema: dict, key: Hashable, root: dict) -> dict | None:
     return None
 
 
+def tagged(schema: dict, tag: Hashable) -> dict | None:
+    """The alternative that a tag names, where a key of the value tells which of several kinds it is; else None."""
+    named = schema.get("discriminator", {}).get("mapping", {}).get(tag)
+    return named and {"$ref": named}
+
+
 def at(schema: dict, keys: Keys) -> dict:
     """The schema of what stands under some keys; empty where there can be no such thing."""
     here = schema

@@ -8,7 +8,18 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sami.errors import Keys, dotted, nearest, plain
-from sami.settings.expectations import FORMS, alternatives, at, expectation, literals, note, paths, step, valid_keys
+from sami.settings.expectations import (
+    FORMS,
+    alternatives,
+    at,
+    expectation,
+    literals,
+    note,
+    paths,
+    step,
+    tagged,
+    valid_keys,
+)
 
 
 def explain(
@@ -64,15 +75,26 @@ def numbers_for_text(error: ValidationError, model: type[BaseModel]) -> list[tup
 
 
 def _keys(schema: dict, problem: ErrorDetails) -> Keys:
-    """The keys of a violation. Pydantic's location also names the types that were tried: those lead nowhere."""
+    """The keys of a violation."""
+    return _followed(schema, problem)[0]
+
+
+def _followed(schema: dict, problem: ErrorDetails) -> tuple[Keys, dict]:
+    """The keys of a violation, and the schema that they lead to.
+
+    Pydantic's location also names the types that were tried, which lead nowhere, and which of several kinds a value is:
+    a key that some of them have may hold something else in each.
+    """
     location = [part for part in problem["loc"] if part != "[key]"]
     keys, here = [], schema
     for part in location[:-1] if _unknown(problem) else location:  # another alternative may know the last
         below = step(here, part, schema)
-        if below is not None:
+        if below is None:
+            here = tagged(here, part) or here
+        else:
             keys.append(part)
             here = below
-    return (*keys, location[-1]) if _unknown(problem) else tuple(keys)
+    return (*keys, location[-1]) if _unknown(problem) else tuple(keys), here
 
 
 def _unknown(problem: ErrorDetails) -> bool:
@@ -88,7 +110,7 @@ def _sentence(keys: Keys, problem: ErrorDetails, schema: dict, written: Callable
     if problem["loc"][-1:] == ("[key]",):
         pattern = next(iter(at(schema, keys[:-1]).get("patternProperties", {})), "")
         return f"found the name {plain(problem['input'])}, expected {FORMS.get(pattern, 'text')}. Rename it."
-    there = at(schema, keys)
+    there = _followed(schema, problem)[1]
     if problem["type"] == "missing":
         about = f": {note(there)}" if "description" in there else ""
         return f"this key is missing; expected {expectation(there, schema)}. Add the key '{keys[-1]}'{about}."

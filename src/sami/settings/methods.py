@@ -4,14 +4,31 @@ The shared rules of the workflow ask each method a few questions and have no con
 answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its functions in `sami.methods.NAME`.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from sami.settings.base import Count, Number, Settings, named_choice
+from sami.settings.base import IDENTIFIER, Count, Number, Settings, named_choice
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Training
+
+
+class Steering(Settings):
+    """How policies are asked for attributes once they are trained, to see what they make of it."""
+
+    queries: Count = 12
+    """Held-out queries that are asked, the first ones: each with every value of every attribute.
+
+    Where there are fewer, all of them.
+    """
+    others: Literal["typical", "left-out"] = "typical"
+    """The attributes that are not being varied.
+
+    `typical`: at their median in the labels of iteration 1. `left-out`: not in the label string, as where nothing is
+    known of them; a policy that was trained on complete strings has never seen one such.
+    """
 
 
 class Method(Settings):
@@ -22,12 +39,16 @@ class Method(Settings):
     sampled_under: whether responses are drawn under all constitutions of a set, or under the one that wants every
         principle.
     makes_pairs: whether its examples hold pairs, which the reference model scores before training.
+    most_iterations: the most that it can have; None for any number.
+    steers: whether its policies are asked for values of attributes when they are evaluated.
     """
 
     objectives: ClassVar[tuple[str, ...]]
     least_responses: ClassVar[int] = 1
     sampled_under: ClassVar[Literal["all", "positive"]] = "all"
     makes_pairs: ClassVar[bool] = False
+    most_iterations: ClassVar[int | None] = None
+    steers: ClassVar[bool] = False
 
     name: Any
     """Name of the method."""
@@ -81,6 +102,13 @@ class Method(Settings):
         """Name in `rewards` of what says how good the responses for training are; None where nothing does."""
         return None
 
+    def labelled(self, checked: Iterable[str]) -> list[str]:
+        """Attributes that label strings in training prompts hold, of principles with a check; none without labels.
+
+        Raises ValueError where the method names others.
+        """
+        return []
+
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
 
@@ -93,6 +121,14 @@ class Method(Settings):
             responses: drawn for a query.
         """
         return prompts, responses
+
+    def examples_of_query(self, responses: int) -> int:
+        """Training examples that are made of one query, to which so many responses are drawn."""
+        return 1
+
+    def steered(self, queries: int, attributes: int) -> int:
+        """Responses that are drawn of a policy to see how it is steered, of so many held-out queries and attributes."""
+        return 0
 
 
 class RelevanceFilter(Settings):
@@ -311,7 +347,75 @@ class Rest(_LeavesOut):
         return self
 
 
+class SteerLM(Method):
+    """SteerLM (arXiv 2310.05344): all responses are learned, each behind a label of how far it has each attribute."""
+
+    objectives = ("supervised",)
+    most_iterations = 1
+    steers = True
+
+    name: Literal["steerlm"]
+    """Attribute-conditioned training (SteerLM): all responses are learned, each behind a label of its attributes."""
+    attributes: Annotated[list[Annotated[str, Field(pattern=IDENTIFIER)]], Field(min_length=1)] | None = None
+    """Ids of the principles that are attributes, in the order of label strings; null = all that have a check."""
+    levels: Annotated[int, Field(ge=2)] = 5
+    """Values of an attribute: 0, 1, ..., levels - 1. The degree of its check, from 0 to 1, is rounded to one of them.
+
+    0 is the principle's opposite.
+    """
+    labels: Literal["checks", "shuffled"] = "checks"
+    """What says which value a response has.
+
+    `checks`: the checks of the principles. `shuffled`, a control: the same labels, dealt out to other responses by the
+    seed, so that they say nothing and steering must be flat.
+    """
+    steering: Steering = Steering()
+    """How policies are asked for attributes once they are trained."""
+
+    def labelled(self, checked: Iterable[str]) -> list[str]:
+        known = list(checked)
+        found = known if self.attributes is None else self.attributes
+        for name in found:
+            if name not in known:
+                expected = f"expected principles with a check: {', '.join(known) or 'none'}"
+                raise ValueError(f"'method.attributes' names '{name}', {expected}")
+        if not found:
+            raise ValueError(
+                "no principle has a check, expected one at least, since the method 'steerlm' labels responses by checks"
+            )
+        return found
+
+    def template(self, prompts: Prompts) -> str:
+        return prompts.with_attributes or ""
+
+    def check_task(self, task: Task) -> None:
+        if task.prompts.with_attributes is None:
+            raise ValueError(
+                "prompts.with_attributes: found null, expected the prompt with the query and a label string that the "
+                "method 'steerlm' trains with; write it"
+            )
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, 1
+
+    def examples_of_query(self, responses: int) -> int:
+        return responses
+
+    def steered(self, queries: int, attributes: int) -> int:
+        return min(queries, self.steering.queries) * attributes * self.levels
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        names = self.attributes or []
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise ValueError(f"'attributes' names '{name}' twice, expected each once; delete one")
+        return self
+
+
 METHODS: dict[str, type[Method]] = {
-    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest)
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, SteerLM)
 }
-MethodChoice = Annotated[Sami | Sft | Rlcd | Rest, Field(discriminator="name"), named_choice(METHODS, "method")]
+MethodChoice = Annotated[
+    Sami | Sft | Rlcd | Rest | SteerLM, Field(discriminator="name"), named_choice(METHODS, "method")
+]

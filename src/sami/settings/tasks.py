@@ -73,6 +73,11 @@ class Prompts(Settings):
 
     Needed by methods that leave the constitution out of training.
     """
+    with_attributes: str | None = None
+    """The prompt that puts a query with a label string (`short:4,warm:0`): `{query}` and `{attributes}`.
+
+    Needed by methods that train on labels of attributes.
+    """
 
     @model_validator(mode="after")
     def _fields(self) -> Self:
@@ -140,6 +145,15 @@ class Task(Settings):
         bare = self.prompts.without_constitution
         if bare is not None and ("{query}" not in bare or "{constitution}" in bare):
             raise ValueError("the template 'without_constitution' needs the field '{query}', and '{constitution}' not")
+        return self
+
+    @model_validator(mode="after")
+    def _prompt_with_attributes(self) -> Self:
+        template = self.prompts.with_attributes
+        if template is not None and not ("{query}" in template and "{attributes}" in template):
+            raise ValueError("the template 'with_attributes' needs the fields '{query}' and '{attributes}'")
+        if template is not None and "{constitution}" in template:
+            raise ValueError("the template 'with_attributes' has the field '{constitution}', expected it not")
         return self
 
 

@@ -38,8 +38,13 @@ def flags(**values: object) -> str:
 
 
 def prompts(settings: Prompts) -> str:
-    """The prompts of a task for stages that put a constitution to a model, of which one without it changes nothing."""
-    return as_json(settings, exclude={"without_constitution"})
+    """The prompts of a task for stages that put a constitution to a model, or are given another template apart."""
+    return as_json(settings, exclude={"without_constitution", "with_attributes"})
+
+
+def bare_prompts(settings: Prompts) -> str:
+    """The same for stages that also put a query alone."""
+    return as_json(settings, exclude={"with_attributes"})
 
 
 class Arguments:
@@ -101,6 +106,20 @@ class Arguments:
         if evaluation.constitution_of(policy) == "left-out":
             asked["template"] = self.configuration.tasks[settings.task].prompts.without_constitution
         return self._samples(settings, evaluation.sampling, **asked)
+
+    def steering_samples(self, experiment: str, policy: str) -> str:
+        """Arguments of jobs that ask a policy for attributes."""
+        settings = self.configuration.experiments[experiment]
+        task = self.configuration.tasks[settings.task]
+        return flags(
+            prompts=prompts(task.prompts),
+            template=settings.method.template(task.prompts),
+            stop=task.stop,
+            method=as_json(settings.method, exclude={"labels"}),
+            sampling=as_json(settings.evaluation.sampling, exclude={"responses"}),
+            seed=settings.seed,
+            policy=policy,
+        )
 
     def rewards(self, experiment: str) -> str:
         """Arguments that say how responses for training are rewarded."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from sami.errors import Keys, UserError, nearest, plain
+from sami.records import Check
 from sami.settings.experiment import Experiment, Root
 from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
@@ -98,6 +99,20 @@ class Configuration:
         """Other queries under which the base model scores the responses for training: as method or reward want it."""
         wanted = [self.experiments[experiment].method, *self.rewards_of(experiment).values()]
         return next(filter(None, (one.relevance_others for one in wanted)), None)
+
+    def checks(self, experiment: str) -> dict[str, Check | None]:
+        """Principles of an experiment, or behaviours that they are to be written about -> check of the principle."""
+        file = self.principle_files[self.experiments[experiment].constitutions.principles]
+        checks = {pair.id: pair.principle.check for pair in file.pairs}
+        return checks | {behaviour.id: behaviour.check for behaviour in file.behaviours}
+
+    def attributes(self, experiment: str) -> list[str]:
+        """Attributes of an experiment's label strings; none where its method has no such.
+
+        Raises ValueError where it names principles that have no check.
+        """
+        checked = (principle for principle, check in self.checks(experiment).items() if check is not None)
+        return self.experiments[experiment].method.labelled(checked)
 
     def policy_models(self, experiment: str) -> list[str]:
         """Names of the models that an experiment samples from as they are: the base model, and others to judge."""

@@ -16,7 +16,7 @@ from sami.settings.yaml_files import read_yaml
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
 from sami.workflow.layout import CONSTITUTIONS, EVAL_RESPONSES, HELD_OUT, JUDGE_SERVER, VERDICTS
-from sami.workflow.policies import comparisons, policies, response_files
+from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
 
 
 class Inputs:
@@ -189,6 +189,11 @@ class Inputs:
         """The relevance of every policy's responses; none where nothing tells it."""
         scored = self._settings(experiment).relevance_model
         return self.of_policies(experiment, layout.RELEVANCE) if scored else []
+
+    def steered(self, experiment: str) -> list[str]:
+        """What each policy that is a model makes of attributes."""
+        models = models_by_policy(self._settings(experiment))
+        return [self.layout.path(layout.STEERED, experiment, policy=name) for name in models]
 
     def judge_model(self, judge: str) -> str | list[str]:
         """The model folder of a judge that reads probabilities on this machine."""

@@ -33,6 +33,7 @@ RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
 TRAINING_RELEVANCE = "iteration-{iteration}/relevance.jsonl"
 PAIRS = "iteration-{iteration}/pairs.jsonl"
 REWARDS = "iteration-{iteration}/rewards.jsonl"
+LABELS = "iteration-{iteration}/labels.jsonl"
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
 EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
 SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
@@ -45,6 +46,7 @@ EVAL_RESPONSE_CHUNK = "{policy}/eval/responses/shard-{shard}.jsonl"
 EVAL_SAMPLING_COUNTS = "{policy}/eval/sampling.json"
 SCORES = "iteration-{iteration}/eval/scores.jsonl"
 RELEVANCE = "{policy}/eval/relevance.jsonl"
+STEERED = "{policy}/eval/steering.jsonl"
 VERDICTS = "{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"
 WRITER_SERVER = "servers/writer.json"
 HELD_OUT_WRITER_SERVER = "servers/held-out-writer.json"
@@ -52,6 +54,8 @@ JUDGE_SERVER = "servers/judge-{judge}-{policy}-vs-{comparator}.json"
 SUMMARY = "tables/summary.csv"
 JOINED_SUMMARY = "tables/joined.csv"  # of runs with several seeds
 REPORT = "report.html"
+STEERING_TABLES = "steering/tables"  # folders on what policies make of attributes, where they know of any
+STEERING_FIGURES = "steering/figures"
 
 _VERDICTS_JOB = "-{judge}-{policy}-vs-{comparator}"
 _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the rule, since there is one an experiment
@@ -70,6 +74,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "score_relevance": "score_relevance-{policy}",
     "score_training_relevance": "score_training_relevance-{iteration}",
     "score_rewards": "score_rewards-{iteration}",
+    "sample_steering": "sample_steering-{policy}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
     "serve_judge": f"serve_judge{_VERDICTS_JOB}",

@@ -18,14 +18,14 @@ class Figure:
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
         of: what has this figure: every experiment, those that train, those whose policies are scored, those with
-            held-out principles, comparisons, or experiments with several seeds.
+            held-out principles, those whose policies are steered, comparisons, or experiments with several seeds.
     """
 
     name: str
     function: str
     tables: tuple[str, ...]
     caption: str
-    of: Literal["every", "training", "scored", "held-out", "comparison", "seeds"] = "every"
+    of: Literal["every", "training", "scored", "held-out", "steering", "comparison", "seeds"] = "every"
 
     @property
     def files(self) -> list[str]:
@@ -161,6 +161,19 @@ _ALL = (
         "log-probability per token of a policy's responses under the policy itself and under the base model. Responses "
         "that grow unlikely to the base model while the policy finds them likely are a sign that training has gone too "
         "far. Bars are intervals over queries.",
+    ),
+    Figure(
+        "steering",
+        "steering.steering",
+        ("steering", "steering_summary"),
+        "Steering: what policies make of attributes that held-out queries ask for. Left and middle: mean degree of "
+        "each attribute against the degree that was asked for, of the base model, which nobody taught what a label "
+        "means, and of the last policy; the dotted line is where one gets what one asks for. Right: rank correlations "
+        "(Spearman) of the last policy between the value that was asked for (rows) and the degree of every attribute "
+        "(columns). The diagonal should be blue; what is not white beside it is dragged along. A dash says that all "
+        "degrees are equal. The other attributes are asked for as ``method.steering.others`` says. Bars are intervals "
+        "over queries; those of the correlations are in the table ``steering_summary``.",
+        of="steering",
     ),
     Figure(
         "comparison",

@@ -55,8 +55,8 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        of: what has this table: every experiment, or comparisons, or experiments with several seeds; the function of
-            these takes what is compared or joined, and an estimator.
+        of: what has this table: every experiment, or those whose policies are steered, comparisons, or experiments
+            with several seeds; the function of these takes what is steered, compared or joined, and an estimator.
         reported: whether Snakemake's report shows it.
     """
 
@@ -67,7 +67,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "comparison", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "comparison", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -250,6 +250,28 @@ _ALL = (
         ("query_id", "constitution_id", "query", "constitution"),
         "Responses of all policies to a few queries.",
         open=True,
+    ),
+    Table(
+        "steering",
+        "steering.steering",
+        (*POLICY, "attribute", "value", "wanted", *span("degree"), *COUNTED),
+        "Steering: mean degree of an attribute in responses that were asked for each of its values. ``wanted`` is the "
+        "degree that the value stands for.",
+        printed=("policy", "attribute", "value", "degree", "n_queries"),
+        of="steering",
+    ),
+    Table(
+        "steering_summary",
+        "steering.steering_summary",
+        (*POLICY, "attribute", "measured", *span("correlation", "difference"), *COUNTED),
+        "Steering: each attribute that was asked for against each that was measured. ``correlation`` is the rank "
+        "correlation (Spearman) of values asked for and degrees measured, empty where all degrees are equal; "
+        "``difference`` is the mean degree where the highest value was asked for less that where the lowest was, "
+        "paired by query. Where both attributes are one it should be high; elsewhere it is leakage: what one asks for "
+        "drags along. Intervals are over queries.",
+        printed=("policy", "attribute", "measured", "correlation", "difference", "n_queries"),
+        of="steering",
+        reported=True,
     ),
     Table(
         "comparison",

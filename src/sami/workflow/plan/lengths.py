@@ -60,11 +60,12 @@ def of_constitution(files: Iterable[PrincipleFile], statements: int) -> float:
 
 
 def of_template(template: str, prompts: Prompts, shared: bool = False) -> float:
-    """Tokens that a prompt has besides its constitution and its query.
+    """Tokens that a prompt has besides its constitution or its label string, and its query.
 
     Args:
         shared: only those before the constitution, which all prompts of a query have in common.
     """
     text = template.split("{constitution}")[0] if shared else template.replace("{constitution}", "")
+    text = text.replace("{attributes}", "")
     chat = CHAT + tokens_of(prompts.system or "") if prompts.style == "chat" else 0
     return tokens_of(text.replace("{query}", "")) + chat

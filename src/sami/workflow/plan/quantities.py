@@ -3,6 +3,8 @@
 import functools
 from pathlib import Path
 
+from sami.endpoints.requests import tokens_of
+from sami.methods.steerlm import label_string
 from sami.models.engine_limits import LEAST_SAVING
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind
@@ -69,10 +71,15 @@ class Quantities:
             (self.configuration.principle_files[name] for name in names), settings.statements
         )
 
+    def attributes(self) -> float:
+        """Tokens of a label string."""
+        return tokens_of(label_string(dict.fromkeys(self.configuration.attributes(self.name), 0)))
+
     def around_query(self, template: str) -> float:
-        """Tokens of a prompt besides its query: of the template, and of a constitution where it has a field for one."""
-        constitution = self.constitution() if "{constitution}" in template else 0
-        return lengths.of_template(template, self.task.prompts) + constitution
+        """Tokens of a prompt besides its query: of the template, and of what its other fields stand for."""
+        others = self.constitution() if "{constitution}" in template else 0
+        others += self.attributes() if "{attributes}" in template else 0
+        return lengths.of_template(template, self.task.prompts) + others
 
     def response(self, sampling: Sampling) -> float:
         """Tokens of a response."""
@@ -165,6 +172,7 @@ class Quantities:
             return None
         response = sampling.max_new_tokens if longest else self.response(sampling)
         constitution = self.constitution() if "{constitution}" in template else 0
+        constitution += self.attributes() if "{attributes}" in template else 0
         prompt = lengths.of_template(template, prompts) + constitution + query
         if self.experiment.engine.scoring == "padded":
             return K * C * R * (prompt + response), K * C * R * response

@@ -128,6 +128,7 @@ class Planner:
             yield from [self.score_reference(t)] if e.method.makes_pairs else []
             yield self.train(t)
         yield from evaluated
+        yield from map(self.sample_steering, models_by_policy(e) if iterations and e.method.steers else [])
         for t in range(e.iterations + 1 if e.scored else 0):
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
@@ -141,7 +142,8 @@ class Planner:
         rewards = sampled if e.method.reward_name else []
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
-        yield self.light(len(built) + len(rewarded) + joined + combined + self._copies(iterations))
+        steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
+        yield self.light(len(built) + len(rewarded) + steering + joined + combined + self._copies(iterations))
 
     def _copies(self, iterations: Iterable[int]) -> int:
         """Number of files and models that are copied; what a copied model was made of is not asked for."""
@@ -213,6 +215,13 @@ class Planner:
         asked = e.queries.split, (prompts.without_constitution or "") if alone else prompts.generation, requests, jobs
         return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, *asked)
 
+    def sample_steering(self, policy: str) -> Row:
+        """The responses of one policy to queries that ask for attributes."""
+        e, model = self.experiment, models_by_policy(self.experiment)[policy]
+        requests = e.method.steered(e.queries.held_out, len(self.configuration.attributes(self.name)))
+        asked = e.queries.split, e.method.template(self.quantities.task.prompts), requests, 1
+        return self._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
+
     def _sample(
         self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
     ) -> Row:
@@ -248,7 +257,7 @@ class Planner:
         row = maker._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
         matrices = [maker.quantities.training_matrix(longest) for longest in (False, True)]
         matrices.append(maker.quantities.training_matrix(negatives=False))
-        count = e.train_counts()[iteration - 1]
+        count = e.train_counts()[iteration - 1] * e.method.examples_of_query(layout.responses_for_training(e))
         return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
 
     def score(self, iteration: int) -> Row:

@@ -70,6 +70,7 @@ def check(
         contents.check_evaluation(configuration, name)
         contents.check_relevance(configuration, name)
         contents.check_rewards(configuration, name)
+        contents.check_labels(configuration, name)
         machine.check_tensor_parallel(configuration, name)
         if runs and packages:
             machine.check_packages(configuration, name)

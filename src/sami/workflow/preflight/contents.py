@@ -205,12 +205,22 @@ def check_relevance(configuration: Configuration, name: str) -> None:
             )
 
 
+def check_labels(configuration: Configuration, name: str) -> None:
+    """The attributes of label strings, where the method has any, are principles with a check."""
+    file = configuration.experiments[name].constitutions.principles
+    try:
+        configuration.attributes(name)
+    except ValueError as error:
+        raise UserError(
+            f"{configuration.root.constitutions}/{file}.yaml: {error} (experiment '{name}'). Write a check, or set "
+            "'method.attributes' to others."
+        ) from None
+
+
 def check_rewards(configuration: Configuration, name: str) -> None:
     """Each principle has a check, where the reward reads these."""
     file = configuration.experiments[name].constitutions.principles
-    entries = configuration.principle_files[file]
-    checks = {pair.id: pair.principle.check for pair in entries.pairs}
-    checks |= {behaviour.id: behaviour.check for behaviour in entries.behaviours}
+    checks = configuration.checks(name)
     for reward, settings in configuration.rewards_of(name).items():
         for principle, check in checks.items() if settings.reads_checks else ():
             if check is None:

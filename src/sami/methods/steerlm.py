@@ -1,0 +1,213 @@
+"""SteerLM (arXiv 2310.05344): every response is learned, behind a label of how far it has each of some attributes.
+
+Responses are graded on several attributes, and the policy learns p(response | query, label) (step 3 of section 3):
+good and bad responses alike, which the label tells apart. Afterwards one asks for the values that one wants. Here
+attributes are principles. A label is a string such as "short:4,warm:0": name and value of each attribute, as in the
+authors' code (NVIDIA/NeMo-Aligner, `encode_labels`). A value that is not known is not in the string.
+
+An example is one response with one prompt, which holds the query and the label. The responses are those that SAMI
+samples, under all constitutions of a set, so that all values occur.
+
+Left out:
+
+1. The attribute model of step 1, which learns the grades of people; labels are the degrees of the principles' checks.
+2. Bootstrapping (step 4): the policy is not asked for high values to sample what another one is trained on.
+3. SteerLM 2.0 (arXiv 2406.08673), which weights responses by how probable their labels are.
+
+Ground floor: no torch.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median_low
+from typing import Any, NamedTuple
+
+from sami.data.prompts import fill, policy_prompt
+from sami.errors import UserError
+from sami.methods.responses import fault, training_responses
+from sami.records import Check, Constitution, Example, Label, Principle, Prompt, Query, Response, TrainingExample
+from sami.settings.methods import SteerLM
+from sami.settings.tasks import Filters, Prompts
+
+BETWEEN = ":,"  # what a label string sets names and values apart with
+
+Values = Mapping[str, int]  # attribute -> its value, in the order of label strings
+
+
+class Question(NamedTuple):
+    """A label that a policy is asked for: the attribute that is varied, its value, and the values of all."""
+
+    attribute: str
+    value: int
+    asked: dict[str, int]
+
+
+def attributes(principles: Iterable[Principle], settings: SteerLM) -> dict[str, Check]:
+    """Attribute -> the check that says how far a response has it, in the order of label strings.
+
+    Args:
+        principles: of the experiment; those without a check are none.
+        settings: which of them are attributes.
+
+    Raises:
+        UserError: the settings name something else, nothing is left, or a name cannot stand in a label string.
+    """
+    checks = {principle.id: principle.check for principle in principles if principle.check is not None}
+    try:
+        names = settings.labelled(checks)
+    except ValueError as error:
+        raise UserError(f"{error}. Write a check, or name other attributes.") from None
+    for name in names:
+        if set(BETWEEN) & set(name):
+            raise UserError(
+                f"found the attribute {name!r}, expected a name without colon and comma, which set names and values "
+                "apart in a label string ('short:4,warm:0'). Rename the principle."
+            )
+    return {name: checks[name] for name in names}
+
+
+def value_of(degree: float, levels: int) -> int:
+    """Value from 0 to levels - 1 that a degree from 0 to 1 is nearest to; from the middle to the even one (as NeMo)."""
+    return round(degree * (levels - 1))
+
+
+def label_string(values: Values) -> str:
+    """Values as prompts hold them: name:value, joined by commas, in their order."""
+    return ",".join(f"{name}:{value}" for name, value in values.items())
+
+
+def attributes_prompt(query: Query, values: Values, prompts: Prompts, template: str) -> Prompt:
+    """Prompt that puts a query with a label.
+
+    Args:
+        query, values: what is asked, and for which values.
+        prompts: of the task.
+        template: with the fields {query} and {attributes}.
+    """
+    return policy_prompt(fill(template, query=query.text, attributes=label_string(values)), prompts)
+
+
+def labelled_examples(
+    examples: Iterable[Example],
+    labels: Iterable[Label],
+    queries: Mapping[str, Query],
+    constitutions: Mapping[str, Constitution],
+    prompts: Prompts,
+    template: str,
+    filters: Filters,
+    shuffle_by: int | None = None,
+) -> tuple[list[TrainingExample], Counter[str]]:
+    """Training examples, one a response, and counts, by reason, of the responses that are not used.
+
+    A filter drops single responses. `filters.distinct` means nothing here: equal responses have equal labels.
+
+    Args:
+        examples: sampled from one policy.
+        labels: of every response.
+        queries, constitutions: by id.
+        prompts: of the task.
+        template: of training prompts, with the fields {query} and {attributes}.
+        filters: which responses are dropped.
+        shuffle_by: seed by which the labels of the responses that are left are dealt out among them; None for own ones.
+
+    Raises:
+        UserError: there is no label of a response.
+    """
+    known = {(label.query_id, label.set_id, label.number, label.policy): label.values for label in labels}
+    kept: list[tuple[Example, Response, Values]] = []
+    dropped: Counter[str] = Counter()
+    for example in examples:
+        for number, response in enumerate(example.responses):
+            positive = constitutions[example.constitution_ids[response.constitution]].positive
+            reason = fault([response], [positive], filters)
+            if reason:
+                dropped[reason] += 1
+            else:
+                kept.append((example, response, _label(known, example, number)))
+    dealt = [values for _, _, values in kept]
+    if shuffle_by is not None:
+        random.Random(f"labels-{shuffle_by}").shuffle(dealt)
+    made = [
+        TrainingExample(
+            query_id=example.query_id,
+            set_id=example.set_id,
+            prompts=[attributes_prompt(queries[example.query_id], values, prompts, template)],
+            responses=training_responses([response], example.policy),
+            labels=[0],
+        )
+        for (example, response, _), values in zip(kept, dealt, strict=True)
+    ]
+    return made, dropped
+
+
+def _label(known: Mapping[tuple[str, str, int, str], Values], example: Example, number: int) -> Values:
+    """Values of a response. Raises UserError where it has no label."""
+    place = example.query_id, example.set_id, number, example.policy
+    if place not in known:
+        raise UserError(
+            f"query '{example.query_id}', set '{example.set_id}': found no label of response {number} by "
+            f"'{example.policy}', expected a record of each. Label these responses again."
+        )
+    return known[place]
+
+
+def occurrences(labels: Iterable[Label], levels: int) -> dict[str, list[int]]:
+    """Attribute -> number of responses with value 0, 1, ..., levels - 1: one that never occurs cannot be learned."""
+    found: dict[str, list[int]] = {}
+    for label in labels:
+        for name, value in label.values.items():
+            found.setdefault(name, [0] * levels)[value] += 1
+    return found
+
+
+def typical(labels: Iterable[Label]) -> dict[str, int]:
+    """Attribute -> the median of its known values; of two in the middle the lower, which occurs."""
+    values: dict[str, list[int]] = {}
+    for label in labels:
+        for name, value in label.values.items():
+            values.setdefault(name, []).append(value)
+    return {name: median_low(of) for name, of in values.items()}
+
+
+def questions(usual: Values, names: Sequence[str], settings: SteerLM) -> list[Question]:
+    """Labels that a query is asked with: each value of each attribute in turn.
+
+    Args:
+        usual: attribute -> the value that it has while another one is varied.
+        names: attributes, in the order of label strings.
+        settings: how many values there are, and whether the others are asked for their usual value, or not at all.
+    """
+    others = usual if settings.steering.others == "typical" else {}
+    return [
+        Question(name, value, {n: value if n == name else others[n] for n in names if n == name or n in others})
+        for name in names
+        for value in range(settings.levels)
+    ]
+
+
+def counts(
+    kept: Sequence[TrainingExample],
+    sampled: int,
+    dropped: Mapping[str, int],
+    found: Mapping[str, list[int]],
+    policy: str,
+) -> dict[str, Any]:
+    """Counts of responses, sampled, kept and dropped for which reason, and of values.
+
+    Args:
+        kept: training examples.
+        sampled: how many responses there were before.
+        dropped: by reason.
+        found: attribute -> number of responses with each value.
+        policy: whose responses they are.
+
+    Raises:
+        UserError: none is left to train on.
+    """
+    if not kept:
+        raise UserError(
+            f"{policy}: none of {sampled} responses is left after clean-up and filters (dropped: {dict(dropped)}). "
+            "Look at 'stop', 'filters' and the prompt templates of the task, or raise sampling.max_new_tokens."
+        )
+    return {"sampled": sampled, "kept": len(kept), "dropped": dict(dropped), "values": dict(found)}
