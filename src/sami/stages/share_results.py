@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sami.errors import UserError
 from sami.stage import Stage
 
 RECORD = "provenance.json"  # in a folder; it is the copy's own, and would be written through a link
@@ -30,6 +31,11 @@ def link(original: str, copy: str) -> None:
 def main(arguments) -> dict[str, Any]:
     original, copy = Path(arguments.original), Path(arguments.output)
     if original.is_dir():
+        if not (original / "config.json").is_file():
+            raise UserError(
+                f"{original}: found a folder without config.json, expected that of a model, or a file. Make the result "
+                "of the other experiment again."
+            )
         shutil.copytree(original, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), copy_function=link)
         record = original / RECORD
     else:
