@@ -124,7 +124,7 @@ def example_prompts(
 
     Args:
         queries, constitutions: by id.
-        template: with fields for both.
+        template: with fields for both, or for the query alone: the prompts are then equal.
 
     Raises:
         UserError: the example names a query or constitution that is not there.

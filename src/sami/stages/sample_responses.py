@@ -1,4 +1,4 @@
-"""Samples responses of one policy: for each query, R responses under the C constitutions of one set.
+"""Samples responses of one policy: for each query, R responses under the C constitutions of one set, or without any.
 
 Reads   a model folder, queries (Query), constitutions (Constitution); or the shards that other jobs have drawn
 Writes  examples (Example) and a JSON file that counts them; or one shard of the examples
@@ -23,15 +23,20 @@ from sami.stage import Stage
 log = logging.getLogger(__name__)
 
 
+def template_of(arguments) -> str:
+    """Template of the prompt; without a field for the constitution it puts the query alone."""
+    return arguments.template or arguments.prompts.generation
+
+
 def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, list[int]]:
-    """Query id -> its prompt under the longest constitution, for all queries of the file.
+    """Query id -> its prompt under the longest constitution (or without any), for all queries of the file.
 
     Those of later iterations are in it too, so that one that is too long is found before the first iteration.
     """
     from sami.data.prompts import constitution_text, fill, render
 
     def prompt(constitution: str, query: str) -> list[int]:
-        text = fill(arguments.prompts.generation, constitution=constitution, query=query)
+        text = fill(template_of(arguments), constitution=constitution, query=query)
         return render(text, arguments.prompts, tokenizer)
 
     texts = [constitution_text(c, range(len(c.statements)), arguments.prompts) for c in constitutions.values()]
@@ -51,10 +56,10 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
     for example in examples:
         query = queries[example.query_id]
-        asked = example_prompts(example, queries, constitutions, arguments.prompts, arguments.prompts.generation)
+        asked = example_prompts(example, queries, constitutions, arguments.prompts, template_of(arguments))
         prompts = [prompt_tokens(prompt, tokenizer) for prompt in asked]
         longest[query.id] = max(longest[query.id], *prompts, key=len)
-        for j, label in enumerate(example.labels):
+        for j, label in enumerate(example.labels, arguments.first_response):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
     new_tokens = arguments.sampling.max_new_tokens
     check_lengths(longest, new_tokens, pretrained.context_length(pretrained.config(arguments.model)))
@@ -110,6 +115,8 @@ if __name__ == "__main__":
     stage.input("--queries", "queries, one record a line")
     stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.structured("--prompts", Prompts, "the prompts of a task")
+    stage.setting("--template", "the prompt to sample with, with the field {query} and, if wanted, {constitution} "
+                  "(default: that of --prompts)", required=False)  # fmt: skip
     stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
     stage.setting("--under", "constitutions of a set: all, or the positive one", default="all",
                   choices=["all", "positive"], required=False)  # fmt: skip
@@ -118,6 +125,8 @@ if __name__ == "__main__":
     stage.setting("--policy", "name of the policy, kept in the records")
     stage.setting("--first", "number of the first query to use", type=int, default=0, required=False)
     stage.setting("--count", "number of queries to use", type=int)
+    stage.setting("--first-response", "number of the first response to a query, behind those of earlier draws",
+                  type=int, default=0, required=False)  # fmt: skip
     stage.setting("--seed", "seed of sets, order and responses", type=int)
     stage.setting("--shuffle", "shuffle the statements of a constitution", action="store_true", required=False)
     stage.setting("--shard", "draw only these examples, 03-of-64 for example", required=False)
