@@ -103,7 +103,7 @@ def pair_examples(
         samplings: the responses for each iteration, from the oldest that is replayed to the current one.
         filters: which responses are dropped.
         shares: of the kinds of pairs.
-        seed: of the draws; those of another number of samplings are others.
+        seed: of the draws; another current policy has other draws.
     """
     ranked, dropped = _ranked(queries, demonstrated, samplings, filters)
     found: dict[str, list[Pair]] = {kind: [] for kind in KINDS}
@@ -119,7 +119,7 @@ def pair_examples(
     made: dict[str, list[Preference]] = {query.id: [] for query in queries}
     kinds: Counter[str] = Counter()
     for kind in KINDS:
-        for pair in _drawn(found[kind], counts[kind], f"{kind}-{seed}-{len(samplings)}"):
+        for pair in _drawn(found[kind], counts[kind], f"{kind}-{seed}-{samplings[-1][0].policy}"):
             made[pair.query_id].append(Preference(chosen=pair.chosen, rejected=pair.rejected, kind=kind))
             kinds[kind] += 1
     examples = [_example(query, ranked[query.id], made[query.id], prompts, template)

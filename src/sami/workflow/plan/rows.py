@@ -109,12 +109,11 @@ class Planner:
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
         iterations = range(1, 1 + (0 if e.external else e.iterations))
         relevant = self.configuration.training_relevance(self.name)
-        drawing = e.sampled_iterations if iterations and e.method.draws_responses else []
-        sampled = {t: self.sample_responses(t) for t in drawing}
+        sampled = {t: self.sample_responses(t) for t in iterations if e.method.samples(t)}
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
-            yield from [self.score_reference(t)] if e.method.makes_pairs else []
+            yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
             yield self.train(t)
         yield from evaluated
         for t in range(0 if e.external else e.iterations + 1):
@@ -128,7 +127,8 @@ class Planner:
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
         rewarded = len(sampled) if e.method.reward_name else 0
-        yield self.light(len(iterations) + rewarded + joined + combined + len(self.copied))
+        demonstrated = bool(iterations and e.method.demonstration_file)  # whose queries are a file of their own
+        yield self.light(len(iterations) + demonstrated + rewarded + joined + combined + len(self.copied))
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -177,20 +177,24 @@ class Planner:
         """The responses for an iteration."""
         e, of = self.experiment, f"iteration-{iteration}"
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
-        jobs = layout.sampling_jobs(e, iteration)
-        return self._sample("sample_responses", of, e.model, e.sampling, "train", requests, jobs)
+        jobs, prompts = layout.sampling_jobs(e, iteration), self.quantities.task.prompts
+        template = (prompts.without_constitution or "") if e.method.sampled_under == "none" else prompts.generation
+        return self._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
         """The responses of one policy to the held-out queries."""
         maker = self._maker(EVAL_RESPONSES.format(policy=policy))
         e = maker.experiment
         requests = layout.held_out_examples(e) * layout.responses_for_evaluation(e)
-        jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
-        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, e.queries.split, requests, jobs)
+        jobs, model, prompts = layout.evaluation_jobs(e), models_by_policy(e)[policy], maker.quantities.task.prompts
+        asked = e.queries.split, prompts.generation, requests, jobs
+        return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, *asked)
 
-    def _sample(self, stage: str, of: str, model: str, sampling: Sampling, part: str, requests: int, jobs: int) -> Row:
-        prompts, texts = self.quantities.task.prompts, self.quantities.queries(part)
-        around = lengths.of_template(prompts.generation, prompts) + self.quantities.constitution()
+    def _sample(
+        self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
+    ) -> Row:
+        texts = self.quantities.queries(part)
+        around = self.quantities.around_query(template)
         response = self.quantities.response(sampling)
         prompt, longest = known_sum(texts.mean, around), known_sum(texts.longest, around)
         load = Load(requests, math.ceil(requests / jobs), prompt, longest, response)
@@ -203,13 +207,13 @@ class Planner:
         """The pairs of an iteration under the reference model, in the number formats of training."""
         e, model = self.experiment, self.quantities.size(self.experiment.model)
         row = self._row("score_reference", f"iteration-{iteration}", "score", used=1)
-        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
+        matrices = [self.quantities.training_matrix(iteration, longest) for longest in (False, True)]
         count, tokens, processes = e.train_counts()[iteration - 1], e.engine.tokens_per_pass, row.gpus or 1
         held, computed = (  # the formats of weights and of passes are two where precision is mixed
             costs.scoring_cost(row.machine, replace(model, dtype=dtype), count, *matrices, tokens, processes=processes)
             for dtype in PRECISIONS[e.training.precision][:2]
         )
-        responses = count * layout.responses_for_training(e)
+        responses = count * e.method.responses_learned(iteration, layout.responses_for_training(e))
         disk = responses * (self.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
         return row.with_cost(replace(computed, memory=held.memory, disk=disk))
 
@@ -217,10 +221,11 @@ class Planner:
         """The training of one iteration."""
         e, model = self.experiment, self.quantities.size(self.experiment.model)
         row = self._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
-        matrices = [self.quantities.training_matrix(longest) for longest in (False, True)]
-        matrices.append(self.quantities.training_matrix(negatives=False))
+        matrices = [self.quantities.training_matrix(iteration, longest) for longest in (False, True)]
+        matrices.append(self.quantities.training_matrix(iteration, negatives=False))
         count = e.train_counts()[iteration - 1]
-        return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
+        own = e.model_copy(update={"training": self.quantities.training(iteration)})
+        return row.with_cost(costs.training_cost(own, row.machine, model, count, *matrices))
 
     def score(self, iteration: int) -> Row:
         """The bound of one policy: its own responses, and for a trained one those of base and policy by one another."""

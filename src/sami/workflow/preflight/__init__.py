@@ -67,6 +67,7 @@ def check(
     for name in trained:
         contents.check_counts(configuration, name)
         contents.check_method(configuration, name)
+        contents.check_demonstrations(configuration, name)
         contents.check_relevance(configuration, name)
         contents.check_rewards(configuration, name)
         machine.check_tensor_parallel(configuration, name)
