@@ -83,7 +83,7 @@ def test_before_the_second_sampling_all_pairs_are_online():
     }
     assert made.kinds == Counter(online=4)
     (first, second) = made.examples
-    assert first.prompts == second.prompts[:0] + [[Message(role="user", content="Q: a?")]]
+    assert first.prompts == [[Message(role="user", content="Q: a?")]]
     assert [(r.text, r.source, r.ended, r.token_ids) for r in first.responses] == [
         ("D", "demonstrations", True, None),
         ("x", "iteration-1", True, [7, 0]),
@@ -107,7 +107,11 @@ def test_kinds_of_all_pairs_of_three_samplings_by_hand():
     }
     possible = {("inter-model", "y", "x"), ("inter-model", "z", "x"), ("inter-model", "z", "y")}
     drawn = [
-        set(told(pairs({"a": ["D"]}, sampling(1, a=["x"]), sampling(2, a=["y"]), sampling(3, a=["z"]), seed=s, **ALL))["a"])
+        set(
+            told(pairs({"a": ["D"]}, sampling(1, a=["x"]), sampling(2, a=["y"]), sampling(3, a=["z"]), seed=s, **ALL))[
+                "a"
+            ]
+        )
         for s in range(20)
     ]
     for found in drawn:
@@ -231,9 +235,11 @@ def test_demonstrations_of_one_query_have_one_record(tmp_path):
 
 def test_what_is_shipped_is_demonstrated_by_each():
     """The checks of the constitution that the policies are judged by find both principles in every demonstration."""
-    principles = from_people(load_yaml(ROOT / "config/constitutions/everyday-demonstrated.yaml", PrincipleFile), "human")
+    principles = from_people(
+        load_yaml(ROOT / "config/constitutions/everyday-demonstrated.yaml", PrincipleFile), "human"
+    )
     for shown in demonstrations.read(ROOT / SHIPPED):
-        assert [degree(shown.response, principle.check) for principle in principles] == [1.0, 1.0], shown
+        assert [degree(principle.check, shown.response) for principle in principles] == [1.0, 1.0], shown
 
 
 def ditto(**settings) -> Ditto:
@@ -341,8 +347,7 @@ def test_every_iteration_asks_the_same_queries_alone_and_draws_other_responses(p
 
 def test_plan(project):
     found = {
-        (row.stage, row.of): row
-        for row in plan(project.load(quickstart(more=", iterations: 3")), ["quickstart"])[0]
+        (row.stage, row.of): row for row in plan(project.load(quickstart(more=", iterations: 3")), ["quickstart"])[0]
     }
     for stage in ("sample_responses", "score_reference"):
         assert {of for name, of in found if name == stage} == {"iteration-2", "iteration-3"}
@@ -445,7 +450,7 @@ def test_a_run_samples_the_queries_of_the_demonstrations_from_each_policy(finish
         assert {len(example.responses) for example in examples} == {4}
     for t in (2, 3):
         (one, *_) = made[t - 1]
-        assert one.prompts == [[Message(role="user", content="One?")]]
+        assert [message.content for message in one.prompts[0] if message.role == "user"] == ["One?"]
 
 
 def test_pairs_of_a_run_are_those_of_all_responses_so_far(finished):
@@ -454,7 +459,9 @@ def test_pairs_of_a_run_are_those_of_all_responses_so_far(finished):
     shown = {"demonstrated-001": ["I am one.", "I was one."], "demonstrated-002": ["I am two."],
              "demonstrated-003": ["I am three."]}  # fmt: skip
     for t in (2, 3):
-        made, scored = (of_run(finished, TrainingExample, f"iteration-{t}/{name}.jsonl") for name in ("pairs", "examples"))
+        made, scored = (
+            of_run(finished, TrainingExample, f"iteration-{t}/{name}.jsonl") for name in ("pairs", "examples")
+        )
         found = Counter(
             (example.query_id, pair.kind, example.responses[pair.chosen].text, example.responses[pair.rejected].text)
             for example in made

@@ -172,7 +172,9 @@ def _ranked(
                 if reason:
                     dropped[reason] += 1
                 else:
-                    ranked[example.query_id] += [Ranked(r, rank) for r in training_responses([response], example.policy)]
+                    ranked[example.query_id] += [
+                        Ranked(r, rank) for r in training_responses([response], example.policy)
+                    ]
     return ranked, dropped
 
 

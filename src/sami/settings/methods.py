@@ -456,6 +456,4 @@ class Ditto(Method):
 METHODS: dict[str, type[Method]] = {
     get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, Ditto)
 }
-MethodChoice = Annotated[
-    Sami | Sft | Rlcd | Rest | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")
-]
+MethodChoice = Annotated[Sami | Sft | Rlcd | Rest | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")]

@@ -25,13 +25,18 @@ from sami.stage import Stage
 log = logging.getLogger(__name__)
 
 
+FOR_PAIRS = ("policies", "constitutions", "filters", "shares", "seed")  # what has to come with responses
+
+
 def samplings(arguments, queries: dict[str, Query]) -> list[list[records.Example]]:
     """The responses for each iteration, from the oldest to the current one."""
-    if len(arguments.policies) != len(arguments.responses) or not arguments.constitutions:
+    for name in FOR_PAIRS:
+        if getattr(arguments, name) in (None, []):
+            raise UserError(f"--{name}: found none, expected it beside --responses, of which pairs are made. Name it.")
+    if len(arguments.policies) != len(arguments.responses):
         raise UserError(
-            f"--policies and --constitutions: found {len(arguments.policies)} policies and constitutions "
-            f"{arguments.constitutions or 'in no file'}, expected a policy for each of {len(arguments.responses)} "
-            "files of --responses, and the constitutions that their records name. Name them."
+            f"--policies: found {len(arguments.policies)}, expected one for each of {len(arguments.responses)} files "
+            "of --responses. Name as many."
         )
     constitutions = read_by_id(Constitution, arguments.constitutions)
     files = zip(arguments.responses, arguments.policies, strict=True)
@@ -45,10 +50,12 @@ def main(arguments) -> None:
     by_query = demonstrations.by_query(found, asked, arguments.demonstrations)
     how = arguments.prompts, arguments.template
     if arguments.responses:
-        options = arguments.filters, arguments.shares, arguments.seed
-        pairs = pair_examples(asked, by_query, samplings(arguments, queries), *how, *options)
+        sampled = samplings(arguments, queries)
+        pairs = pair_examples(asked, by_query, sampled, *how, arguments.filters, arguments.shares, arguments.seed)
         made, counted = pairs.examples, counts(pairs, len(asked), arguments.policies[-1])
-        log.info("kept %(kept)d of %(sampled)d examples, pairs: %(kinds)s; %(ties)d ties, dropped: %(dropped)s", counted)
+        log.info(
+            "kept %(kept)d of %(sampled)d examples, pairs: %(kinds)s; %(ties)d ties, dropped: %(dropped)s", counted
+        )
     else:
         made = supervised_examples(asked, by_query, *how)
         counted = {"sampled": len(asked), "kept": len(made), "dropped": {}}
@@ -61,15 +68,15 @@ if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--demonstrations", "demonstrations, one a line")
     stage.input("--queries", "queries of the demonstrations, one record a line")
-    stage.input("--responses", "sampled examples, a file for each iteration, the current one last (default: no pairs)",
-                nargs="*", default=[], required=False)  # fmt: skip
-    stage.input("--constitutions", "constitutions that --responses name, one record a line", required=False)
-    stage.setting("--policies", "names of the policies whose responses they are", nargs="*", default=[], required=False)
     stage.structured("--prompts", Prompts, "the prompts of a task")
     stage.setting("--template", "training prompt, with the field {query}")
-    stage.structured("--filters", Filters, "which responses are dropped")
-    stage.structured("--shares", Shares, "shares of the kinds of pairs")
-    stage.setting("--seed", "seed of the pairs that are drawn", type=int)
+    stage.input("--responses", "sampled examples, a file for each iteration, the current one last (default: no pairs)",
+                nargs="*", default=[], required=False)  # fmt: skip
+    stage.setting("--policies", "names of the policies whose responses they are", nargs="*", default=[], required=False)
+    stage.input("--constitutions", "constitutions that they name, one record a line", required=False)
+    stage.structured("--filters", Filters, "which responses are dropped", required=False)
+    stage.structured("--shares", Shares, "shares of the kinds of pairs", required=False)
+    stage.setting("--seed", "seed of the pairs that are drawn", type=int, required=False)
     stage.output("--output", "training examples to write, whose pairs have no reference log-probabilities")
     stage.output("--counts", "JSON counts to write")
     stage.run(main)

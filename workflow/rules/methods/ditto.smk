@@ -61,24 +61,19 @@ rule build_ditto_examples:
         **job_resources("light"),
     params:
         code=code_digest("build_ditto_examples"),
-        sampled=lambda wildcards, input: (
-            flags(
-                responses=list(input.responses),
-                policies=[ARGUMENTS.sampled_policy(wildcards.experiment, t) for t in paired_iterations(wildcards)],
-                constitutions=[input.constitutions],
-            )
-            if input.get("responses")
-            else ""
-        ),
         prompts=prompts_of,
         template=lambda wildcards: settings_of(wildcards).method.template(INPUTS.task(wildcards.experiment).prompts),
-        filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
-        shares=slice_of("method", "shares"),
-        seed=seed_of,
+        pairs=lambda wildcards, input: flags(
+            responses=list(input.responses),
+            policies=[ARGUMENTS.sampled_policy(wildcards.experiment, t) for t in paired_iterations(wildcards)],
+            constitutions=input.constitutions,
+            filters=as_json(INPUTS.task(wildcards.experiment).filters),
+            shares=as_json(settings_of(wildcards).method.shares),
+            seed=seed_of(wildcards),
+        ),
     shell:
         stage("build_ditto_examples") + "--demonstrations {input.demonstrations:q} --queries {input.queries:q} "
-        "{params.sampled} --prompts {params.prompts:q} --template {params.template:q} --filters {params.filters:q} "
-        "--shares {params.shares:q} --seed {params.seed} "
+        "--prompts {params.prompts:q} --template {params.template:q} {params.pairs} "
         "--output {output.examples:q} --counts {output.counts:q}"
 
 
@@ -94,3 +89,5 @@ use rule build_ditto_examples as build_ditto_first_examples with:
         experiment=BY_METHOD["ditto"],
         iteration="1",
     localrule: True
+    params:
+        pairs="",
