@@ -1,4 +1,4 @@
-"""DITTO: demonstrations and their errors, kinds of pairs and their shares, its settings, and a run of three iterations."""
+"""DITTO: demonstrations and their errors, kinds of pairs and their shares, settings, and a run of three iterations."""
 
 import itertools
 import json
@@ -82,7 +82,7 @@ def test_before_the_second_sampling_all_pairs_are_online():
         "b": [("online", "E", "z"), ("online", "F", "z")],
     }
     assert made.kinds == Counter(online=4)
-    (first, second) = made.examples
+    first = made.examples[0]
     assert first.prompts == [[Message(role="user", content="Q: a?")]]
     assert [(r.text, r.source, r.ended, r.token_ids) for r in first.responses] == [
         ("D", "demonstrations", True, None),
@@ -95,7 +95,8 @@ def test_before_the_second_sampling_all_pairs_are_online():
 
 
 def test_kinds_of_all_pairs_of_three_samplings_by_hand():
-    made = pairs({"a": ["D"]}, sampling(1, a=["x"]), sampling(2, a=["y"]), sampling(3, a=["z"]), **ALL)
+    three = sampling(1, a=["x"]), sampling(2, a=["y"]), sampling(3, a=["z"])
+    made = pairs({"a": ["D"]}, *three, **ALL)
     assert told(made) == {
         "a": [
             ("online", "D", "z"),
@@ -106,14 +107,7 @@ def test_kinds_of_all_pairs_of_three_samplings_by_hand():
         ]
     }
     possible = {("inter-model", "y", "x"), ("inter-model", "z", "x"), ("inter-model", "z", "y")}
-    drawn = [
-        set(
-            told(pairs({"a": ["D"]}, sampling(1, a=["x"]), sampling(2, a=["y"]), sampling(3, a=["z"]), seed=s, **ALL))[
-                "a"
-            ]
-        )
-        for s in range(20)
-    ]
+    drawn = [set(told(pairs({"a": ["D"]}, *three, seed=seed, **ALL))["a"]) for seed in range(20)]
     for found in drawn:
         inter = {pair for pair in found if pair[0] == "inter-model"}
         assert len(inter) == 2
@@ -459,9 +453,8 @@ def test_pairs_of_a_run_are_those_of_all_responses_so_far(finished):
     shown = {"demonstrated-001": ["I am one.", "I was one."], "demonstrated-002": ["I am two."],
              "demonstrated-003": ["I am three."]}  # fmt: skip
     for t in (2, 3):
-        made, scored = (
-            of_run(finished, TrainingExample, f"iteration-{t}/{name}.jsonl") for name in ("pairs", "examples")
-        )
+        files = (f"iteration-{t}/{name}.jsonl" for name in ("pairs", "examples"))
+        made, scored = (of_run(finished, TrainingExample, file) for file in files)
         found = Counter(
             (example.query_id, pair.kind, example.responses[pair.chosen].text, example.responses[pair.rejected].text)
             for example in made

@@ -172,9 +172,8 @@ def _ranked(
                 if reason:
                     dropped[reason] += 1
                 else:
-                    ranked[example.query_id] += [
-                        Ranked(r, rank) for r in training_responses([response], example.policy)
-                    ]
+                    (usable,) = training_responses([response], example.policy)
+                    ranked[example.query_id].append(Ranked(usable, rank))
     return ranked, dropped
 
 

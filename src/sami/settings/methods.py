@@ -345,7 +345,7 @@ class FineTuning(Settings):
     stop_at_loss: Annotated[Number, Field(gt=0)] | None = 1.0
     """End it after the first step with at most this loss; null = after all epochs.
 
-    The paper's value is 1 nat per token. Where the base model is nearer to the demonstrations, take about half its loss.
+    The paper's value is 1 nat per token. Where the base model is nearer to the demonstrations, take half its loss.
     """
 
 

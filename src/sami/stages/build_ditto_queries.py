@@ -1,6 +1,6 @@
 """Makes the training queries of DITTO of the demonstrations: the different queries that these respond to.
 
-Reads   demonstrations (JSON Lines with `query` and `response`), the held-out queries (Query), with which they share none
+Reads   demonstrations (JSON Lines with `query` and `response`), held-out queries (Query), none of which is among theirs
 Writes  queries (Query)
 
     python -m sami.stages.build_ditto_queries --help

@@ -178,10 +178,11 @@ def check_demonstrations(configuration: Configuration, name: str) -> None:
     with within(configuration.where(name, "method", "demonstrations")):
         found = demonstrations.read(path)
     asked = demonstrations.queries(found, experiment.task)
-    if set(experiment.train_counts()) != {len(asked)}:
+    where, count = configuration.where(name, "queries", "train"), len(asked)
+    if set(experiment.train_counts()) != {count}:
         raise UserError(
-            f"{configuration.where(name, 'queries', 'train')}: found {experiment.queries.train}, expected {len(asked)}, "
-            f"the number of different queries in {path}, all of which every iteration asks. Set it to {len(asked)}."
+            f"{where}: found {experiment.queries.train}, expected {count}, the number of different queries in {path}, "
+            f"all of which every iteration asks. Set it to {count}."
         )
     if len(found) > MOST_DEMONSTRATIONS:
         log.warning(
