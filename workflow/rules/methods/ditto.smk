@@ -63,17 +63,17 @@ rule build_ditto_examples:
         code=code_digest("build_ditto_examples"),
         prompts=prompts_of,
         template=lambda wildcards: settings_of(wildcards).method.template(INPUTS.task(wildcards.experiment).prompts),
-        pairs=lambda wildcards, input: flags(
-            responses=list(input.responses),
+        # Apart from the next, since what is made of inputs makes nothing out of date.
+        pairs=lambda wildcards: flags(
             policies=[ARGUMENTS.sampled_policy(wildcards.experiment, t) for t in paired_iterations(wildcards)],
-            constitutions=input.constitutions,
             filters=as_json(INPUTS.task(wildcards.experiment).filters),
             shares=as_json(settings_of(wildcards).method.shares),
             seed=seed_of(wildcards),
         ),
+        sampled=lambda wildcards, input: flags(responses=list(input.responses), constitutions=input.constitutions),
     shell:
         stage("build_ditto_examples") + "--demonstrations {input.demonstrations:q} --queries {input.queries:q} "
-        "--prompts {params.prompts:q} --template {params.template:q} {params.pairs} "
+        "--prompts {params.prompts:q} --template {params.template:q} {params.pairs} {params.sampled} "
         "--output {output.examples:q} --counts {output.counts:q}"
 
 
@@ -91,3 +91,4 @@ use rule build_ditto_examples as build_ditto_first_examples with:
     localrule: True
     params:
         pairs="",
+        sampled="",
