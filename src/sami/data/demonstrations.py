@@ -66,10 +66,10 @@ def by_query(demonstrations: Iterable[Demonstration], asked: Sequence[Query], pa
                 "that these were made of. Make the queries again."
             )
         found[identifiers[query]].append(response)
-    for query in asked:
-        if not found[query.id]:
+    for other in asked:
+        if not found[other.id]:
             raise UserError(
-                f"{path}: found no response to the query '{query.id}' ({query.text[:60]!r}) of --queries, expected the "
+                f"{path}: found no response to the query '{other.id}' ({other.text[:60]!r}) of --queries, expected the "
                 "file that these were made of. Make the queries again."
             )
     return found
