@@ -62,7 +62,15 @@ def test_every_mapping_has_a_table():
     tables = {match[1].split(".")[1] for match in MARK.finditer(text)}
     around = {"External", "Relevance", "RelevanceFilter", "Degeneration", "Published", "ResponseFile", "Lora"}
     around |= {kind.__name__ for kind in OBJECTIVES.values()}
-    around |= {"Shape", "Side", "Utilisation", "Price", *(kind.__name__ for kind in METHODS.values())}
+    around |= {
+        "FineTuning",
+        "Shares",
+        "Shape",
+        "Side",
+        "Utilisation",
+        "Price",
+        *(kind.__name__ for kind in METHODS.values()),
+    }
     for model in MODELS:
         if not model.__name__.startswith("_"):
             assert (model.__name__ in NO_PLACE) + (model.__name__ in tables) + (model.__name__ in around) == 1, model
