@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, SHARED_DATA
 
 from sami import records
+from sami.data import demonstrations
 from sami.data.queries import check_disjoint, load, normalised, shuffled
 from sami.errors import UserError
 from sami.records import Query
@@ -255,6 +256,13 @@ def test_everyday_queries_are_all_different(everyday):
     every = [query for queries in everyday.values() for query in queries]
     assert len({query.id for query in every}) == len({normalised(query.text) for query in every}) == len(every)
     assert near_duplicates(every) == []
+
+
+def test_everyday_demonstrations_are_of_other_queries(everyday):
+    shown = demonstrations.queries(demonstrations.read(ROOT / "config/demonstrations/everyday.jsonl"), "everyday")
+    every = [query for part in everyday.values() for query in part]
+    assert len(shown) == 7
+    assert near_duplicates([*every, *shown]) == []
 
 
 @pytest.mark.parametrize(

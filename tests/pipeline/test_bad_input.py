@@ -27,15 +27,14 @@ from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
-         "build_sami_examples", "build_sft_examples", "build_test_queries", "combine_verdicts", "compare_experiments",
-         "import_queries", "import_responses", "join_seeds", "judge_responses", "plan", "sample_responses",
-         "score_rewards", "write_principles"}  # fmt: skip
+SOUND = {"build_constitutions", "build_ditto_examples", "build_ditto_queries", "build_queries", "build_report",
+         "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
+         "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries", "import_responses",
+         "join_seeds", "judge_responses", "plan", "sample_responses", "score_rewards", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
-           "compare_experiments", "score_relevance", "score_responses", "score_rewards", "import_responses",
-           "join_seeds", "judge_responses",
-           "tabulate"}  # fmt: skip
+JOINING = {"build_ditto_examples", "build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples",
+           "build_sft_examples", "compare_experiments", "score_relevance", "score_responses", "score_rewards",
+           "import_responses", "join_seeds", "judge_responses", "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -169,9 +168,19 @@ class Stages:
         records.write(made, folder / "run/examples.jsonl")
         preferred = [records.Preference(chosen=0, rejected=1, kind="contrast")]
         records.write([e.model_copy(update={"pairs": preferred}) for e in made], folder / "run/pairs.jsonl")
+        shown = [
+            {"query": query.text, "response": f"I do {query.id}."} for query in records.read(records.Query, queries)
+        ]
+        demonstrations = folder / "demonstrations.jsonl"
+        demonstrations.write_text("".join(json.dumps(line) + "\n" for line in shown))
+        held_out = folder / "run/held-out-queries.jsonl"
+        records.write([records.Query(id="h", task="t", text="held out")], held_out)
         self.given = {
             "build_constitutions": {"principles": folder / "run/principles.jsonl",
                                     "settings": settings.constitutions.model_copy(update={"statements": 1})},
+            "build_ditto_examples": {"demonstrations": demonstrations, "responses": [base], "policies": ["iteration-0"],
+                                     **texts, **prompts, "filters": "{}", "template": "{query}", "shares": "{}"},
+            "build_ditto_queries": {"demonstrations": demonstrations, "held-out": held_out, "task": "t"},
             "build_queries": {"train-dataset": json.dumps({**dataset, "path": queries}), "eval-count": 1, "task": "t",
                               "eval-dataset": json.dumps(dataset)},
             "build_report": {key: value for key, value in (evaluated | pages).items()

@@ -72,7 +72,15 @@ def test_every_mapping_has_a_table():
         "Lora",
     }
     around |= {kind.__name__ for kind in OBJECTIVES.values()}
-    around |= {"Shape", "Side", "Utilisation", "Price", *(kind.__name__ for kind in METHODS.values())}
+    around |= {
+        "FineTuning",
+        "Shares",
+        "Shape",
+        "Side",
+        "Utilisation",
+        "Price",
+        *(kind.__name__ for kind in METHODS.values()),
+    }
     for model in MODELS:
         if not model.__name__.startswith("_"):
             assert (model.__name__ in NO_PLACE) + (model.__name__ in tables) + (model.__name__ in around) == 1, model

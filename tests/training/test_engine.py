@@ -248,6 +248,18 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(job, undisturbed, proc
     assert not (job.folder / "model-checkpoints").exists()
 
 
+def test_killed_before_a_low_loss_it_ends_after_the_same_step(job, undisturbed):
+    whole = losses(undisturbed.steps())
+    stop = min(whole[:60])
+    last = whole.index(stop) + 1
+    assert last > 20
+    killed_at(job, 5, {**LONG, "stop_at_loss": stop})
+    printed = job.run({**LONG, "stop_at_loss": stop})
+    assert "resuming after step" in printed
+    assert f"the loss is at most {stop:g}: ended before step {last + 1}" in printed
+    assert losses(job.steps()) == whole[:last]
+
+
 def test_resumes_on_another_number_of_processes(job, undisturbed):
     killed_at(job, 40, LONG)
     printed = job.run(LONG, {"processes": 2})

@@ -335,6 +335,18 @@ def test_not_a_number_stops(tiny):
         train(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
 
 
+def test_training_ends_after_the_first_step_with_a_low_loss(tiny):
+    data, steps = items(4), {"queries_per_step": 4}  # one step an epoch
+    _, whole = trained(tiny, data, epochs=12, **steps)
+    last = next(step for step in whole if step["loss"] <= 0.7 * whole[0]["loss"])
+    assert 1 < last["step"] < 11
+    model, ended = trained(tiny, data, epochs=12, stop_at_loss=last["loss"], **steps)
+    assert [step["loss"] for step in ended] == [step["loss"] for step in whole[: last["step"]]]
+    assert torch.equal(weights(model), weights(trained(tiny, data, epochs=last["step"], **steps)[0]))
+    assert len(trained(tiny, data, epochs=3, stop_at_loss=99.0, **steps)[1]) == 1
+    assert len(trained(tiny, data, epochs=3, stop_at_loss=1e-9, **steps)[1]) == 3
+
+
 def test_limit_of_the_loss(tiny):
     with pytest.raises(Diverged, match=r"step 1 of 1: the loss is .* \(limit 1e-06\)"):
         trained(tiny, items(2), max_loss=1e-6)

@@ -52,6 +52,14 @@ BY_METHOD = {n: experiments(lambda e, n=n: not e.external and e.method.name == n
 WITH_TRAINING_RELEVANCE = one_of(
     n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.training_relevance(n)
 )
+# Before the folders of iterations whose training examples are pairs.
+WITH_PAIRS = before(
+    {
+        n: f"iteration-(?:{one_of(paired)})/"
+        for n, e in SETTINGS.experiments.items()
+        if (paired := [str(t) for t in range(1, 1 + e.iterations) if not e.external and e.method.makes_pairs(t)])
+    }
+)
 WITH_HELD_OUT = experiments(lambda settings: not settings.external and settings.constitutions.held_out)
 
 

@@ -35,7 +35,7 @@ rule build_queries:
 rule build_test_queries:
     input:
         files=by_wildcards(INPUTS.test_query_files),
-        train=in_experiment(layout.TRAIN_QUERIES),
+        train=by_wildcards(INPUTS.training_queries),
     output:
         in_experiment(layout.TEST_QUERIES),
     log:

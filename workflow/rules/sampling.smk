@@ -4,7 +4,7 @@
 rule sample_responses:
     input:
         model=by_wildcards(INPUTS.sampled_model),
-        queries=in_experiment(layout.TRAIN_QUERIES),
+        queries=by_wildcards(INPUTS.training_queries),
         constitutions=in_experiment(layout.CONSTITUTIONS),
         shards=by_wildcards(INPUTS.training_chunks),
     output:
@@ -38,7 +38,7 @@ rule sample_responses:
 use rule sample_responses as sample_responses_shard with:
     input:
         model=by_wildcards(INPUTS.sampled_model),
-        queries=in_experiment(layout.TRAIN_QUERIES),
+        queries=by_wildcards(INPUTS.training_queries),
         constitutions=in_experiment(layout.CONSTITUTIONS),
     output:
         responses=temp(in_experiment(layout.RESPONSE_CHUNK)),

@@ -15,7 +15,7 @@ rule score_reference:
     benchmark:
         in_experiment(layout.benchmark("score_reference"))
     wildcard_constraints:
-        experiment=experiments(lambda settings: not settings.external and settings.method.makes_pairs),
+        experiment=WITH_PAIRS,
         iteration=r"[1-9]\d*",
     conda:
         "../../envs/training.yaml"

@@ -95,8 +95,11 @@ class Experiment(Settings):
         return [own[self.method.responses_of(t)] for t in range(1, self.iterations + 1)]
 
     def fresh_counts(self) -> list[int]:
-        """Fresh queries of each iteration 1..T: none where it learns from responses of an earlier one."""
-        sampled = set(self.sampled_iterations)
+        """Fresh queries of each iteration 1..T: none where it learns from responses of an earlier one.
+
+        Where queries come with demonstrations, none either: each iteration has the same.
+        """
+        sampled = set() if self.method.demonstration_file else set(self.sampled_iterations)
         return [count if t in sampled else 0 for t, count in enumerate(self.train_counts(), start=1)]
 
     @property
@@ -170,7 +173,7 @@ class Experiment(Settings):
                 f"examples; expected one of: {', '.join(known)}"
             )
         least, responses = self.method.least_responses, self.sampling.responses
-        drawn = responses or (1 if self.method.sampled_under == "positive" else self.constitutions.per_set)
+        drawn = responses or (self.constitutions.per_set if self.method.sampled_under == "all" else 1)
         if drawn < least:
             found = "null, which is 1" if responses is None else responses
             raise ValueError(f"'sampling.responses' is {found}, but '{self.method.name}' needs at least {least}")

@@ -4,6 +4,7 @@ The shared rules of the workflow ask each method a few questions and have no con
 answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its functions in `sami.methods.NAME`.
 """
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 
 from sami.settings.base import IDENTIFIER, Count, Number, Settings, named_choice
 from sami.settings.tasks import Prompts, Task
-from sami.settings.training import Training
+from sami.settings.training import Likelihood, Training
 
 
 class Steering(Settings):
@@ -36,17 +37,15 @@ class Method(Settings):
 
     objectives: names of the objectives that the method's training examples are for.
     least_responses: the fewest that it can learn from, to one query.
-    sampled_under: whether responses are drawn under all constitutions of a set, or under the one that wants every
-        principle.
-    makes_pairs: whether its examples hold pairs, which the reference model scores before training.
+    sampled_under: whether responses are drawn under all constitutions of a set, under the one that wants every
+        principle, or under none: the query alone.
     most_iterations: the most that it can have; None for any number.
     steers: whether its policies are asked for values of attributes when they are evaluated.
     """
 
     objectives: ClassVar[tuple[str, ...]]
     least_responses: ClassVar[int] = 1
-    sampled_under: ClassVar[Literal["all", "positive"]] = "all"
-    makes_pairs: ClassVar[bool] = False
+    sampled_under: ClassVar[Literal["all", "positive", "none"]] = "all"
     most_iterations: ClassVar[int | None] = None
     steers: ClassVar[bool] = False
 
@@ -57,6 +56,19 @@ class Method(Settings):
     def draws_responses(self) -> bool:
         """Whether a policy's responses are drawn for training; else examples are made of texts that are there."""
         return True
+
+    @property
+    def demonstration_file(self) -> str | None:
+        """File of demonstrations, whose queries every iteration asks; None where the task's training queries are."""
+        return None
+
+    def samples(self, iteration: int) -> bool:
+        """Whether responses are drawn for iteration t = 1, ..., T."""
+        return self.draws_responses and self.responses_of(iteration) == iteration
+
+    def makes_pairs(self, iteration: int) -> bool:
+        """Whether the examples of an iteration hold pairs, which the reference model scores before training."""
+        return False
 
     def sampled_policy(self, iteration: int) -> int:
         """Iteration of the policy that draws the responses for iteration t = 1, ..., T; 0 is the base model."""
@@ -112,13 +124,17 @@ class Method(Settings):
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
 
+    def responses_learned(self, iteration: int, drawn: int) -> int:
+        """Responses to a query that an iteration can learn from, where `drawn` are drawn at a time."""
+        return drawn
+
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         """(C, R) of a training example, of which the plan reckons the cost of a step; without prompts of other queries.
 
         Args:
             objective: its name.
             prompts: constitutions in a set.
-            responses: drawn for a query.
+            responses: to a query, that the iteration can learn from.
         """
         return prompts, responses
 
@@ -248,7 +264,6 @@ class Rlcd(Method):
 
     objectives = ("preference",)
     least_responses = 2  # one alone has nothing that it could be preferred to
-    makes_pairs = True
 
     name: Literal["rlcd"]
     """Pairs of responses under contrasted constitutions."""
@@ -260,6 +275,9 @@ class Rlcd(Method):
     """
     unfinished: Literal["keep", "drop"] = "keep"
     """Whether pairs are made of responses that the limit of tokens cut off (`sampling.max_new_tokens`)."""
+
+    def makes_pairs(self, iteration: int) -> bool:
+        return True
 
     def template(self, prompts: Prompts) -> str:
         return prompts.without_constitution or ""
@@ -413,9 +431,133 @@ class SteerLM(Method):
         return self
 
 
+class FineTuning(Settings):
+    """Supervised fine-tuning on demonstrations, before pairs are learned: where it differs from `training`.
+
+    The loss of a step is minus the mean log-probability of a token of the demonstrations, whatever
+    `training.normalisation` says of pairs.
+    """
+
+    learning_rate: Annotated[Number, Field(gt=0)]
+    """Step size; DITTO's paper has 3e-5 for adapters of a 7B model."""
+    epochs: Count
+    """Most passes over the demonstrations."""
+    queries_per_step: Count = 4
+    """Queries whose gradients are averaged in one optimiser step."""
+    stop_at_loss: Annotated[Number, Field(gt=0)] | None = 1.0
+    """End it after the first step with at most this loss; null = after all epochs.
+
+    The paper's value is 1 nat per token. Where the base model is nearer to the demonstrations, take half its loss.
+    """
+
+
+class Shares(Settings):
+    """Shares of the kinds of pairs that an iteration learns from; together 1.
+
+    All online pairs are used, and as many of the others are drawn as their shares want, as far as there are any.
+    """
+
+    online: Annotated[Number, Field(gt=0, le=1)] = 0.7
+    """Demonstrations, preferred to responses of the policy that training starts from."""
+    replay: Annotated[Number, Field(ge=0, le=1)] = 0.2
+    """Demonstrations, preferred to responses of older policies."""
+    inter_model: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    """Responses of newer policies, preferred to those of older ones."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        total = self.online + self.replay + self.inter_model
+        if abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"'online', 'replay' and 'inter_model' add up to {total:g}, expected 1, since they are shares of the "
+                "pairs of an iteration; change one of them"
+            )
+        return self
+
+
+class Ditto(Method):
+    """DITTO (arXiv 2406.00888): demonstrations are preferred to what policies sample, newer policies to older ones."""
+
+    objectives = ("preference",)
+    sampled_under = "none"
+
+    name: Literal["ditto"]
+    """Demonstrations, preferred to what the policies themselves say to the same queries."""
+    demonstrations: str
+    """File of demonstrations, JSON Lines with the fields `query` and `response`; fewer than ten will do.
+
+    Their queries are asked in every iteration, in place of the task's training queries; `queries.train` is their
+    number. Two responses to one query are two lines. Held-out queries must not be among them.
+    """
+    fine_tuning: FineTuning
+    """Iteration 1: supervised fine-tuning on the demonstrations, which stops early."""
+    shares: Shares = Shares()
+    """Shares of the kinds of pairs that iterations 2, 3, ... learn from."""
+    replay: Count | None = None
+    """Former samplings from which responses of older policies are taken, the newest ones; null = all."""
+
+    @property
+    def demonstration_file(self) -> str:
+        return self.demonstrations
+
+    @property
+    def sft_iteration(self) -> int:
+        return 1
+
+    def samples(self, iteration: int) -> bool:
+        return iteration > 1
+
+    def makes_pairs(self, iteration: int) -> bool:
+        return iteration > 1
+
+    def paired_iterations(self, iteration: int) -> list[int]:
+        """Iterations whose responses stand in the pairs of iteration t, ascending: its own, and older ones."""
+        first = 2 if self.replay is None else max(2, iteration - self.replay)
+        return list(range(first, iteration + 1))
+
+    def training_of(self, iteration: int, training: Training) -> Training:
+        if iteration > 1:
+            return training
+        own = self.fine_tuning
+        return training.model_copy(
+            update={
+                "objective": Likelihood(name="supervised"),
+                "normalisation": "mean",
+                "learning_rate": own.learning_rate,
+                "epochs": own.epochs,
+                "queries_per_step": own.queries_per_step,
+                "stop_at_loss": own.stop_at_loss,
+            }
+        )
+
+    def reference(self, iteration: int, training: Training) -> int:
+        return 0 if iteration == 1 else super().reference(iteration, training)  # it has no former policy
+
+    def template(self, prompts: Prompts) -> str:
+        return prompts.without_constitution or ""
+
+    def check_task(self, task: Task) -> None:
+        if task.prompts.without_constitution is None:
+            raise ValueError(
+                "prompts.without_constitution: found null, expected the prompt with the query alone, to which "
+                "demonstrations respond; write it"
+            )
+
+    def responses_learned(self, iteration: int, drawn: int) -> int:
+        """One demonstration, all current responses, and older ones: at most one for each further pair, or all."""
+        if iteration == 1:
+            return 1
+        further = math.ceil(drawn * (1 - self.shares.online) / self.shares.online)
+        older = len(self.paired_iterations(iteration)) - 1
+        return 1 + drawn + min(further, drawn * older)
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, responses
+
+
 METHODS: dict[str, type[Method]] = {
-    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, SteerLM)
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, SteerLM, Ditto)
 }
 MethodChoice = Annotated[
-    Sami | Sft | Rlcd | Rest | SteerLM, Field(discriminator="name"), named_choice(METHODS, "method")
+    Sami | Sft | Rlcd | Rest | SteerLM | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")
 ]

@@ -138,6 +138,11 @@ class Training(Settings):
     `other_queries`) (`sami-joint`), 2 log of the vocabulary (`supervised`); with `normalisation: sum`, 2 log of the
     vocabulary for each token of the longest response.
     """
+    stop_at_loss: Number | None = None
+    """End training after the first step whose loss is at most this; null = after all epochs.
+
+    The loss of a step is that before its update, without a KL term. The policy that is kept has that update.
+    """
 
     @property
     def other_queries(self) -> int:

@@ -59,7 +59,7 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
         asked = example_prompts(example, queries, constitutions, arguments.prompts, template_of(arguments))
         prompts = [prompt_tokens(prompt, tokenizer) for prompt in asked]
         longest[query.id] = max(longest[query.id], *prompts, key=len)
-        for j, label in enumerate(example.labels):
+        for j, label in enumerate(example.labels, arguments.first_response):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
     new_tokens = arguments.sampling.max_new_tokens
     check_lengths(longest, new_tokens, pretrained.context_length(pretrained.config(arguments.model)))
@@ -125,6 +125,8 @@ if __name__ == "__main__":
     stage.setting("--policy", "name of the policy, kept in the records")
     stage.setting("--first", "number of the first query to use", type=int, default=0, required=False)
     stage.setting("--count", "number of queries to use", type=int)
+    stage.setting("--first-response", "number of the first response to a query, behind those of earlier draws",
+                  type=int, default=0, required=False)  # fmt: skip
     stage.setting("--seed", "seed of sets, order and responses", type=int)
     stage.setting("--shuffle", "shuffle the statements of a constitution", action="store_true", required=False)
     stage.setting("--shard", "draw only these examples, 03-of-64 for example", required=False)

@@ -145,6 +145,9 @@ class _Run:
         log.info("%d steps on %d process(es), %.3g FLOP/s in matrix products", len(steps), group.size, rate)
         with Progress(sum(map(len, steps)), "training", "queries", done=sum(map(len, steps[:done]))) as progress:
             for number, batch in enumerate(steps[done:], done + 1):
+                if self._low_enough():
+                    log.info("the loss is at most %g: ended before step %d", settings.stop_at_loss, number)
+                    break
                 started = time.monotonic()
                 step, norm = self._gradients(number, batch)
                 self._check(number, len(steps), step.metrics["loss"], norm)
@@ -233,6 +236,11 @@ class _Run:
                     "Lower training.learning_rate, add training.warmup_steps or training.kl_weight, or clip harder "
                     "with training.max_grad_norm."
                 )
+
+    def _low_enough(self) -> bool:
+        """Whether the last step, of this run or of one that it resumes, had the loss at which training ends."""
+        stop = self.settings.stop_at_loss
+        return stop is not None and bool(self.metrics) and self.metrics[-1]["loss"] <= stop
 
     def _usual_limit(self) -> float:
         """Twice the loss of a guess. In a contrast of sums, a difference in length alone can cost a guess a token."""

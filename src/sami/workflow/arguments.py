@@ -11,7 +11,7 @@ from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
-from sami.workflow import conversations
+from sami.workflow import conversations, layout
 from sami.workflow.configuration import Configuration
 
 
@@ -89,13 +89,26 @@ class Arguments:
     def training_samples(self, experiment: str, iteration: str) -> str:
         """Arguments of jobs that sample for an iteration."""
         settings = self.configuration.experiments[experiment]
+        under, more = settings.method.sampled_under, {}
+        if under == "none":
+            under, more["template"] = "positive", self.configuration.tasks[settings.task].prompts.without_constitution
+        if earlier := self._responses_before(settings, int(iteration)):
+            more["first-response"] = earlier
         return self._samples(
             settings,
             settings.sampling,
             policy=self.sampled_policy(experiment, iteration),
             **self._training_queries(experiment, iteration),
-            under=settings.method.sampled_under,
+            under=under,
+            **more,
         )
+
+    @staticmethod
+    def _responses_before(settings: Experiment, iteration: int) -> int:
+        """Responses that were drawn for earlier iterations to a query, where each asks the same queries."""
+        if not settings.method.demonstration_file:
+            return 0
+        return sum(map(settings.method.samples, range(1, iteration))) * layout.responses_for_training(settings)
 
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""

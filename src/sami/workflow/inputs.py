@@ -43,6 +43,11 @@ class Inputs:
         paths = [path for split in splits for path in getattr(self.task(experiment), split).paths]
         return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
 
+    def training_queries(self, experiment: str) -> str:
+        """The queries that policies are asked for training."""
+        demonstrated = self._settings(experiment).method.demonstration_file
+        return self.layout.path(layout.DEMONSTRATED_QUERIES if demonstrated else layout.TRAIN_QUERIES, experiment)
+
     def held_out_queries(self, experiment: str) -> str:
         """The queries that policies are evaluated on."""
         return self.layout.path(layout.held_out_queries(self._settings(experiment)), experiment)

@@ -25,6 +25,7 @@ FORMAT_VERSION = 2  # of all that stands in the folder of results: names of file
 TRAIN_QUERIES = "queries/train.jsonl"
 EVAL_QUERIES = "queries/eval.jsonl"
 TEST_QUERIES = "queries/test.jsonl"
+DEMONSTRATED_QUERIES = "queries/demonstrated.jsonl"
 PRINCIPLES = "principles.jsonl"
 CONSTITUTIONS = "constitutions.jsonl"
 HELD_OUT = "held-out/"  # before the two above
@@ -129,7 +130,7 @@ MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should
 
 def sampling_jobs(experiment: Experiment, iteration: int) -> int:
     """Jobs that sample the responses of iteration 1, ..., T; where there are several, another joins their chunks."""
-    if not experiment.method.draws_responses or iteration not in experiment.sampled_iterations:
+    if not experiment.method.samples(iteration):
         return 0
     queries, each = experiment.train_counts()[iteration - 1], responses_for_training(experiment)
     return job_count(queries, each, experiment.sampling.max_new_tokens, experiment.engine.tokens_per_job)

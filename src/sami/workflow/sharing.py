@@ -89,11 +89,16 @@ def _trained(settings: Experiment, rewards: Rewards, relevance: int | None) -> d
     found: dict[str, list[Any]] = {}
     method = settings.method
     for t in range(1, settings.iterations + 1):
-        made = [*([layout.PAIRS] if method.makes_pairs else []), layout.EXAMPLES, layout.EXAMPLE_COUNTS, *OF_TRAINING]
+        made = [
+            *([layout.PAIRS] if method.makes_pairs(t) else []),
+            layout.EXAMPLES,
+            layout.EXAMPLE_COUNTS,
+            *OF_TRAINING,
+        ]
         found |= {path.format(iteration=t): _policy(settings, rewards, t) for path in made}
-        if method.draws_responses and method.responses_of(t) == t:
+        if method.samples(t):
             drawn = [*_policy(settings, rewards, method.sampled_policy(t)), settings.sampling, method.sampled_under]
-            drawn += _queries(settings, t)
+            drawn += [method.demonstration_file, *_queries(settings, t)]
             told = {layout.RESPONSES: [], layout.SAMPLING_COUNTS: []}
             told |= {layout.TRAINING_RELEVANCE: [settings.model, relevance]} if relevance else {}
             told |= {layout.REWARDS: [settings.model, rewards]} if rewards else {}

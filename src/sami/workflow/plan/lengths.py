@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from sami.data import queries
+from sami.data import demonstrations, queries
 from sami.endpoints.requests import tokens_of
 from sami.errors import UserError
 from sami.records import Query, read
@@ -46,6 +46,11 @@ def of_queries(task: Task, name: str, part: str, built: Path) -> Texts:
             pass  # preflight says what is wrong with the file
     longest = stated.longest_query or (stated.query and 2 * stated.query)
     return Texts(stated.query, longest, f"'lengths' of the task {name}" if stated.query else "unknown")
+
+
+def of_demonstrated(file: str, task: str) -> Texts:
+    """Lengths of the queries of a file of demonstrations."""
+    return _counted(demonstrations.queries(demonstrations.read(file), task), file)
 
 
 def _counted(found: Sequence[Query], source: str) -> Texts:

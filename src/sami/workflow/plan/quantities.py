@@ -9,6 +9,7 @@ from sami.models.engine_limits import LEAST_SAVING
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
+from sami.settings.training import Training
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
 from sami.workflow.layout import EVAL_QUERIES, TEST_QUERIES, TRAIN_QUERIES
@@ -53,6 +54,9 @@ class Quantities:
     @functools.cache  # noqa: B019 (a planner lives no longer than its plan)
     def queries(self, part: str) -> lengths.Texts:
         """Tokens of the queries for training or evaluation."""
+        demonstrated = self.experiment.method.demonstration_file
+        if part == "train" and demonstrated:
+            return lengths.of_demonstrated(demonstrated, self.experiment.task)
         found = lengths.of_queries(
             self.task, self.experiment.task, part, Path(self.layout.path(QUERIES[part], self.name))
         )
@@ -99,18 +103,24 @@ class Quantities:
             shown = len(range(0, shown, e.constitutions.per_set))
         return layout.held_out_examples(e) * shown
 
-    def training_matrix(self, longest: bool = False, negatives: bool = True) -> Matrix | None:
-        """Tokens that are encoded, and that are predicted, for one training example.
+    def training(self, iteration: int) -> Training:
+        """How an iteration is trained."""
+        return self.experiment.method.training_of(iteration, self.experiment.training)
+
+    def training_matrix(self, iteration: int, longest: bool = False, negatives: bool = True) -> Matrix | None:
+        """Tokens that are encoded, and that are predicted, for one training example of an iteration.
 
         Responses that are not drawn are reckoned as long as drawn ones.
 
         Args:
+            iteration: 1, ..., T.
             longest: of the longest example, not of the average one.
             negatives: with the prompts of other queries, where the objective contrasts with them.
         """
-        e, drawn = self.experiment, layout.responses_for_training(self.experiment)
-        shape = e.method.example_shape(e.training.objective.name, e.constitutions.per_set, drawn)
-        others = e.training.other_queries if negatives else 0
+        e, training = self.experiment, self.training(iteration)
+        learned = e.method.responses_learned(iteration, layout.responses_for_training(e))
+        shape = e.method.example_shape(training.objective.name, e.constitutions.per_set, learned)
+        others = training.other_queries if negatives else 0
         return self._matrix("train", e.sampling, shape, e.method.template(self.task.prompts), longest, others)
 
     def held_out_matrix(self, longest: bool = False) -> Matrix | None:

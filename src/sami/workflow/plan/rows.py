@@ -120,12 +120,11 @@ class Planner:
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
         iterations = range(1, 1 + (0 if e.external else e.iterations))
         relevant = self.configuration.training_relevance(self.name)
-        drawing = e.sampled_iterations if iterations and e.method.draws_responses else []
-        sampled = {t: self.sample_responses(t) for t in drawing}
+        sampled = {t: self.sample_responses(t) for t in iterations if e.method.samples(t)}
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
-            yield from [self.score_reference(t)] if e.method.makes_pairs else []
+            yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
             yield self.train(t)
         yield from evaluated
         yield from map(self.sample_steering, models_by_policy(e) if iterations and e.method.steers else [])
@@ -142,8 +141,11 @@ class Planner:
         rewards = sampled if e.method.reward_name else []
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
+        demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
         steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
-        yield self.light(len(built) + len(rewarded) + steering + joined + combined + self._copies(iterations))
+        yield self.light(
+            len(built) + demonstrated + len(rewarded) + steering + joined + combined + self._copies(iterations)
+        )
 
     def _copies(self, iterations: Iterable[int]) -> int:
         """Number of files and models that are copied; what a copied model was made of is not asked for."""
@@ -202,7 +204,8 @@ class Planner:
         maker, of = self._maker(RESPONSES.format(iteration=iteration)), f"iteration-{iteration}"
         e = maker.experiment
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
-        jobs, template = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts.generation
+        jobs, prompts = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts
+        template = (prompts.without_constitution or "") if e.method.sampled_under == "none" else prompts.generation
         return maker._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
@@ -240,13 +243,13 @@ class Planner:
         maker = self._maker(EXAMPLES.format(iteration=iteration))
         e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
         row = maker._row("score_reference", f"iteration-{iteration}", "score", used=1)
-        matrices = [maker.quantities.training_matrix(longest) for longest in (False, True)]
+        matrices = [maker.quantities.training_matrix(iteration, longest) for longest in (False, True)]
         count, tokens, processes = e.train_counts()[iteration - 1], e.engine.tokens_per_pass, row.gpus or 1
         held, computed = (  # the formats of weights and of passes are two where precision is mixed
             costs.scoring_cost(row.machine, replace(model, dtype=dtype), count, *matrices, tokens, processes=processes)
             for dtype in PRECISIONS[e.training.precision][:2]
         )
-        responses = count * layout.responses_for_training(e)
+        responses = count * e.method.responses_learned(iteration, layout.responses_for_training(e))
         disk = responses * (maker.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
         return row.with_cost(replace(computed, memory=held.memory, disk=disk))
 
@@ -255,10 +258,11 @@ class Planner:
         maker = self._maker(MODEL.format(iteration=iteration))
         e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
         row = maker._row("train", f"iteration-{iteration}", "train", used=e.engine.processes)
-        matrices = [maker.quantities.training_matrix(longest) for longest in (False, True)]
-        matrices.append(maker.quantities.training_matrix(negatives=False))
+        matrices = [maker.quantities.training_matrix(iteration, longest) for longest in (False, True)]
+        matrices.append(maker.quantities.training_matrix(iteration, negatives=False))
         count = e.train_counts()[iteration - 1] * e.method.examples_of_query(layout.responses_for_training(e))
-        return row.with_cost(costs.training_cost(e, row.machine, model, count, *matrices))
+        own = e.model_copy(update={"training": maker.quantities.training(iteration)})
+        return row.with_cost(costs.training_cost(own, row.machine, model, count, *matrices))
 
     def score(self, iteration: int) -> Row:
         """The bound of one policy: its own responses, and for a trained one those of base and policy by one another."""

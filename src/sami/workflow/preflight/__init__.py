@@ -68,6 +68,7 @@ def check(
         contents.check_counts(configuration, name)
         contents.check_method(configuration, name)
         contents.check_evaluation(configuration, name)
+        contents.check_demonstrations(configuration, name)
         contents.check_relevance(configuration, name)
         contents.check_rewards(configuration, name)
         contents.check_labels(configuration, name)

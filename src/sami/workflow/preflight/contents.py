@@ -1,9 +1,10 @@
 """Files that a configuration names: principles, queries and responses, as far as they are on this machine."""
 
+import logging
 import os
 from pathlib import Path
 
-from sami.data import authors_format, external_responses, queries
+from sami.data import authors_format, demonstrations, external_responses, queries
 from sami.data.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.data.data_files import local
 from sami.data.principles import from_people
@@ -13,6 +14,9 @@ from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
 from sami.workflow.policies import response_files
 
+log = logging.getLogger(__name__)
+
+MOST_DEMONSTRATIONS = 9  # fewer than ten
 CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a start may take
 
 
@@ -177,6 +181,33 @@ def check_evaluation(configuration: Configuration, name: str) -> None:
             "the prompt with the query alone, which 'evaluation.constitution: left-out' puts to policies; write it, or "
             f"set 'evaluation.constitution' to in-prompt (experiment '{name}')."
         )
+
+
+def check_demonstrations(configuration: Configuration, name: str) -> None:
+    """The file of demonstrations has as many queries as are asked, none of which is held out."""
+    experiment = configuration.experiments[name]
+    path = experiment.method.demonstration_file
+    if path is None:
+        return
+    with within(configuration.where(name, "method", "demonstrations")):
+        found = demonstrations.read(path)
+    asked = demonstrations.queries(found, experiment.task)
+    where, count = configuration.where(name, "queries", "train"), len(asked)
+    if set(experiment.train_counts()) != {count}:
+        raise UserError(
+            f"{where}: found {experiment.queries.train}, expected {count}, the number of different queries in {path}, "
+            f"all of which every iteration asks. Set it to {count}."
+        )
+    if len(found) > MOST_DEMONSTRATIONS:
+        log.warning(
+            "%s: %d demonstrations; the method '%s' is made for fewer than ten, of which each iteration samples all "
+            "queries", path, len(found), experiment.method.name,
+        )  # fmt: skip
+    task = configuration.tasks[experiment.task]
+    for part in filter(None, (task.eval, task.test)):
+        if all(local(file) and _quickly_read(Path(file)) for file in part.paths):
+            with within(f"{path}, {', '.join(part.paths)}"):
+                queries.check_disjoint(asked, queries.load(part, experiment.task))
 
 
 def check_relevance(configuration: Configuration, name: str) -> None:
