@@ -442,3 +442,7 @@ def test_a_run_that_leaves_out_what_the_base_model_finds_irrelevant(tiny_source,
         assert counts["dropped"][IRRELEVANT] == len(left) // 2 > 0
         assert [len(example.negatives) for example in made] == [2 * 3] * len(made)
         assert all("query_accuracy" in json.loads(line) for line in (folder / "training.jsonl").open())
+    settings["method"]["relevance"]["drop"] = 0.25
+    workflow.overrides = workflow.write("filtered.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    first = {rule for rule, t in workflow.planned("results/quickstart/iteration-1/model")}
+    assert first == {"build_sami_examples", "train"}  # nothing is sampled or scored again

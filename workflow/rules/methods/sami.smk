@@ -1,7 +1,5 @@
 """SAMI: training examples of responses under contrasted constitutions."""
 
-from sami.workflow.arguments import flags
-
 
 rule build_sami_examples:
     input:
@@ -30,14 +28,16 @@ rule build_sami_examples:
         filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
         objective=lambda wildcards: settings_of(wildcards).training.objective.name,
         others=by_wildcards(ARGUMENTS.other_queries),
-        relevant=lambda wildcards, input: (
-            flags(relevance=[input.relevance], relevant=as_json(settings_of(wildcards).method.relevance))
-            if input.relevance
+        relevance=lambda wildcards, input: flag("relevance", input.relevance),
+        # Apart from the file: what is made of an input is not looked at when it is told what is out of date.
+        rule=lambda wildcards: (
+            flag("relevant", as_json(settings_of(wildcards).method.relevance))
+            if settings_of(wildcards).method.relevance
             else ""
         ),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
         stage("build_sami_examples") + "--responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --filters {params.filters:q} "
-        "--objective {params.objective} {params.others} {params.relevant} --policy {params.policy} "
+        "--objective {params.objective} {params.others} {params.relevance} {params.rule} --policy {params.policy} "
         "--output {output.examples:q} --counts {output.counts:q}"

@@ -34,18 +34,18 @@ rule build_sft_examples:
         **job_resources("light"),
     params:
         code=code_digest("build_sft_examples"),
+        responses=lambda wildcards, input: flag("responses", input.responses),
         # What is learned: responses of a policy, or the demonstrations of an iteration, with constitutions drawn or not.
-        learned=lambda wildcards, input: (
-            flags(
-                responses=[input.responses],
-                policy=ARGUMENTS.sampled_policy(wildcards.experiment, wildcards.iteration),
-            )
-            if input.responses
+        # Apart from the files: what is made of an input is not looked at when it is told what is out of date.
+        learned=lambda wildcards: (
+            flags(policy=ARGUMENTS.sampled_policy(wildcards.experiment, wildcards.iteration))
+            if settings_of(wildcards).method.draws_responses
             else ARGUMENTS.training_queries(wildcards.experiment, wildcards.iteration)
         ),
-        drawn=lambda wildcards, input: (
+        drawn=lambda wildcards: (
             flags(seed=seed_of(wildcards), shuffle=settings_of(wildcards).constitutions.shuffle)
-            if input.constitutions and not input.responses
+            if settings_of(wildcards).method.constitution == "in-prompt"
+            and not settings_of(wildcards).method.draws_responses
             else ""
         ),
         constitutions=lambda wildcards, input: flag("constitutions", input.constitutions),
@@ -54,6 +54,6 @@ rule build_sft_examples:
         filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
     shell:
         stage("build_sft_examples")
-        + "--queries {input.queries:q} {params.constitutions} {params.learned} {params.drawn} "
+        + "--queries {input.queries:q} {params.constitutions} {params.responses} {params.learned} {params.drawn} "
         "--prompts {params.prompts:q} --template {params.template:q} --filters {params.filters:q} "
         "--output {output.examples:q} --counts {output.counts:q}"
