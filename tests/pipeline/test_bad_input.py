@@ -29,12 +29,14 @@ STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_constitutions", "build_ditto_examples", "build_ditto_queries", "build_queries", "build_report",
          "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
-         "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries", "import_responses",
-         "join_seeds", "judge_responses", "plan", "sample_responses", "score_rewards", "write_principles"}  # fmt: skip
+         "build_steerlm_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
+         "import_responses", "join_seeds", "judge_responses", "label_responses", "plan", "sample_responses",
+         "score_rewards", "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_ditto_examples", "build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples",
-           "build_sft_examples", "compare_experiments", "score_relevance", "score_responses", "score_rewards",
-           "import_responses", "join_seeds", "judge_responses", "tabulate"}  # fmt: skip
+           "build_sft_examples", "build_steerlm_examples", "compare_experiments", "label_responses", "score_relevance",
+           "score_responses", "score_rewards", "import_responses", "join_seeds", "judge_responses",
+           "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -122,6 +124,14 @@ REWARDS = {
 }
 
 
+STEERED = [
+    records.Steered(query_id=f"q{n}", policy="iteration-0", attribute="p", value=value, asked={"p": value}, text="Yes.",
+                    tokens=2, degrees={"p": value / 4})
+    for n in range(3)
+    for value in (0, 4)
+]  # fmt: skip
+
+
 class Stages:
     """The arguments of every stage on the sound files of a small experiment, and places with bad ones."""
 
@@ -132,6 +142,7 @@ class Stages:
         run = write_experiment(folder / "run", 4, 1, others=(), judges=["checks"])
         records.write(relevance_of(records.read(records.Example, run["responses"][0])), folder / "run/relevance.jsonl")
         records.write(rewards_of(records.read(records.Example, run["responses"][0])), folder / "run/rewards.jsonl")
+        records.write(labels_of(records.read(records.Example, run["responses"][0])), folder / "run/labels.jsonl")
         shutil.copytree(folder / "run", folder / "other")  # the same records, with the ids of another run
         for path in (folder / "other").rglob("*.jsonl"):
             text = path.read_text().replace('"q0', '"z0').replace('"short+', '"y+').replace('"-short+', '"-y+')
@@ -144,6 +155,10 @@ class Stages:
             (self.broken_models[-1] / file).write_bytes(content)
         principle = records.Principle(id="p", writer="human", text="Be brief.", opposite="Be long.")
         records.write([principle], folder / "run/principles.jsonl")
+        check = records.Check(measure="words", best=5, worst=20)
+        checked = principle.model_copy(update={"check": check})
+        records.write([checked], folder / "run/checked-principles.jsonl")
+        records.write(STEERED, folder / "run/steering.jsonl")
         released = {key: {"0": f"{key} 1?"} for key in ("constitution", "question", "response")}
         (folder / "run/released.json").write_text(json.dumps(released))
         for name in ("bad", "out"):
@@ -195,6 +210,9 @@ class Stages:
                                     "threshold": 0.5, "cap": 1},
             "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
                                    "filters": "{}", "template": "{query}", "policy": "iteration-0"},
+            "build_steerlm_examples": {"responses": base, "labels": folder / "run/labels.jsonl", **texts, **prompts,
+                                       "filters": "{}", "template": "{query} {attributes}", "policy": "iteration-0",
+                                       "method": '{"name": "steerlm"}'},
             "build_test_queries": {"test-dataset": json.dumps(test), "test-count": 1, "task": "t",
                                    "eval-dataset": json.dumps(dataset), "train": queries},
             "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
@@ -213,17 +231,25 @@ class Stages:
             "join_seeds": {"seeds": [1], **{key: value for key, value in evaluated.items() if key != "training"}},
             "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
+            "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
+                                "method": '{"name": "steerlm"}', "policy": "iteration-0"},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],
                      "command-line": CATALOGUES},
             "plot_figures": pages | {"figures": ["win_rate"]},
             "prepare_model": {"name": "m", "model": '{"source": "path", "path": "nowhere"}'},
             "sample_responses": {"model": model, **texts, **prompts, "sampling": settings.sampling,
                                  "policy": "iteration-0", "count": 1},
+            "sample_steering": {"model": model, "queries": queries, "labels": folder / "run/labels.jsonl", **prompts,
+                                "principles": folder / "run/checked-principles.jsonl",
+                                "method": '{"name": "steerlm"}', "template": "{query} {attributes}",
+                                "sampling": settings.sampling, "policy": "iteration-0"},
             "share_results": {"original": base},
             "score_rewards": {"responses": base, **texts, "policy": "iteration-0", "reward": "both",
                               "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS)},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
+            "tabulate_steering": {"policies": ["iteration-0"], "steered": [folder / "run/steering.jsonl"],
+                                  "samples": 200, "confidence": 0.95},
             "train": {"start": model, "reference": model, "examples": folder / "run/examples.jsonl", **engine,
                       "training": json.dumps({**TRAINING, "kl_weight": 0.1}), "run-name": "r",
                       "tensorboard": folder / "out/events", "checkpoints": folder / "out/checkpoints"},
@@ -236,6 +262,15 @@ class Stages:
         flags = flags_of(stage)
         outputs = {flags[output]: self.folder / "out" / name / output for output in stage.outputs}
         return {**self.given[name], **({"seed": 1} if "seed" in flags else {}), **outputs}
+
+
+def labels_of(examples: list[records.Example]) -> list[records.Label]:
+    """Labels of all responses: of the first to a query the value 0, of the second 1."""
+    return [
+        records.Label(query_id=e.query_id, set_id=e.set_id, number=number, policy=e.policy, values={"p": number})
+        for e in examples
+        for number in range(len(e.responses))
+    ]
 
 
 def relevance_of(examples: list[records.Example]) -> list[records.Relevance]:
