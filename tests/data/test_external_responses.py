@@ -374,7 +374,7 @@ def test_files_that_fit_are_no_obstacle(beside, constitutions, tmp_path):
         ({"responses": "released.csv"}, {}, ".responses", "expected the name of a file that ends in .jsonl (our"),
         ({"response": "released.json"}, {}, ".response", "found the unknown key 'response'; did you mean 'responses'"),
         ({"responses": "x.json", "source": "example.org"}, {}, ".source", "expected the address of a folder on"),
-        ([7], {}, "", "found a list of 1, expected text or a mapping with the keys responses, source"),
+        ([7], {}, "", "found a list of 1, expected text or a mapping with the keys model, constitution or a mapping"),
         ({"responses": "broken.json"}, {}, ".responses", "broken.json, line 1: not valid JSON"),
         ({"responses": "few.json"}, {}, ".responses", "few.json: found responses to 1 different questions, expec"),
         ({"responses": "others.json"}, {}, ".responses", "others.json: lacks responses to 1 of what the exp"),

@@ -124,7 +124,7 @@ def quickstart(method: str, training: str = "{objective: supervised}") -> str:
     [
         (
             quickstart("sf"),
-            ["method: found the method 'sf', expected one of: sami, sft, rlcd, rest. Did you mean 'sft'?"],
+            ["method: found the method 'sf', expected one of: sami, sft, rlcd, rest, steerlm, ditto. Did you mean"],
         ),
         (quickstart("{name: sami, responses: own}"), ["the key 'responses', which belongs to the method sft, but"]),
         (

@@ -220,7 +220,7 @@ def test_copy_holds_the_record_of_the_original(tmp_path):
 def test_copy_of_a_model_shares_its_files_and_has_a_record_of_its_own(tmp_path, monkeypatch):
     original = tmp_path / "model"
     (original / "inner").mkdir(parents=True)
-    names = ("model.safetensors", "inner/merges.txt")
+    names = ("config.json", "model.safetensors", "inner/merges.txt")
     for name in (*names, "provenance.json", ".snakemake_timestamp"):
         (original / name).write_text(json.dumps({"stage": "train", "file": name}))
     linked, copied = tmp_path / "linked", tmp_path / "copied"
