@@ -41,6 +41,15 @@ def before(patterns):
     return "|".join(f"{re.escape(name)}(?=/(?:{pattern}))" for name, pattern in patterns.items()) or "(?!)"
 
 
+def shared_with(wanted):
+    """Pattern of experiments before those of the paths that they copy for which a function is true."""
+    return before({name: f"(?:{one_of(filter(wanted, owners))})$" for name, owners in OWNERS.items()})
+
+
+def is_model(path):
+    return os.path.basename(path) == os.path.basename(layout.MODEL)
+
+
 POLICIES = sorted({name for settings in SETTINGS.experiments.values() for name in policies(settings)})
 EXTERNAL = experiments(lambda settings: settings.external)
 # Their results lie beside those of the experiments.

@@ -1,15 +1,6 @@
 """What another experiment makes alike, copied from there: for all experiments that agree on what it depends on."""
 
 
-def shared_with(wanted):
-    """Pattern of experiments before those of the paths that they copy for which a function is true."""
-    return before({name: f"(?:{one_of(filter(wanted, owners))})$" for name, owners in OWNERS.items()})
-
-
-def is_model(path):
-    return os.path.basename(path) == os.path.basename(layout.MODEL)
-
-
 rule share_results:
     input:
         lambda wildcards: LAYOUT.path(wildcards.shared, OWNERS[wildcards.experiment][wildcards.shared]),

@@ -70,6 +70,10 @@ class Method(Settings):
         """Whether the examples of an iteration hold pairs, which the reference model scores before training."""
         return False
 
+    def paired_iterations(self, iteration: int) -> list[int]:
+        """Iterations whose responses stand in the pairs of iteration t, ascending: its own, or older ones, too."""
+        return [iteration]
+
     def sampled_policy(self, iteration: int) -> int:
         """Iteration of the policy that draws the responses for iteration t = 1, ..., T; 0 is the base model."""
         return iteration - 1
@@ -511,7 +515,6 @@ class Ditto(Method):
         return iteration > 1
 
     def paired_iterations(self, iteration: int) -> list[int]:
-        """Iterations whose responses stand in the pairs of iteration t, ascending: its own, and older ones."""
         first = 2 if self.replay is None else max(2, iteration - self.replay)
         return list(range(first, iteration + 1))
 

@@ -70,6 +70,11 @@ class Arguments:
         """Name of the policy that responds for an iteration."""
         return f"iteration-{self.configuration.experiments[experiment].method.sampled_policy(int(iteration))}"
 
+    def paired_policies(self, experiment: str, iteration: str) -> list[str]:
+        """Names of the policies whose responses stand in the pairs of an iteration, in the order of their files."""
+        iterations = self.configuration.experiments[experiment].method.paired_iterations(int(iteration))
+        return [self.sampled_policy(experiment, str(t)) for t in iterations]
+
     def other_queries(self, experiment: str) -> str:
         """Arguments that say with how many other queries a training example contrasts its own; none where with none."""
         settings = self.configuration.experiments[experiment]

@@ -94,6 +94,11 @@ class Inputs:
         method = self._settings(experiment).method
         return self.layout.path(path, experiment, iteration=method.responses_of(int(iteration)))
 
+    def paired_responses(self, experiment: str, iteration: int | str) -> list[str]:
+        """The responses that stand in the pairs of an iteration, of its own and of older ones."""
+        iterations = self._settings(experiment).method.paired_iterations(int(iteration))
+        return [self.layout.path(layout.RESPONSES, experiment, iteration=t) for t in iterations]
+
     def training_relevance(self, experiment: str, iteration: int | str) -> str | list[str]:
         """The relevance of the responses for training; none where nothing asks for it."""
         asked = self.configuration.training_relevance(experiment)

@@ -3,17 +3,9 @@
 from sami.workflow.arguments import flags
 
 
-def demonstrations_of(wildcards):
-    return settings_of(wildcards).method.demonstrations
-
-
-def paired_iterations(wildcards):
-    return settings_of(wildcards).method.paired_iterations(int(wildcards.iteration))
-
-
 rule build_ditto_queries:
     input:
-        demonstrations=demonstrations_of,
+        demonstrations=lambda wildcards: settings_of(wildcards).method.demonstrations,
         held_out=in_experiment(layout.EVAL_QUERIES),
     output:
         in_experiment(layout.DEMONSTRATED_QUERIES),
@@ -38,11 +30,9 @@ rule build_ditto_queries:
 
 rule build_ditto_examples:
     input:
-        demonstrations=demonstrations_of,
+        demonstrations=lambda wildcards: settings_of(wildcards).method.demonstrations,
         queries=in_experiment(layout.DEMONSTRATED_QUERIES),
-        responses=lambda wildcards: [
-            LAYOUT.path(layout.RESPONSES, wildcards.experiment, iteration=t) for t in paired_iterations(wildcards)
-        ],
+        responses=by_wildcards(INPUTS.paired_responses),
         constitutions=in_experiment(layout.CONSTITUTIONS),
     output:
         examples=in_experiment(layout.PAIRS),
@@ -65,7 +55,7 @@ rule build_ditto_examples:
         template=lambda wildcards: settings_of(wildcards).method.template(INPUTS.task(wildcards.experiment).prompts),
         # Apart from the next, since what is made of inputs makes nothing out of date.
         pairs=lambda wildcards: flags(
-            policies=[ARGUMENTS.sampled_policy(wildcards.experiment, t) for t in paired_iterations(wildcards)],
+            policies=ARGUMENTS.paired_policies(wildcards.experiment, wildcards.iteration),
             filters=as_json(INPUTS.task(wildcards.experiment).filters),
             shares=as_json(settings_of(wildcards).method.shares),
             seed=seed_of(wildcards),
@@ -80,7 +70,7 @@ rule build_ditto_examples:
 # Fine-tuning learns the demonstrations alone, so that no reference model has a say.
 use rule build_ditto_examples as build_ditto_first_examples with:
     input:
-        demonstrations=demonstrations_of,
+        demonstrations=lambda wildcards: settings_of(wildcards).method.demonstrations,
         queries=in_experiment(layout.DEMONSTRATED_QUERIES),
     output:
         examples=in_experiment(layout.EXAMPLES),
