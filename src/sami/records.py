@@ -276,12 +276,30 @@ Context = Literal["alone", "with_constitution"]  # prompts under which relevance
 CONTEXTS: tuple[Context, ...] = get_args(Context)
 
 
-class Relevance(Record):
+Place = tuple[str, str, int, str]  # of a response: query, set, number in its example, policy
+
+
+class OfResponse(Record):
+    """What is told of one response.
+
+    number: of the response in its example.
+    """
+
+    query_id: str
+    set_id: str
+    number: int = Field(ge=0)
+    policy: str
+
+    @property
+    def place(self) -> Place:
+        return self.query_id, self.set_id, self.number, self.policy
+
+
+class Relevance(OfResponse):
     """How likely one response is under its own query and under others, in nats: sums over its tokens.
 
     An empty response has no tokens and is equally likely under all queries: sums of 0.
 
-    number: of the response in its example.
     scorer: the model whose probabilities these are.
     candidates: (K + 1) ids of queries, the response's own first.
     alone: (K + 1) under each query alone, without any constitution.
@@ -289,10 +307,6 @@ class Relevance(Record):
         nobody asked for it.
     """
 
-    query_id: str
-    set_id: str
-    number: int = Field(ge=0)
-    policy: str
     scorer: str
     candidates: list[str] = Field(min_length=2)
     alone: list[float]
@@ -310,31 +324,19 @@ class Relevance(Record):
         return self
 
 
-class Reward(Record):
+class Reward(OfResponse):
     """How good one response is for the constitution of its set that wants every principle.
 
-    number: of the response in its example.
     parts: by name, what the reward is made of.
     """
 
-    query_id: str
-    set_id: str
-    number: int = Field(ge=0)
-    policy: str
     reward: float = Field(ge=0, le=1)
     parts: dict[str, float] = {}
 
 
-class Label(Record):
-    """Values of attributes of one response, each from 0 to the number of levels less 1; unknown ones are left out.
+class Label(OfResponse):
+    """Values of attributes of one response, each from 0 to the number of levels less 1; unknown ones are left out."""
 
-    number: of the response in its example.
-    """
-
-    query_id: str
-    set_id: str
-    number: int = Field(ge=0)
-    policy: str
     values: dict[str, Annotated[int, Field(ge=0)]] = Field(min_length=1)
 
 

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 from sami.data.prompts import fill, policy_prompt
 from sami.errors import UserError
-from sami.methods.responses import fault, training_responses
+from sami.methods.responses import fault, paired_example, plain_example, training_responses
 from sami.methods.sft import DEMONSTRATIONS
-from sami.records import Example, Preference, Query, TrainingExample, TrainingResponse
+from sami.records import Example, Preference, Prompt, Query, TrainingExample, TrainingResponse
 from sami.settings.methods import Shares
 from sami.settings.tasks import Filters, Prompts
 
@@ -80,7 +80,10 @@ def supervised_examples(
         prompts: of the task.
         template: of training prompts, without a field for the constitution.
     """
-    return [_example(query, _demonstrations(demonstrated[query.id]), [], prompts, template) for query in queries]
+    return [
+        plain_example(query.id, None, _prompt(query, prompts, template), _demonstrations(demonstrated[query.id]))
+        for query in queries
+    ]
 
 
 def pair_examples(
@@ -122,8 +125,17 @@ def pair_examples(
         for pair in _drawn(found[kind], counts[kind], f"{kind}-{seed}-{samplings[-1][0].policy}"):
             made[pair.query_id].append(Preference(chosen=pair.chosen, rejected=pair.rejected, kind=kind))
             kinds[kind] += 1
-    examples = [_example(query, ranked[query.id], made[query.id], prompts, template)
-                for query in queries if made[query.id]]  # fmt: skip
+    examples = [
+        paired_example(
+            query.id,
+            None,
+            _prompt(query, prompts, template),
+            dict(enumerate(one.response for one in ranked[query.id])),
+            made[query.id],
+        )
+        for query in queries
+        if made[query.id]
+    ]
     return Pairs(examples, kinds, dropped, ties)
 
 
@@ -152,8 +164,12 @@ def counts(made: Pairs, asked: int, policy: str) -> dict[str, Any]:
     return {"sampled": asked, "kept": len(made.examples), "dropped": dict(made.dropped), **pairs}
 
 
-def _demonstrations(texts: Sequence[str], rank: int = 0) -> list[Ranked]:
-    return [Ranked(TrainingResponse(text=text, ended=True, source=DEMONSTRATIONS), rank) for text in texts]
+def _prompt(query: Query, prompts: Prompts, template: str) -> Prompt:
+    return policy_prompt(fill(template, query=query.text), prompts)
+
+
+def _demonstrations(texts: Sequence[str]) -> list[TrainingResponse]:
+    return [TrainingResponse(text=text, ended=True, source=DEMONSTRATIONS) for text in texts]
 
 
 def _ranked(
@@ -163,7 +179,8 @@ def _ranked(
     filters: Filters,
 ) -> tuple[dict[str, list[Ranked]], Counter[str]]:
     """Query id -> its responses that can be used, demonstrations first; and counts of the others, by reason."""
-    ranked = {query.id: _demonstrations(demonstrated[query.id], len(samplings)) for query in queries}
+    above = len(samplings)
+    ranked = {q.id: [Ranked(response, above) for response in _demonstrations(demonstrated[q.id])] for q in queries}
     dropped: Counter[str] = Counter()
     for rank, sampling in enumerate(samplings):
         for example in sampling:
@@ -191,18 +208,3 @@ def _drawn(pairs: Sequence[Pair], count: int, seed: str) -> list[Pair]:
     """So many of the pairs, drawn with a seed, in their order; all there are where they are fewer."""
     places = random.Random(seed).sample(range(len(pairs)), min(count, len(pairs)))
     return [pairs[place] for place in sorted(places)]
-
-
-def _example(
-    query: Query, responses: Sequence[Ranked], pairs: Sequence[Preference], prompts: Prompts, template: str
-) -> TrainingExample:
-    """An example with the responses that stand in a pair, in their order, or with all where there are no pairs."""
-    used = sorted({place for pair in pairs for place in (pair.chosen, pair.rejected)}) or range(len(responses))
-    place = {number: position for position, number in enumerate(used)}
-    return TrainingExample(
-        query_id=query.id,
-        prompts=[policy_prompt(fill(template, query=query.text), prompts)],
-        responses=[responses[number].response for number in used],
-        labels=[0] * len(used),
-        pairs=[p.model_copy(update={"chosen": place[p.chosen], "rejected": place[p.rejected]}) for p in pairs],
-    )

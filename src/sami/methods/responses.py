@@ -3,12 +3,15 @@
 Ground floor: no torch.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sami.errors import UserError
-from sami.records import Response, TrainingResponse
+from sami.records import Constitution, Example, Place, Preference, Prompt, Response, TrainingExample, TrainingResponse
 from sami.settings.tasks import Filters
+
+T = TypeVar("T")
 
 
 def fault(responses: Sequence[Response], positive: Sequence[bool], filters: Filters) -> str | None:
@@ -32,9 +35,93 @@ def fault(responses: Sequence[Response], positive: Sequence[bool], filters: Filt
     return None
 
 
+def usable(
+    example: Example,
+    constitutions: Mapping[str, Constitution],
+    filters: Filters,
+    dropped: Counter[str],
+    also: Callable[[Response, bool], str | None] = lambda response, positive: None,
+) -> list[tuple[int, bool]]:
+    """Number of each response that filters leave, and whether its constitution negates nothing; counts the others.
+
+    For methods that drop single responses, as they have no contrast to lose.
+
+    Args:
+        example: with its responses.
+        constitutions: by id.
+        filters: of the task.
+        dropped: counts by reason, to which those of this example are added.
+        also: further reason of a method, by the response and whether its constitution negates nothing; asked first.
+    """
+    left = []
+    for number, response in enumerate(example.responses):
+        positive = constitutions[example.constitution_ids[response.constitution]].positive
+        reason = also(response, positive) or fault([response], [positive], filters)
+        if reason:
+            dropped[reason] += 1
+        else:
+            left.append((number, positive))
+    return left
+
+
+def told(known: Mapping[Place, T], example: Example, number: int, name: str, mend: str) -> T:
+    """What is told of a response.
+
+    Args:
+        known: by the place of the response.
+        example, number: which response.
+        name: of what is told, for the message.
+        mend: what to do where it is missing.
+
+    Raises:
+        UserError: nothing is.
+    """
+    place = example.query_id, example.set_id, number, example.policy
+    if place not in known:
+        raise UserError(
+            f"query '{example.query_id}', set '{example.set_id}': found no {name} of response {number} by "
+            f"'{example.policy}', expected a record of each. {mend}"
+        )
+    return known[place]
+
+
 def training_responses(responses: Sequence[Response], source: str) -> list[TrainingResponse]:
     """Responses as training reads them; `source` is the policy that drew them, or where else they are from."""
     return [TrainingResponse(text=r.text, ended=r.ended, token_ids=r.token_ids, source=source) for r in responses]
+
+
+def plain_example(
+    query_id: str,
+    set_id: str | None,
+    prompt: Prompt,
+    responses: list[TrainingResponse],
+    pairs: Sequence[Preference] = (),
+) -> TrainingExample:
+    """An example of one prompt and the responses to it, with pairs of these where there are any."""
+    labels = [0] * len(responses)
+    return TrainingExample(
+        query_id=query_id, set_id=set_id, prompts=[prompt], responses=responses, labels=labels, pairs=list(pairs)
+    )
+
+
+def paired_example(
+    query_id: str,
+    set_id: str | None,
+    prompt: Prompt,
+    responses: Mapping[int, TrainingResponse],
+    pairs: Sequence[Preference],
+) -> TrainingExample:
+    """An example with the responses that stand in a pair, in their order, and no other, which would cost passes.
+
+    Args:
+        query_id, set_id, prompt: what they respond to.
+        responses: by number.
+        pairs: by these numbers.
+    """
+    used = sorted({number for pair in pairs for number in (pair.chosen, pair.rejected)})
+    position = {number: at for at, number in enumerate(used)}
+    moved = [p.model_copy(update={"chosen": position[p.chosen], "rejected": position[p.rejected]}) for p in pairs]
+    return plain_example(query_id, set_id, prompt, [responses[number] for number in used], moved)
 
 
 def counts(kept: Sequence, sampled: int, dropped: Mapping[str, int], policy: str) -> dict[str, Any]:

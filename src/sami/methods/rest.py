@@ -23,7 +23,7 @@ from statistics import fmean, median
 from typing import Any
 
 from sami.errors import UserError
-from sami.methods.responses import fault
+from sami.methods.responses import told, usable
 from sami.records import Constitution, Example, Response, Reward
 from sami.settings.tasks import Filters
 
@@ -85,55 +85,24 @@ def best_responses(
     Raises:
         UserError: there is no reward of a response, or nothing is above the threshold.
     """
-    known = {(record.query_id, record.set_id, record.number, record.policy): record.reward for record in rewards}
+    known = {record.place: record.reward for record in rewards}
     best, dropped = [], Counter[str]()
     every: list[float] = []
     kept: list[float] = []
     for example in examples:
-        rewarded = _rewarded(example, known)
-        every += [reward for _, reward in rewarded]
-        left, found = _choose(_usable(example, rewarded, constitutions, filters, dropped), choice)
-        dropped.update(found)
+        numbers = range(len(example.responses))
+        found = [told(known, example, n, "reward", "Score the rewards of these responses again.") for n in numbers]
+        every += found
+        rewarded = [(example.responses[n], found[n]) for n, _ in usable(example, constitutions, filters, dropped)]
+        left, counted = _choose(rewarded, choice)
+        dropped.update(counted)
         kept += [reward for _, reward in left]
         if left:
             best.append(example.model_copy(update={"responses": [response for response, _ in left]}))
     if not kept:
         raise UserError(_nothing_left(every, dropped, choice))
-    counted = {"responses": {"sampled": len(every), "kept": len(kept)}}
-    return best, dropped, counted | {"mean_reward": {"sampled": fmean(every), "kept": fmean(kept)}}
-
-
-def _rewarded(example: Example, known: Mapping[tuple[str, str, int, str], float]) -> list[Rewarded]:
-    """Responses with their rewards. Raises UserError where one has none."""
-    found = []
-    for number, response in enumerate(example.responses):
-        place = example.query_id, example.set_id, number, example.policy
-        if place not in known:
-            raise UserError(
-                f"query '{example.query_id}', set '{example.set_id}': found no reward of response {number} by "
-                f"'{example.policy}', expected a record of each. Score the rewards of these responses again."
-            )
-        found.append((response, known[place]))
-    return found
-
-
-def _usable(
-    example: Example,
-    rewarded: Sequence[Rewarded],
-    constitutions: Mapping[str, Constitution],
-    filters: Filters,
-    dropped: Counter[str],
-) -> list[Rewarded]:
-    """The responses that the filters leave; counts the others in `dropped`."""
-    left = []
-    for response, reward in rewarded:
-        positive = constitutions[example.constitution_ids[response.constitution]].positive
-        reason = fault([response], [positive], filters)
-        if reason:
-            dropped[reason] += 1
-        else:
-            left.append((response, reward))
-    return left
+    responses = {"responses": {"sampled": len(every), "kept": len(kept)}}
+    return best, dropped, responses | {"mean_reward": {"sampled": fmean(every), "kept": fmean(kept)}}
 
 
 def _choose(rewarded: Sequence[Rewarded], choice: Choice) -> tuple[list[Rewarded], Counter[str]]:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from sami.data.prompts import example_prompts
 from sami.errors import UserError
-from sami.methods.responses import fault, training_responses
+from sami.methods.responses import paired_example, training_responses, usable
 from sami.records import Constitution, Example, Preference, Prompt, Query, Response, TrainingExample
 from sami.settings.methods import Rlcd
 from sami.settings.tasks import Filters, Prompts
@@ -80,17 +80,15 @@ def pair_examples(
     kept: list[TrainingExample] = []
     dropped: Counter[str] = Counter()
     ties = 0
+
+    def cut_off(response: Response, positive: bool) -> str | None:
+        return CUT_OFF if settings.unfinished == "drop" and response.finish == "length" else None
+
     for example in examples:
         prompt = example_prompts(example, queries, constitutions, prompts, template)[0]
-        left: dict[bool, list[int]] = {True: [], False: []}  # places of responses, by whether all is wanted
-        for place, response in enumerate(example.responses):
-            positive = constitutions[example.constitution_ids[response.constitution]].positive
-            reason = _reason_to_drop(response, positive, filters, settings)
-            if reason:
-                dropped[reason] += 1
-            else:
-                left[positive].append(place)
-        both = list(itertools.product(left[True], left[False]))
+        left = usable(example, constitutions, filters, dropped, cut_off)
+        wanted, others = ([place for place, positive in left if positive is side] for side in (True, False))
+        both = list(itertools.product(wanted, others))
         pairs = [pair for pair in both if len({example.responses[place].text for place in pair}) == 2]
         ties += len(both) - len(pairs)
         if pairs:
@@ -132,23 +130,8 @@ def counts(made: Pairs, sampled: int, policy: str) -> dict[str, Any]:
     return {**found, "pairs": pairs, "ties": made.ties}
 
 
-def _reason_to_drop(response: Response, positive: bool, filters: Filters, settings: Rlcd) -> str | None:
-    if settings.unfinished == "drop" and response.finish == "length":
-        return CUT_OFF
-    return fault([response], [positive], filters)
-
-
 def _example(example: Example, prompt: Prompt, pairs: Sequence[Places], kind: str) -> TrainingExample:
-    """An example with the responses that stand in a pair, in their order, and no other, which would cost passes."""
     used = sorted(set(itertools.chain.from_iterable(pairs)))
-    return TrainingExample(
-        query_id=example.query_id,
-        set_id=example.set_id,
-        prompts=[prompt],
-        responses=training_responses([example.responses[place] for place in used], example.policy),
-        labels=[0] * len(used),
-        pairs=[
-            Preference(chosen=used.index(chosen), rejected=used.index(rejected), kind=kind)
-            for chosen, rejected in pairs
-        ],
-    )
+    made = training_responses([example.responses[place] for place in used], example.policy)
+    preferred = [Preference(chosen=chosen, rejected=rejected, kind=kind) for chosen, rejected in pairs]
+    return paired_example(example.query_id, example.set_id, prompt, dict(zip(used, made, strict=True)), preferred)

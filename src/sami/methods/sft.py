@@ -20,8 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sami.data.constitutions import by_set, empty_examples
 from sami.data.prompts import example_prompts, fill, policy_prompt
 from sami.errors import UserError
-from sami.methods.responses import fault, training_responses
-from sami.records import Constitution, Example, Prompt, Query, TrainingExample, TrainingResponse
+from sami.methods.responses import plain_example, training_responses, usable
+from sami.records import Constitution, Example, Prompt, Query, Response, TrainingExample, TrainingResponse
 from sami.settings.tasks import Filters, Prompts
 
 DEMONSTRATIONS = "demonstrations"  # source of reference answers
@@ -56,17 +56,10 @@ def own_examples(
     dropped: Counter[str] = Counter()
     for example in examples:
         prompt = _positive_prompt(example, queries, constitutions, prompts, template)
-        left = []
-        for response in example.responses:
-            positive = constitutions[example.constitution_ids[response.constitution]].positive
-            reason = fault([response], [positive], filters) if positive else NOT_POSITIVE
-            if reason:
-                dropped[reason] += 1
-            else:
-                left.append(response)
+        left = usable(example, constitutions, filters, dropped, _not_positive)
         if left:
-            made = training_responses(left, example.policy)
-            kept.append(_example(example.query_id, example.set_id, prompt, made))
+            made = training_responses([example.responses[number] for number, _ in left], example.policy)
+            kept.append(plain_example(example.query_id, example.set_id, prompt, made))
     return kept, dropped
 
 
@@ -102,7 +95,7 @@ def demonstrations(
             "Name the field that holds them in the task ('train.reference_field'), or set 'method.responses' to own."
         )
     kept = [
-        _example(query.id, set_id, prompt, [TrainingResponse(text=answer, ended=True, source=DEMONSTRATIONS)])
+        plain_example(query.id, set_id, prompt, [TrainingResponse(text=answer, ended=True, source=DEMONSTRATIONS)])
         for query, answer, (set_id, prompt) in zip(
             answered,
             filter(None, answers),
@@ -142,7 +135,5 @@ def _positive_prompt(
     return example_prompts(example, queries, constitutions, prompts, template)[0]
 
 
-def _example(query_id: str, set_id: str | None, prompt: Prompt, responses: list[TrainingResponse]) -> TrainingExample:
-    return TrainingExample(
-        query_id=query_id, set_id=set_id, prompts=[prompt], responses=responses, labels=[0] * len(responses)
-    )
+def _not_positive(response: Response, positive: bool) -> str | None:
+    return None if positive else NOT_POSITIVE

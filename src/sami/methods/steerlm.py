@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from sami.data.prompts import fill, policy_prompt
 from sami.errors import UserError
-from sami.methods.responses import fault, training_responses
+from sami.methods.responses import plain_example, told, training_responses, usable
 from sami.records import Check, Constitution, Example, Label, Principle, Prompt, Query, Response, TrainingExample
 from sami.settings.methods import SteerLM
 from sami.settings.tasks import Filters, Prompts
@@ -114,42 +114,26 @@ def labelled_examples(
     Raises:
         UserError: there is no label of a response.
     """
-    known = {(label.query_id, label.set_id, label.number, label.policy): label.values for label in labels}
+    known = {label.place: label.values for label in labels}
     kept: list[tuple[Example, Response, Values]] = []
     dropped: Counter[str] = Counter()
     for example in examples:
-        for number, response in enumerate(example.responses):
-            positive = constitutions[example.constitution_ids[response.constitution]].positive
-            reason = fault([response], [positive], filters)
-            if reason:
-                dropped[reason] += 1
-            else:
-                kept.append((example, response, _label(known, example, number)))
+        for number, _ in usable(example, constitutions, filters, dropped):
+            values = told(known, example, number, "label", "Label these responses again.")
+            kept.append((example, example.responses[number], values))
     dealt = [values for _, _, values in kept]
     if shuffle_by is not None:
         random.Random(f"labels-{shuffle_by}").shuffle(dealt)
     made = [
-        TrainingExample(
-            query_id=example.query_id,
-            set_id=example.set_id,
-            prompts=[attributes_prompt(queries[example.query_id], values, prompts, template)],
-            responses=training_responses([response], example.policy),
-            labels=[0],
+        plain_example(
+            example.query_id,
+            example.set_id,
+            attributes_prompt(queries[example.query_id], values, prompts, template),
+            training_responses([response], example.policy),
         )
         for (example, response, _), values in zip(kept, dealt, strict=True)
     ]
     return made, dropped
-
-
-def _label(known: Mapping[tuple[str, str, int, str], Values], example: Example, number: int) -> Values:
-    """Values of a response. Raises UserError where it has no label."""
-    place = example.query_id, example.set_id, number, example.policy
-    if place not in known:
-        raise UserError(
-            f"query '{example.query_id}', set '{example.set_id}': found no label of response {number} by "
-            f"'{example.policy}', expected a record of each. Label these responses again."
-        )
-    return known[place]
 
 
 def occurrences(labels: Iterable[Label], levels: int) -> dict[str, list[int]]:

@@ -30,7 +30,7 @@ def reward_responses(
         UserError: a set has no constitution that wants every principle, a response lacks what the reward reads, or all
             rewards are equal.
     """
-    told = {(record.query_id, record.set_id, record.number, record.policy): record for record in relevance}
+    told = {record.place: record for record in relevance}
     candidates, places = [], []
     for example in examples:
         wanted = _wanted(example, constitutions)
