@@ -151,6 +151,12 @@ class Method(Settings):
         return 0
 
 
+def _expect_prompt(task: Task, name: str, expected: str) -> None:
+    """Raises ValueError where a task's prompts lack one; `expected` says what it is for, and what to do."""
+    if getattr(task.prompts, name) is None:
+        raise ValueError(f"prompts.{name}: found null, expected {expected}")
+
+
 class RelevanceFilter(Settings):
     """Which training examples are dropped because a response does not belong to its query, as the base model tells.
 
@@ -220,10 +226,12 @@ class _LeavesOut(Method):
         return (prompts.without_constitution or "") if left_out else prompts.training
 
     def check_task(self, task: Task) -> None:
-        if self.constitution == "left-out" and task.prompts.without_constitution is None:
-            raise ValueError(
-                "prompts.without_constitution: found null, expected the prompt with the query alone that "
-                "'method.constitution: left-out' trains with; write it, or set 'method.constitution' to in-prompt"
+        if self.constitution == "left-out":
+            _expect_prompt(
+                task,
+                "without_constitution",
+                "the prompt with the query alone that 'method.constitution: left-out' trains with; write it, or set "
+                "'method.constitution' to in-prompt",
             )
 
 
@@ -287,11 +295,8 @@ class Rlcd(Method):
         return prompts.without_constitution or ""
 
     def check_task(self, task: Task) -> None:
-        if task.prompts.without_constitution is None:
-            raise ValueError(
-                "prompts.without_constitution: found null, expected the prompt with the query alone that the method "
-                "'rlcd' trains with; write it"
-            )
+        expected = "the prompt with the query alone that the method 'rlcd' trains with; write it"
+        _expect_prompt(task, "without_constitution", expected)
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         return 1, responses
@@ -411,11 +416,8 @@ class SteerLM(Method):
         return prompts.with_attributes or ""
 
     def check_task(self, task: Task) -> None:
-        if task.prompts.with_attributes is None:
-            raise ValueError(
-                "prompts.with_attributes: found null, expected the prompt with the query and a label string that the "
-                "method 'steerlm' trains with; write it"
-            )
+        expected = "the prompt with the query and a label string that the method 'steerlm' trains with; write it"
+        _expect_prompt(task, "with_attributes", expected)
 
     def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
         return 1, 1
@@ -540,11 +542,8 @@ class Ditto(Method):
         return prompts.without_constitution or ""
 
     def check_task(self, task: Task) -> None:
-        if task.prompts.without_constitution is None:
-            raise ValueError(
-                "prompts.without_constitution: found null, expected the prompt with the query alone, to which "
-                "demonstrations respond; write it"
-            )
+        expected = "the prompt with the query alone, to which demonstrations respond; write it"
+        _expect_prompt(task, "without_constitution", expected)
 
     def responses_learned(self, iteration: int, drawn: int) -> int:
         """One demonstration, all current responses, and older ones: at most one for each further pair, or all."""

@@ -6,11 +6,11 @@ What can be checked beyond that before anything expensive runs is in `sami.workf
 """
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -285,9 +285,7 @@ def load_judge(path: str | Path) -> Judge:
     Raises:
         UserError: it names the file, the key, what was found and what was expected.
     """
-    document = read_yaml(path)
-    kind = validate(document.data, JudgeKind, document.where).kind
-    return validate(document.data, JUDGES[kind], document.where, document.written)
+    return _load_of_kind(path, JudgeKind, JUDGES)
 
 
 def _read_reward(configuration: Configuration, name: str, where: str, whole: str | None = None) -> None:
@@ -312,9 +310,14 @@ def _read_reward(configuration: Configuration, name: str, where: str, whole: str
 
 def load_reward(path: str | Path) -> Reward:
     """Reads a file of config/rewards. Raises UserError as `load_judge`."""
+    return _load_of_kind(path, RewardKind, REWARDS)
+
+
+def _load_of_kind(path: str | Path, kind_of: type[BaseModel], kinds: Mapping[str, Any]) -> Any:
+    """Reads a file by the class that its key `kind` names."""
     document = read_yaml(path)
-    kind = validate(document.data, RewardKind, document.where).kind
-    return validate(document.data, REWARDS[kind], document.where, document.written)
+    kind = validate(document.data, kind_of, document.where).kind
+    return validate(document.data, kinds[kind], document.where, document.written)
 
 
 def _read_model(configuration: Configuration, name: str, where: str) -> None:
