@@ -95,7 +95,7 @@ rule score_responses:
         "--base iteration-0 --engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
-rule score_relevance:
+use rule score_training_relevance as score_relevance with:
     input:
         model=by_wildcards(INPUTS.relevance_model),
         responses=in_experiment(layout.EVAL_RESPONSES),
@@ -109,26 +109,11 @@ rule score_relevance:
         in_experiment(layout.benchmark("score_relevance"))
     wildcard_constraints:
         experiment=experiments(lambda settings: settings.relevance_model),
-    conda:
-        "../../envs/training.yaml"
-    threads: cores("score")
-    resources:
-        **job_resources("score"),
-        engine=slice_of("engine"),
-        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
     params:
-        code=code_digest("score_relevance"),
-        prompts=lambda wildcards: bare_prompts(INPUTS.task(wildcards.experiment).prompts),
+        policy=lambda wildcards: wildcards.policy,
         scorer=lambda wildcards: settings_of(wildcards).relevance_model,
         others=lambda wildcards: settings_of(wildcards).evaluation.relevance.others,
         contexts=lambda wildcards: " ".join(settings_of(wildcards).evaluation.contexts),
-        seed=seed_of,
-    shell:
-        stage("score_relevance")
-        + "--model {input.model:q} --responses {input.responses:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy {wildcards.policy} "
-        "--scorer {params.scorer} --others {params.others} --contexts {params.contexts} --seed {params.seed} "
-        "--engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
 # How judges are asked; no verdict depends on it.

@@ -1,7 +1,7 @@
 """What is told of the responses for training before examples are made of them: their relevance, and their rewards."""
 
 
-# The stage of rule score_relevance on the responses for training, where a method or its reward reads that.
+# Where a method or its reward reads that. Rule score_relevance is the same stage on held-out responses.
 rule score_training_relevance:
     input:
         model=by_wildcards(INPUTS.base_model),  # whichever policy drew the responses
@@ -30,13 +30,14 @@ rule score_training_relevance:
         policy=by_wildcards(ARGUMENTS.sampled_policy),
         scorer=lambda wildcards: settings_of(wildcards).model,
         others=lambda wildcards: SETTINGS.training_relevance(wildcards.experiment),
+        contexts="alone",
         seed=seed_of,
     shell:
         stage("score_relevance")
         + "--model {input.model:q} --responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} --prompts {params.prompts:q} --policy {params.policy} "
-        "--scorer {params.scorer} --others {params.others} --seed {params.seed} --engine {resources.engine:q} "
-        "--processes {resources.processes} --contexts alone --output {output:q}"
+        "--scorer {params.scorer} --others {params.others} --contexts {params.contexts} --seed {params.seed} "
+        "--engine {resources.engine:q} --processes {resources.processes} --output {output:q}"
 
 
 rule score_rewards:
