@@ -32,11 +32,11 @@ def relevance(run: Run) -> list[Row]:
 
     The differences are paired, to the base model, on the responses that both have; it has none to itself.
     """
-    base = _base(run).relevance
+    base = base_of(run).relevance
     rows = []
     for policy in run.policies:
         for context in run.evaluation.contexts if policy.relevance else []:
-            own, others = _measured(policy.relevance, context), _measured(base, context)
+            own, others = measured(policy.relevance, context), measured(base, context)
             row = policy.names | {"context": context}
             row |= _estimates(run.estimator, own)
             row |= _differences(run.estimator, policy, own, others)
@@ -52,14 +52,14 @@ def relevance_by_length(run: Run) -> list[Row]:
     of any policy; empty responses are in none. `margin_difference` is paired, to the base model, over the queries that
     have responses of both in this bin.
     """
-    base, bins = _base(run), _by_length(run)
+    base, bins = base_of(run), _by_length(run)
     rows = []
     for policy in run.policies:
         for context, (number, of) in itertools.product(run.evaluation.contexts, enumerate(bins, 1)):
             if not of[policy.name]:
                 continue
             lengths = [record.tokens for records in of.values() for record in records.values()]
-            own, others = (_measured(of[name], context) for name in (policy.name, base.name))
+            own, others = (measured(of[name], context) for name in (policy.name, base.name))
             row = policy.names | {"context": context, "bin": number}
             row |= {"tokens_low": min(lengths), "tokens_high": max(lengths)}
             row |= _estimates(run.estimator, {name: own[name] for name in ("identified", "margin")})
@@ -72,7 +72,7 @@ def relevance_by_length(run: Run) -> list[Row]:
 def _by_length(run: Run) -> list[dict[str, dict[Case, Relevance]]]:
     """For each bin of lengths: policy -> its records in it. No bins where the base model's relevance is unknown."""
     filled = {p.name: {case: r for case, r in p.relevance.items() if r.tokens} for p in run.policies}
-    usual = [record.tokens for record in filled[_base(run).name].values()]
+    usual = [record.tokens for record in filled[base_of(run).name].values()]
     bins: list[dict[str, dict[Case, Relevance]]] = [{name: {} for name in filled} for _ in range(LENGTH_BINS)]
     if not usual:
         return []
@@ -101,10 +101,10 @@ def echo(run: Run) -> list[Row]:
 
     The differences are paired, to the base model, on the responses that both have; it has none to itself.
     """
-    measured = {policy.name: echoes(run, policy) for policy in run.policies}
+    found = {policy.name: echoes(run, policy) for policy in run.policies}
     rows = []
     for policy in run.policies:
-        own, others = measured[policy.name], measured[_base(run).name]
+        own, others = found[policy.name], found[base_of(run).name]
         shown = {name: own[name] for name in ("echo", "about_instruction")}
         row = policy.names | _estimates(run.estimator, own) | _differences(run.estimator, policy, shown, others)
         rows.append(row | _counts(own["echo"]))
@@ -125,11 +125,12 @@ def echoes(run: Run, policy: Policy) -> dict[str, Values]:
     return found
 
 
-def _base(run: Run) -> Policy:
+def base_of(run: Run) -> Policy:
+    """The base model among the policies of a run."""
     return next(policy for policy in run.policies if policy.name == BASE)
 
 
-def _measured(records: Mapping[Case, Relevance], context: Context) -> dict[str, Values]:
+def measured(records: Mapping[Case, Relevance], context: Context) -> dict[str, Values]:
     """Measure -> case -> its value; an empty response has no log-probability."""
     found = {case: told(record, context) for case, record in records.items()}
     return {

@@ -17,7 +17,8 @@ from sami.analysis.statistics.repetition import is_degenerate, repeated_ngram_sh
 from sami.analysis.tables import run as runs
 from sami.analysis.tables.catalogue import JOINED, OF_SUMMARY
 from sami.analysis.tables.policies import of_own_constitution
-from sami.analysis.tables.relevance import echoes, told
+from sami.analysis.tables.relevance import base_of, echoes
+from sami.analysis.tables.relevance import measured as relevance_of
 from sami.analysis.tables.rows import (
     NOTHING,
     TRAINING,
@@ -33,7 +34,7 @@ from sami.analysis.tables.rows import (
 from sami.analysis.tables.run import Run
 from sami.analysis.tables.verdicts import relevant_preferences, unidentified_wins
 from sami.errors import UserError
-from sami.records import BASE, Response, iteration_of
+from sami.records import Response, iteration_of
 from sami.settings.evaluation import Evaluation
 
 Values = dict[str, list[float]]  # query id -> its values
@@ -66,9 +67,8 @@ def preferences(comparison: Comparison) -> Values:
 
 
 def relevance(name: str, run: Run, policy: Policy) -> ByCase:
-    """An attribute of `Relevance`, under the queries alone; empty responses have no log-probability."""
-    found = {case: getattr(told(record), name) for case, record in policy.relevance.items()}
-    return {case: value for case, value in found.items() if not math.isnan(value)}
+    """A measure of relevance, under the queries alone; empty responses have no log-probability."""
+    return relevance_of(policy.relevance, "alone")[name]
 
 
 def echo(run: Run, policy: Policy) -> ByCase:
@@ -82,7 +82,7 @@ def of_cases(measure: Callable[[Run, Policy], ByCase], run: Run, policy: Policy)
 
 def difference(measure: Callable[[Run, Policy], ByCase], run: Run, policy: Policy) -> Values:
     """A measure of each response less that of the base model's in its place; none of the base model itself."""
-    base = next(other for other in run.policies if other.name == BASE)
+    base = base_of(run)
     if policy is base:
         return {}
     own, others = measure(run, policy), measure(run, base)
