@@ -59,6 +59,7 @@ def stage(tiny, tmp_path):
             "template": None,
             "stop": ["u"],
             "under": "all",
+            "first_response": 0,
             "sampling": Sampling(temperature=0.8, max_new_tokens=10, batch_size=4),
             "engine": None,
             "policy": "iteration-0",

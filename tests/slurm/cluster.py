@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 FOLDER = Path("/tmp/sami-test-cluster")
 CONFIGURATION, DEVICES = Path("/etc/slurm/slurm.conf"), Path("/etc/slurm/gres.conf")
 NAME = "ClusterName=sami-test"
@@ -138,6 +140,16 @@ def running(rule: str, wildcard: str = "") -> bool:
         run("squeue", "-h", "--steps", f"--jobs={job['number']}", "-o", "%i").count(f"{job['number']}.0")
         for job in jobs(rule, wildcard)
         if job["state"] == "RUNNING"
+    )
+
+
+def halt(job: dict[str, str]) -> bool:
+    """Stops the command of a job, and says whether it stands still: a step that has just begun loses the signal."""
+    run("scancel", "--signal=STOP", job["number"])
+    return any(
+        process.info["status"] == psutil.STATUS_STOPPED
+        for process in psutil.process_iter(["status", "environ"])
+        if (process.info["environ"] or {}).get("SLURM_JOB_ID") == job["number"]
     )
 
 

@@ -86,7 +86,7 @@ def finished(tmp_path_factory):
 
     # A job that samples for an evaluation comes to its limit of time: it is stopped, so that it takes no less.
     project.wait(lambda: cluster.running("sample_evaluation", "iteration-0"), "sampling")
-    cluster.run("scancel", "--signal=STOP", cluster.jobs("sample_evaluation", "iteration-0")[0]["number"])
+    project.wait(lambda: cluster.halt(cluster.jobs("sample_evaluation", "iteration-0")[0]), "sampling to stand still")
 
     # Training is cancelled between two checkpoints, and one of its nodes drained before it can start again.
     project.wait(lambda: (project.folder / ITERATION / "checkpoints/step-000003").exists(), "checkpoints")

@@ -17,7 +17,7 @@ def experiment(tmp_path_factory):
     return folder, flags
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # an event loop runs as long as it: tests of other files start their own
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium")
