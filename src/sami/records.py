@@ -52,18 +52,22 @@ class Query(Record):
     meta: dict[str, Any] = {}
 
 
+# A field that files have only where it has a value, so that they are the same bytes as before there was such a field.
+UNWRITTEN = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class Check(Record):
     """A programmatic measure of how far a response follows a statement; see `sami.judging.checks`.
 
     The degree is 0 at `worst`, 1 at `best` and linear between them, whichever of the two is larger.
     """
 
-    measure: Literal["words", "sentences", "list_items", "matches"]
-    """What is counted in a response (below)."""
+    measure: Literal["words", "sentences", "list_items", "letters_per_word", "matches"]
+    """What is measured in a response (below)."""
     best: float
-    """The count at which the statement is followed fully: degree 1."""
+    """The value at which the statement is followed fully: degree 1."""
     worst: float
-    """The count at which it is not followed at all: degree 0."""
+    """The value at which it is not followed at all: degree 0."""
     pattern: str | None = None
     """With `matches`: the regular expression that is searched, in upper or lower case."""
 
@@ -88,18 +92,24 @@ class Principle(Record):
     opposite: str = Field(min_length=1)
     check: Check | None = None
     opposite_check: Check | None = None
+    held_out_check: Check | None = UNWRITTEN
+    opposite_held_out_check: Check | None = UNWRITTEN
     writer: str
     behaviour: str | None = None
     raw: list[str] = []  # every answer of a model writer, rejected ones included
 
 
 class Statement(Record):
-    """One line of a constitution: a principle (`wanted`) or its opposite."""
+    """One line of a constitution: a principle (`wanted`) or its opposite.
+
+    `held_out_check` measures the same by other means than `check`; no reward and no label is made of it.
+    """
 
     principle: str
     wanted: bool
     text: str
     check: Check | None = None
+    held_out_check: Check | None = UNWRITTEN
 
 
 class Constitution(Record):

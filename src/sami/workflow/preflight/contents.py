@@ -172,8 +172,9 @@ def check_method(configuration: Configuration, name: str) -> None:
 
 
 def check_evaluation(configuration: Configuration, name: str) -> None:
-    """There is a prompt with the query alone, where policies are evaluated without the constitution."""
+    """There is a prompt with the query alone, where policies are evaluated so, and checks that are held out."""
     experiment = configuration.experiments[name]
+    _check_held_out_checks(configuration, name)
     asked_alone = experiment.evaluation.constitution == "left-out"
     if asked_alone and configuration.tasks[experiment.task].prompts.without_constitution is None:
         raise UserError(
@@ -181,6 +182,20 @@ def check_evaluation(configuration: Configuration, name: str) -> None:
             "the prompt with the query alone, which 'evaluation.constitution: left-out' puts to policies; write it, or "
             f"set 'evaluation.constitution' to in-prompt (experiment '{name}')."
         )
+
+
+def _check_held_out_checks(configuration: Configuration, name: str) -> None:
+    """Some principle has a held-out check, where a judge counts these: without any, all its verdicts are invalid."""
+    experiment = configuration.experiments[name]
+    file = experiment.constitutions.principles
+    sides = [side for pair in configuration.principle_files[file].pairs for side in (pair.principle, pair.opposite)]
+    for judge in experiment.evaluation.judges:
+        if configuration.judges[judge].reads_held_out_checks and not any(side.held_out_check for side in sides):
+            raise UserError(
+                f"{configuration.root.constitutions}/{file}.yaml: found no 'held_out_check', expected one of each "
+                f"principle, which the judge '{judge}' counts; write them, or take '{judge}' out of "
+                f"'evaluation.judges' (experiment '{name}')."
+            )
 
 
 def check_demonstrations(configuration: Configuration, name: str) -> None:
