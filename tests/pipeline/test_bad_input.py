@@ -35,7 +35,7 @@ SOUND = {"build_constitutions", "build_ditto_examples", "build_ditto_queries", "
 # Where records of several files go together by their ids.
 JOINING = {"build_ditto_examples", "build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples",
            "build_sft_examples", "build_steerlm_examples", "compare_experiments", "label_responses", "score_relevance",
-           "score_responses", "score_rewards", "import_responses", "join_seeds", "judge_responses",
+           "score_responses", "score_rewards", "import_responses", "judge_responses",
            "tabulate"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
@@ -228,7 +228,8 @@ class Stages:
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,
                                  "policy": "x"},
-            "join_seeds": {"seeds": [1], **{key: value for key, value in evaluated.items() if key != "training"}},
+            "join_seeds": {"seeds": [1], "queries": queries, "tables": folder / "tables",
+                           "evaluation": json.dumps(EVALUATION)},
             "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
             "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",

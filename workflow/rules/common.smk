@@ -305,13 +305,6 @@ def group_inputs(*paths):
     return lambda wildcards: INPUTS.of_group(wildcards.experiment, *paths)
 
 
-def of_each_seed(function, **others):
-    """Input function: files of each run that is joined, one run after the other."""
-    return lambda wildcards: [
-        file for run in SETTINGS.seeds[wildcards.experiment] for file in function(experiment=run, **others)
-    ]
-
-
 def first_of_group(wildcards):
     """The settings of the experiment that others are compared with, or of the first run that is joined."""
     return SETTINGS.experiments[SETTINGS.groups[wildcards.experiment][0]]

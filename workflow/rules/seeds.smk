@@ -4,11 +4,7 @@
 rule join_seeds:
     input:
         queries=lambda wildcards: INPUTS.queries_of_group(wildcards.experiment),
-        constitutions=of_each_seed(INPUTS.constitutions),
-        responses=of_each_seed(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
-        information=of_each_seed(INPUTS.scores),
-        verdicts=of_each_seed(INPUTS.verdicts),
-        relevance=of_each_seed(INPUTS.relevance),
+        measures=group_inputs("tables/measures.csv"),
     output:
         list(outputs(tables.tables("seeds"), "tables")),
     log:
@@ -25,11 +21,12 @@ rule join_seeds:
     params:
         code=code_digest("join_seeds"),
         seeds=lambda wildcards: [SETTINGS.experiments[run].seed for run in SETTINGS.seeds[wildcards.experiment]],
-        policies=lambda wildcards: policies(first_of_group(wildcards)),
         split=lambda wildcards: first_of_group(wildcards).queries.split,
         evaluation=lambda wildcards: as_json(first_of_group(wildcards).evaluation),
+        tables=lambda wildcards: [
+            os.path.dirname(file) for file in INPUTS.of_group(wildcards.experiment, layout.SUMMARY)
+        ],
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        stage("join_seeds") + "--seeds {params.seeds} --policies {params.policies:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} --responses {input.responses:q} --information {input.information:q} "
-        "--verdicts {input.verdicts:q} --relevance {input.relevance:q} --split {params.split} --evaluation {params.evaluation:q} --output {params.folder:q}"
+        stage("join_seeds") + "--seeds {params.seeds} --queries {input.queries:q} --tables {params.tables:q} "
+        "--split {params.split} --evaluation {params.evaluation:q} --output {params.folder:q}"

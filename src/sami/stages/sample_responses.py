@@ -18,6 +18,7 @@ from sami.sampling.shards import files, share
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
 from sami.settings.training import Engine
+from sami.spent import spend
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def main(arguments) -> None:
         return
     tokens = sum(response.tokens for example in examples for response in example.responses)
     counts = {"sampled": len(examples), "tokens": tokens}
+    spend("sampled", tokens)
     log.info("sampled %(sampled)d examples of %(tokens)d tokens", counts)
     if not any(response.text for example in examples for response in example.responses):
         raise UserError(

@@ -10,11 +10,17 @@ from typing import Literal
 
 STEMS = {"win_rate": "win", "lc_win_rate": "lc", "bound_nats": "bound"}  # of an interval, where it is not the name
 P_VALUES = ("p", "p_holm")
-FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
+FORMATS = {
+    "learning_rate": ".3e",
+    "kl": ".3e",
+    "cost": ".6f",
+    "mean": ".12g",
+    **dict.fromkeys(P_VALUES, ".3g"),
+}  # others: 4 decimals
 WHOLE = ("iteration", "queries_needed", "shared_pairs")  # numbers that stay whole beside empty cells
-MEASURED = (  # not printed where no policy was scored, and where no relevance was measured
+MEASURED = (  # not printed where no policy was scored, no relevance was measured, and no principle has a check
     "bound_nats", "row_accuracy", "column_accuracy", "base_log_probability", "own_log_probability",
-    "relevant_win_rate", "unidentified_wins", "identified", "margin", "log_probability",
+    "relevant_win_rate", "unidentified_wins", "identified", "margin", "log_probability", "degree", "held_out_degree",
 )  # fmt: skip
 HEADINGS = {  # in print; others are their names
     "bound_nats": "bound (nats)",
@@ -95,10 +101,10 @@ PUBLISHED = ends("published")
 RELEVANCE = ("identified", "margin", "bound_nats", "log_probability")
 OF_SUMMARY = ("identified", "margin", "log_probability")  # of relevance, under the queries alone
 ECHO = ("echo", "echo_words", "echo_bigrams", "about_instruction")
-# What is joined over seeds, each with its values in `tables.seeds.MEASURES`.
+# What is joined over seeds, each with its values in `tables.measures`.
 JOINED = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate", "unidentified_wins",
-          *OF_SUMMARY, "echo", "response_tokens", "response_words", "degenerate_share", "repeated_share",
-          "base_log_probability", "own_log_probability",
+          *OF_SUMMARY, "echo", "degree", "held_out_degree", "response_tokens", "response_words", "degenerate_share",
+          "repeated_share", "base_log_probability", "own_log_probability",
           *(f"{name}_difference" for name in (*OF_SUMMARY, "echo")))  # fmt: skip
 DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
 
@@ -236,6 +242,12 @@ _ALL = (
         "How far responses repeat their constitutions, and how many talk about their instruction. Differences are to "
         "the base model's responses.",
         printed=("policy", *ECHO, "echo_difference", "n_responses"),
+    ),
+    Table(
+        "measures",
+        "measures.measures",
+        (*POLICY, "measure", *JUDGED[1:], "query_id", "n", "mean"),
+        "Each measure of each policy, query by query: the mean of the ``n`` values that it has there.",
     ),
     Table(
         "training",
