@@ -53,7 +53,8 @@ def is_model(path):
 POLICIES = sorted({name for settings in SETTINGS.experiments.values() for name in policies(settings)})
 EXTERNAL = experiments(lambda settings: settings.external)
 # Their results lie beside those of the experiments.
-COMPARISONS = one_of(SETTINGS.root.compare)
+COMPARISONS = one_of(SETTINGS.root.compare.keys() - SETTINGS.method_comparisons)
+METHOD_COMPARISONS = one_of(SETTINGS.method_comparisons)
 WITH_SEEDS = one_of(SETTINGS.seeds)
 TRAINED = experiments(lambda settings: not settings.external)
 # Those that a method makes training examples for, by its name.
@@ -235,7 +236,8 @@ def experiment_targets(experiment):
 
 def group_targets(name):
     """The tables and figures of a comparison, or of runs with several seeds, joined."""
-    kind = "seeds" if name in SETTINGS.seeds else "comparison"
+    of = {"seeds": SETTINGS.seeds, "methods": SETTINGS.method_comparisons, "comparison": SETTINGS.root.compare}
+    kind = next(kind for kind, named in of.items() if name in named)
     shown = figures.files(figures.figures(kind))
     paths = [f"tables/{file}" for file in tables.files(kind)] + [f"figures/{file}" for file in shown]
     return [LAYOUT.path(path, name) for path in paths]
@@ -305,6 +307,11 @@ def group_inputs(*paths):
     return lambda wildcards: INPUTS.of_group(wildcards.experiment, *paths)
 
 
+def tables_of_group(wildcards):
+    """Parameter function: the folders of tables of these experiments."""
+    return [os.path.dirname(file) for file in INPUTS.of_group(wildcards.experiment, layout.SUMMARY)]
+
+
 def first_of_group(wildcards):
     """The settings of the experiment that others are compared with, or of the first run that is joined."""
     return SETTINGS.experiments[SETTINGS.groups[wildcards.experiment][0]]
@@ -335,4 +342,5 @@ def rules_of_figures():
         shown = figures.of_experiment(*kind)
         yield name, shown, experiments(lambda settings, shown=shown: experiment_figures(settings) == shown)
     yield "plot_comparison", figures.figures("comparison"), COMPARISONS
+    yield "plot_methods", figures.figures("methods"), METHOD_COMPARISONS
     yield "plot_seeds", figures.figures("seeds"), WITH_SEEDS

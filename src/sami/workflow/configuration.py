@@ -67,7 +67,16 @@ class Configuration:
     @property
     def groups(self) -> dict[str, list[str]]:
         """What is made of several experiments: comparisons, and runs that are joined, by name -> experiments."""
-        return {**self.root.compare, **self.seeds}
+        compared = {
+            group: [run for name in names for run in self.seeds.get(name, [name])]
+            for group, names in self.root.compare.items()
+        }
+        return {**compared, **self.seeds}
+
+    @property
+    def method_comparisons(self) -> dict[str, list[str]]:
+        """Comparisons of experiments with several seeds, by name -> these experiments."""
+        return {group: names for group, names in self.root.compare.items() if set(names) <= set(self.seeds)}
 
     @property
     def usable(self) -> list[str]:
@@ -189,7 +198,10 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
 
 
 def _check_comparisons(configuration: Configuration) -> None:
-    """A comparison has a name of its own, and compares different experiments of one seed that ask the same question."""
+    """A comparison has a name of its own, and compares different experiments, all of one seed or of the same seeds.
+
+    Those of one seed ask the same question; the others are told apart by it.
+    """
     root, sources = configuration.root, configuration.sources
     for comparison, names in root.compare.items():
         if comparison in root.experiments:
@@ -199,14 +211,17 @@ def _check_comparisons(configuration: Configuration) -> None:
             )
         for position, name in enumerate(names):
             where = sources.where(("compare", comparison, position))
-            if name in configuration.seeds:
-                raise UserError(
-                    f"{where}: found '{name}', which has several seeds; expected experiments of one seed each, whose "
-                    f"pairs are compared. Name runs of it: {', '.join(configuration.seeds[name])}."
-                )
-            known(name, configuration.experiments, "experiments", where)
+            known(name, {**configuration.experiments, **configuration.seeds}, "experiments", where)
             if name in names[:position]:
                 raise UserError(f"{where}: found '{name}' a second time, expected each experiment once. Delete one.")
+            seeds, expected = (_seeds(configuration, of) for of in (name, names[0]))
+            if seeds != expected:
+                raise UserError(
+                    f"{where}: found '{name}' with 'seeds: {seeds}', expected {expected} as in '{names[0]}': what is "
+                    "compared has the same seeds. Change one of them, or name single runs of both."
+                )
+            if seeds:
+                continue
             asked, first = (configuration.experiments[of].evaluation.constitution for of in (name, names[0]))
             if asked != first:
                 raise UserError(
@@ -214,6 +229,12 @@ def _check_comparisons(configuration: Configuration) -> None:
                     f"'{names[0]}': win rates of policies that were told what is wanted and of others that were not "
                     "have no difference that means anything. Make a comparison for each of the two questions."
                 )
+
+
+def _seeds(configuration: Configuration, name: str) -> list[int] | None:
+    """The seeds of an experiment with several of them; None for an experiment of one seed."""
+    runs = configuration.seeds.get(name)
+    return [configuration.experiments[run].seed for run in runs] if runs else None
 
 
 def _read_entries(configuration: Configuration, experiment: str) -> None:

@@ -236,6 +236,32 @@ class Inputs:
         """The held-out queries of each of these."""
         return [self.held_out_queries(name) for name in self.configuration.groups[group]]
 
+    def last_models(self, group: str) -> list[str]:
+        """The last policy of each of these that trains any; of an experiment without, its base model."""
+        found = []
+        for name in self.configuration.groups[group]:
+            last = last_trained(policies(self._settings(name)))
+            found.append(self.policy_model(name, last))
+        return found
+
+    def _compared(self, group: str) -> list[Experiment]:
+        """The settings of each experiment with several seeds that is compared, by its first run."""
+        seeds = self.configuration.seeds
+        return [self._settings(seeds[name][0]) for name in self.configuration.method_comparisons[group]]
+
+    def compared_methods(self, group: str) -> list[str]:
+        """The method of each of these."""
+        return [settings.method.name for settings in self._compared(group)]
+
+    def compared_questions(self, group: str) -> list[str]:
+        """The question that policies of each of these are asked."""
+        return [settings.evaluation.question for settings in self._compared(group)]
+
+    def compared_seeds(self, group: str) -> list[int]:
+        """The seeds that all of these have."""
+        first = self.configuration.method_comparisons[group][0]
+        return [self._settings(run).seed for run in self.configuration.seeds[first]]
+
     def compared_verdicts(self, comparison: str) -> list[tuple[str, str]]:
         """(experiment, file) of the verdicts of each experiment's first judge on its last trained policy."""
         found = []

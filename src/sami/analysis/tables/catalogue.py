@@ -61,8 +61,9 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        of: what has this table: every experiment, or those whose policies are steered, comparisons, or experiments
-            with several seeds; the function of these takes what is steered, compared or joined, and an estimator.
+        of: what has this table: every experiment, or those whose policies are steered, comparisons of experiments
+            with one seed or with several, or experiments with several seeds; the function of these takes what is
+            steered, compared or joined, and an estimator.
         reported: whether Snakemake's report shows it.
     """
 
@@ -73,7 +74,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "steering", "comparison", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "comparison", "methods", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -109,6 +110,26 @@ JOINED = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant
 DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
 
 COMPARED = ("win_rates", "information", "degeneration", "relevance", "echo")  # what comparisons read of experiments
+
+# Of an arm of a comparison of methods, beside its win rates.
+OF_ARMS = ("degree", "held_out_degree", *OF_SUMMARY, "echo", "degenerate_share", "base_log_probability",
+           "response_words")  # fmt: skip
+_COST = ("sampled_tokens", "scored_tokens", "trained_tokens", "forward_tokens", "minutes")
+_ARMS = ("arm", "method", *JUDGED, "other_judge", "other_comparator",
+         *span("win_rate", "other_judge_rate", "other_comparator_rate"), "lc_win_rate", *span("difference"), "p",
+         "p_holm", *span(*OF_ARMS), *_COST, "n_seeds", "n_queries", "split")  # fmt: skip
+_PRINTED_ARMS = ("arm", "win_rate", "other_judge_rate", "other_comparator_rate", "lc_win_rate", "difference", "p_holm",
+                 *OF_ARMS, "forward_tokens", "minutes", "n_seeds", "n_queries", "split")  # fmt: skip
+_OF_ARMS = (
+    "One row an arm: the last policy of an experiment, or one that was not trained. ``win_rate`` is by the first judge "
+    "against the first comparator, ``other_judge_rate`` by the second judge, ``other_comparator_rate`` against the "
+    "second comparator. ``difference`` is the win rate less that of the first arm, query by query; ``p`` is of no "
+    "difference, by flips of sign over queries for these seeds, and ``p_holm`` is corrected for the number of "
+    "differences in the table. ``degree`` is how far responses follow their constitutions by the checks that rewards "
+    "and labels are made of, ``held_out_degree`` by those that nothing is made of. ``forward_tokens`` is the budget of "
+    "the whole making of a policy: tokens sampled, scored, and three times those trained on; ``minutes`` those of the "
+    "stages that ran a model. Means over seeds, with intervals over seeds and queries together."
+)
 
 _ALL = (
     Table(
@@ -310,6 +331,25 @@ _ALL = (
         "which has none itself, beside relevance and echo.",
         printed=("experiment", *JUDGED, "win_rate", "relevant_win_rate", *OF_SUMMARY, "echo"),
         of="comparison",
+    ),
+    Table(
+        "steerability",
+        "methods.steerability",
+        _ARMS,
+        "Methods side by side, told what is wanted: the constitution, or values of attributes, are in the prompt, and "
+        "both polarities are judged. " + _OF_ARMS,
+        printed=_PRINTED_ARMS,
+        of="methods",
+        reported=True,
+    ),
+    Table(
+        "internalising",
+        "methods.internalising",
+        _ARMS,
+        "Methods side by side, asked the query alone: does a policy do unasked what is wanted? " + _OF_ARMS,
+        printed=_PRINTED_ARMS,
+        of="methods",
+        reported=True,
     ),
     Table(
         "joined",
