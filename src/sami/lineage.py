@@ -30,7 +30,7 @@ class Cost:
     @property
     def forward_tokens(self) -> int:
         """Tokens, each counted by the forward passes that cost as much: sampled + scored + 3 trained."""
-        return sum(PASSES[work] * self.tokens[work] for work in PASSES)
+        return sum(PASSES[work] * self.tokens.get(work, 0) for work in PASSES)
 
 
 def cost(result: str | Path) -> Cost:
