@@ -29,9 +29,9 @@ STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_constitutions", "build_ditto_examples", "build_ditto_queries", "build_queries", "build_report",
          "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
-         "build_steerlm_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
-         "import_responses", "join_seeds", "judge_responses", "label_responses", "plan", "sample_responses",
-         "score_rewards", "tabulate_steering", "write_principles"}  # fmt: skip
+         "build_steerlm_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "compare_methods",
+         "import_queries", "import_responses", "join_seeds", "judge_responses", "label_responses", "plan",
+         "sample_responses", "score_rewards", "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_ditto_examples", "build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples",
            "build_sft_examples", "build_steerlm_examples", "compare_experiments", "label_responses", "score_relevance",
@@ -53,7 +53,7 @@ BAD = {  # name of a file in place of an input: its content
 }
 BAD_JSON = ["", "{", "[1]", "7", "null", '"x"', '{"colour": "green"}', '{"kind": "x"}', "\udcff", "<html>"]
 # Where a folder is meant, a file in it is named, or the folder.
-FOLDERS = {"model", "start", "reference", "base-model", "tables", "figures"}
+FOLDERS = {"model", "models", "start", "reference", "base-model", "tables", "figures"}
 COPIED = {"original"}  # whatever is in it
 
 
@@ -181,6 +181,9 @@ class Stages:
         )
         made, _ = training_examples(records.read(records.Example, base), *by_id, PROMPTS, Filters(), "sami")
         records.write(made, folder / "run/examples.jsonl")
+        trained = folder / "run/trained"
+        trained.mkdir()
+        (trained / "provenance.json").write_text('{"command": ["train"], "inputs": {}, "wall_seconds": 1}')
         preferred = [records.Preference(chosen=0, rejected=1, kind="contrast")]
         records.write([e.model_copy(update={"pairs": preferred}) for e in made], folder / "run/pairs.jsonl")
         shown = [
@@ -219,6 +222,9 @@ class Stages:
             "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
                                     **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],
                                     "verdicts": [verdicts] * 2, "samples": 200, "confidence": 0.95},
+            "compare_methods": {"experiments": ["a", "b"], "methods": ["sami", "sft"], "seeds": [1],
+                                "questions": ["steerability", "internalising"], "tables": [folder / "tables"] * 2,
+                                "queries": [queries] * 2, "models": [trained] * 2, "samples": 200, "confidence": 0.95},
             "score_responses": {"model": model, "base-model": model, "responses": policy, "base-responses": base,
                                      **texts, **prompts, **engine, "policy": "iteration-1", "base": "iteration-0"},
             "score_relevance": {"model": model, "responses": policy, **texts, **prompts, **engine, "others": 1,

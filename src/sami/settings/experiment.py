@@ -287,6 +287,8 @@ class Root(Settings):
 
     They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
     of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
-    the targets `all` and `figures` where all its experiments are. No experiment may have its name. Of an experiment
-    with `seeds`, name runs (NAME-seed-1).
+    the targets `all` and `figures` where all its experiments are. No experiment may have its name.
+
+    Experiments with the same `seeds` are compared over these, in tables of their own, one for each question that
+    policies are asked (docs/statistics.md#methods-side-by-side). Or name single runs (NAME-seed-1).
     """

@@ -16,7 +16,7 @@ from sami.analysis.tables import build, files, methods
 from sami.analysis.tables.catalogue import tables
 from sami.analysis.tables.rows import Estimator
 from sami.errors import UserError
-from sami.lineage import Cost, cost
+from sami.lineage import Cost, cost, read
 from sami.settings.evaluation import Question
 from sami.stage import Stage
 
@@ -24,7 +24,17 @@ log = logging.getLogger(__name__)
 
 
 def costs(models: Sequence[Path]) -> list[Cost]:
-    """What each policy took; none where that is not known of one of them."""
+    """What each policy took; none where that is not known of one of them.
+
+    Raises:
+        UserError: a folder is none of a policy: it has no provenance record.
+    """
+    for model in models:
+        if read(model) is None:
+            raise UserError(
+                f"{model}: found no provenance record, expected the folder of a model as `train` writes it, whose "
+                "record tells what it was made of. Name such folders in --models."
+            )
     try:
         return [cost(model) for model in models]
     except UserError as error:
