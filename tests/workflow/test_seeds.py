@@ -3,8 +3,8 @@
 import pytest
 from configured import experiment, message
 
-from sami.workflow.preflight import check
 from sami.workflow.inputs import Inputs
+from sami.workflow.preflight import check
 from sami.workflow.sharing import owners
 from sami.workflow.targets import need_verdicts, requested, requested_groups
 
