@@ -40,6 +40,7 @@ from sami.scoring.load import load_scorer
 from sami.scoring.packing import pack
 from sami.scoring.scorer import Scorer
 from sami.settings.rewards import HeadTraining
+from sami.spent import spend
 from sami.training.schedule import schedule
 
 HEAD = "head.safetensors"
@@ -228,6 +229,7 @@ def train(
     sizes = [sum(model.scorer.layout([item]).tokens for item in of_lesson) for of_lesson in items]
     optimizer = torch.optim.AdamW(model.parameters, lr=settings.learning_rate, weight_decay=0.0)
     steps = schedule(len(lessons), settings.queries_per_step, settings.epochs, seed)
+    spend("trained", sum(sizes[i] for batch in steps for i in batch))
     losses: list[float] = []
     with Progress(sum(map(len, steps)), "training the reward model", "queries") as progress:
         for number, batch in enumerate(steps, 1):
@@ -262,7 +264,9 @@ def scores(model: RewardModel, readings: Sequence[Reading], tokens_per_pass: int
         tokens_per_pass: as for `train`; scores depend on it by no more than rounding.
     """
     items = [model.item(reading) for reading in readings]
-    groups = pack([model.scorer.layout([item]).tokens for item in items], tokens_per_pass)
+    sizes = [model.scorer.layout([item]).tokens for item in items]
+    spend("scored", sum(sizes))
+    groups = pack(sizes, tokens_per_pass)
     found: dict[int, torch.Tensor] = {}
     with Progress(len(items), "scoring by the reward model", "texts") as progress:
         for members in groups:
