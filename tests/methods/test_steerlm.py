@@ -13,14 +13,14 @@ from workflow_project import TINY
 from workflow_project import Project as Workflow
 
 from sami import records
+from sami.data.labels import attributes_prompt
 from sami.errors import UserError
 from sami.judging.checks import degree
 from sami.methods.steerlm import (
     Question,
+    as_asked,
     attributes,
-    attributes_prompt,
     counts,
-    label_string,
     labelled_examples,
     occurrences,
     questions,
@@ -90,12 +90,6 @@ def made(examples, known, filters=None, shuffle_by=None) -> tuple[list[TrainingE
 )  # fmt: skip
 def test_degrees_are_rounded_to_the_nearest_value(degree, levels, value):
     assert value_of(degree, levels) == value
-
-
-def test_label_strings_hold_what_is_known_in_order():
-    assert label_string({"short": 4, "self": 0}) == "short:4,self:0"
-    assert label_string({"self": 0, "short": 4}) == "self:0,short:4"
-    assert label_string({"warm": 3}) == "warm:3"
 
 
 def test_responses_are_labelled_by_the_checks_of_all_attributes():
@@ -192,11 +186,24 @@ def test_counts_by_hand():
     found = occurrences(known, 5)
     assert found == {"few": [1, 0, 0, 0, 2], "loud": [1, 0, 1, 0, 0]}
     kept, dropped = made([example(("A", 0), ("", 1), ("B", 1))], known)
-    assert counts(kept, 3, dropped, found, "p") == {
-        "sampled": 3, "kept": 2, "dropped": {"empty response": 1}, "values": found,
-    }  # fmt: skip
+    expected = {"sampled": 3, "kept": 2, "dropped": {"empty response": 1}, "values": found}
+    assert counts(kept, 3, dropped, found, {}, "p") == expected
+    assert counts(kept, 3, dropped, found, {"few": 2}, "p") == expected | {"as_asked": {"few": 2}}
     with pytest.raises(UserError, match=r"p: none of 3 responses is left .*'empty response': 3"):
-        counts([], 3, Counter({"empty response": 3}), found, "p")
+        counts([], 3, Counter({"empty response": 3}), found, {}, "p")
+
+
+def test_responses_that_have_what_they_were_asked_for_are_counted_by_hand():
+    asked = [{"few": 4, "loud": 0}, {"few": 0, "loud": 0}, {"few": 1, "loud": 0}]
+    drawn = example(("A", 0), ("B", 0), ("", 0))
+    drawn = drawn.model_copy(
+        update={"responses": [r.model_copy(update={"asked": a}) for r, a in zip(drawn.responses, asked, strict=True)]}
+    )
+    known = [label(0, few=4, loud=2), label(1, few=0, loud=1), label(2, few=0, loud=3)]
+    assert as_asked([drawn], known) == {"few": 2, "loud": 0}
+    assert as_asked([example(("A", 0))], known) == {}
+    with pytest.raises(UserError, match="found no label of response 2"):
+        as_asked([drawn], known[:2])
 
 
 def test_typical_values_are_medians_that_occur():
@@ -239,8 +246,9 @@ def quickstart(method: str = "steerlm", training: str = "{objective: supervised}
     ("text", "parts"),
     [
         (quickstart(training="{objective: sami}"), ["'training.objective' is sami", "expected one of: supervised"]),
-        (quickstart(more=", iterations: 2").replace("iterations: 1, ", ""),
-         ["'iterations' is 2, but 'steerlm' has at most 1", "set it to 1"]),
+        (quickstart("{name: steerlm, asked: {short: 5}}"),
+         ["'asked' wants 5 of 'short', expected at most 4, since 'levels' is 5"]),
+        (quickstart("{name: steerlm, asked: {short: -1}}"), ["method.asked.short", "found -1"]),
         (quickstart("{name: steerlm, labels: judge}"), ["method.labels", 'found "judge"', "checks, shuffled"]),
         (quickstart("{name: steerlm, levels: 1}"), ["method.levels", "found 1", "at least 2"]),
         (quickstart("{name: steerlm, attributes: []}"), ["method.attributes", "at least one entry"]),
@@ -265,6 +273,9 @@ def test_attributes_without_a_check_are_told_before_anything_runs(project):
         "config/constitutions/everyday.yaml: 'method.attributes' names 'calm', expected principles "
     )
     assert "short, self, poem, warm, story, simple (experiment 'quickstart')" in found
+    for asked in ("{calm: 1}", "{warm: 1}"):
+        found = message(project.check, quickstart(f"{{name: steerlm, attributes: [short], asked: {asked}}}"))
+        assert f"'method.asked' names '{asked[1:5]}', expected attributes: short (experiment 'quickstart')" in found
     file = project.root / "config/constitutions/everyday.yaml"
     bare = yaml.safe_load(file.read_text())
     for pair in bare["pairs"]:

@@ -227,6 +227,12 @@ def steering_files(experiment):
     return [LAYOUT.path(path, experiment) for path in paths]
 
 
+def report_folders(experiment, folder, steering):
+    """Folders of tables or figures that an experiment's page shows: its own, and that on steering where it has any."""
+    shown = [folder, steering] if steering_files(experiment) else [folder]
+    return [LAYOUT.path(path, experiment) for path in shown]
+
+
 def experiment_targets(experiment):
     """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]

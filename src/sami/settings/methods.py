@@ -39,14 +39,12 @@ class Method(Settings):
     least_responses: the fewest that it can learn from, to one query.
     sampled_under: whether responses are drawn under all constitutions of a set, under the one that wants every
         principle, or under none: the query alone.
-    most_iterations: the most that it can have; None for any number.
     steers: whether its policies are asked for values of attributes when they are evaluated.
     """
 
     objectives: ClassVar[tuple[str, ...]]
     least_responses: ClassVar[int] = 1
     sampled_under: ClassVar[Literal["all", "positive", "none"]] = "all"
-    most_iterations: ClassVar[int | None] = None
     steers: ClassVar[bool] = False
 
     name: Any
@@ -118,12 +116,33 @@ class Method(Settings):
         """Name in `rewards` of what says how good the responses for training are; None where nothing does."""
         return None
 
+    def as_trained(self, iteration: int) -> Self:
+        """The method as far as policies 1, ..., t depend on it: without what later iterations or evaluation read."""
+        return self
+
     def labelled(self, checked: Iterable[str]) -> list[str]:
         """Attributes that label strings in training prompts hold, of principles with a check; none without labels.
 
         Raises ValueError where the method names others.
         """
         return []
+
+    def labels_asked(self, iteration: int) -> int | None:
+        """Iteration whose labels a policy is asked for when it responds for iteration t; None without labels.
+
+        Prompts then hold labels (`template`) in place of constitutions, one a response.
+        """
+        return None
+
+    @property
+    def labels_fixed(self) -> dict[str, int]:
+        """Values of attributes that all labels have that a policy is asked for."""
+        return {}
+
+    @property
+    def labelling(self) -> list[Any] | None:
+        """All that labels of responses depend on, besides responses and principles; None without labels."""
+        return None
 
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
@@ -378,7 +397,6 @@ class SteerLM(Method):
     """SteerLM (arXiv 2310.05344): all responses are learned, each behind a label of how far it has each attribute."""
 
     objectives = ("supervised",)
-    most_iterations = 1
     steers = True
 
     name: Literal["steerlm"]
@@ -396,8 +414,28 @@ class SteerLM(Method):
     `checks`: the checks of the principles. `shuffled`, a control: the same labels, dealt out to other responses by the
     seed, so that they say nothing and steering must be flat.
     """
+    asked: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Or {short: 4}: values that policies are asked for when they respond for later iterations than the first.
+
+    Each response is drawn under a label that occurs in iteration 1, every one as likely as another: of all labels, or
+    with {short: 4} of those that have this. The paper asks for the highest quality.
+    """
     steering: Steering = Steering()
     """How policies are asked for attributes once they are trained."""
+
+    def as_trained(self, iteration: int) -> Self:
+        return self.model_copy(update={"steering": Steering(), **({"asked": {}} if iteration == 1 else {})})
+
+    def labels_asked(self, iteration: int) -> int | None:
+        return 1 if iteration > 1 else None
+
+    @property
+    def labels_fixed(self) -> dict[str, int]:
+        return self.asked
+
+    @property
+    def labelling(self) -> list[Any]:
+        return [self.attributes, self.levels]
 
     def labelled(self, checked: Iterable[str]) -> list[str]:
         known = list(checked)
@@ -406,6 +444,9 @@ class SteerLM(Method):
             if name not in known:
                 expected = f"expected principles with a check: {', '.join(known) or 'none'}"
                 raise ValueError(f"'method.attributes' names '{name}', {expected}")
+        for name in self.asked:
+            if name not in found:
+                raise ValueError(f"'method.asked' names '{name}', expected attributes: {', '.join(found) or 'none'}")
         if not found:
             raise ValueError(
                 "no principle has a check, expected one at least, since the method 'steerlm' labels responses by checks"
@@ -434,6 +475,12 @@ class SteerLM(Method):
         for position, name in enumerate(names):
             if name in names[:position]:
                 raise ValueError(f"'attributes' names '{name}' twice, expected each once; delete one")
+        for name, value in self.asked.items():
+            if value >= self.levels:
+                raise ValueError(
+                    f"'asked' wants {value} of '{name}', expected at most {self.levels - 1}, since 'levels' is "
+                    f"{self.levels}; lower it, or raise 'levels'"
+                )
         return self
 
 

@@ -23,7 +23,7 @@ rule label_responses:
         **job_resources("light"),
     params:
         code=code_digest("label_responses"),
-        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"labels", "steering"}),
+        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"labels", "asked", "steering"}),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
         stage("label_responses") + "--responses {input.responses:q} --queries {input.queries:q} "
@@ -57,7 +57,7 @@ rule build_steerlm_examples:
         prompts=prompts_of,
         template=lambda wildcards: settings_of(wildcards).method.template(INPUTS.task(wildcards.experiment).prompts),
         filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
-        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"attributes", "steering"}),
+        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"attributes", "asked", "steering"}),
         seed=seed_of,
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:

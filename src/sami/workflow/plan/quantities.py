@@ -3,8 +3,8 @@
 import functools
 from pathlib import Path
 
+from sami.data.labels import label_string
 from sami.endpoints.requests import tokens_of
-from sami.methods.steerlm import label_string
 from sami.models.engine_limits import LEAST_SAVING
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind

@@ -20,12 +20,14 @@ from sami.workflow.configuration import Configuration, local_model
 from sami.workflow.layout import (
     EVAL_RESPONSES,
     EXAMPLES,
+    LABELS,
     MODEL,
     RELEVANCE,
     RESPONSES,
     REWARDS,
     SAMPLING_COUNTS,
     SCORES,
+    STEERED,
     TRAINING_RELEVANCE,
     VERDICTS,
 )
@@ -142,7 +144,8 @@ class Planner:
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
-        steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
+        labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
+        steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
         yield self.light(
             len(built) + demonstrated + len(rewarded) + steering + joined + combined + self._copies(iterations)
         )
@@ -154,7 +157,18 @@ class Planner:
             for t in iterations
             for path in (sharing.BEFORE_TRAINING if MODEL.format(iteration=t) in self.copied else [SAMPLING_COUNTS])
         }
+        unasked |= {LABELS.format(iteration=t) for t in set(iterations) - self._labelled(iterations)}
         return len(self.copied.keys() - unasked)
+
+    def _labelled(self, iterations: Iterable[int]) -> set[int]:
+        """Iterations whose labels are asked for: to train, to sample under such labels, or to know the usual ones."""
+        e = self.experiment
+        if not e.method.labelling:
+            return set()
+        built = {t for t in iterations if MODEL.format(iteration=t) not in self.copied}
+        asked = {labels for t in built if (labels := e.method.labels_asked(t))}
+        steered = any(STEERED.format(policy=name) not in self.copied for name in models_by_policy(e))
+        return built | asked | ({1} if e.method.steers and steered else set())
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -206,6 +220,7 @@ class Planner:
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
         jobs, prompts = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts
         template = (prompts.without_constitution or "") if e.method.sampled_under == "none" else prompts.generation
+        template = e.method.template(prompts) if e.method.labels_asked(iteration) else template
         return maker._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
@@ -220,10 +235,11 @@ class Planner:
 
     def sample_steering(self, policy: str) -> Row:
         """The responses of one policy to queries that ask for attributes."""
-        e, model = self.experiment, models_by_policy(self.experiment)[policy]
-        requests = e.method.steered(e.queries.held_out, len(self.configuration.attributes(self.name)))
-        asked = e.queries.split, e.method.template(self.quantities.task.prompts), requests, 1
-        return self._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
+        maker = self._maker(STEERED.format(policy=policy))
+        e, model = maker.experiment, models_by_policy(maker.experiment)[policy]
+        requests = e.method.steered(e.queries.held_out, len(maker.configuration.attributes(maker.name)))
+        asked = e.queries.split, e.method.template(maker.quantities.task.prompts), requests, 1
+        return maker._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
 
     def _sample(
         self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
