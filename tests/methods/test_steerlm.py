@@ -13,7 +13,7 @@ from workflow_project import TINY
 from workflow_project import Project as Workflow
 
 from sami import records
-from sami.data.labels import attributes_prompt
+from sami.data.labels import attributes_prompt, label_string
 from sami.errors import UserError
 from sami.judging.checks import degree
 from sami.methods.steerlm import (
@@ -344,10 +344,10 @@ def test_the_plan_counts_an_example_a_response_and_all_questions(project):
 
 @pytest.fixture(scope="module")
 def finished(tiny_source, tmp_path_factory):
-    """A whole run, with its control beside it as far as the examples."""
+    """A whole run of two iterations, with its control beside it as far as the examples of the first."""
     workflow = Workflow(tmp_path_factory.mktemp("steerlm"), tiny_source)
     workflow.settings = {
-        "model": "tiny", "iterations": 1, "queries": {"train": 4}, "sampling": {"responses": 4},
+        "model": "tiny", "iterations": 2, "queries": {"train": 4}, "sampling": {"responses": 4},
         "method": {"name": "steerlm", "levels": 3, "attributes": ["short", "warm"], "steering": {"queries": 3}},
         "training": {"objective": "supervised"},
     }  # fmt: skip
@@ -395,14 +395,79 @@ def test_a_whole_run_shows_what_was_asked_against_what_came(finished):
         assert {record.policy for record in steered} == {policy}
         assert len({record.text for record in steered}) > 3
     shown = pd.read_csv(folder / "steering/tables/steering.csv")
-    assert len(shown) == 2 * 2 * 3
+    assert len(shown) == 3 * 2 * 3
     row = shown[(shown["policy"] == "iteration-1") & (shown["attribute"] == "short") & (shown["value"] == 2)].iloc[0]
     degrees = [r.degrees["short"] for r in steered if (r.attribute, r.value) == ("short", 2)]
     assert row["degree"] == pytest.approx(sum(degrees) / 3, abs=6e-5)
-    assert len(pd.read_csv(folder / "steering/tables/steering_summary.csv")) == 2 * 2 * 2
+    assert len(pd.read_csv(folder / "steering/tables/steering_summary.csv")) == 3 * 2 * 2
     for name in ("steering.png", "steering.pdf"):
         assert (folder / "steering/figures" / name).stat().st_size > 5000
-    assert (folder / "report.html").is_file()  # the usual evaluation stays
+    page = (folder / "report.html").read_text()  # with the usual evaluation
+    for shown in ("Steering <span", "Steering summary <span", 'alt="steering"', "Win rates <span", 'alt="win rate"'):
+        assert page.count(shown) == 1
+
+
+def test_the_second_iteration_learns_what_it_was_asked_for_behind_what_it_is(finished):
+    folder = finished.folder / "results/quickstart"
+    first = records.read(Label, folder / "iteration-1/labels.jsonl")
+    occurring = {tuple(label.values.items()) for label in first}
+    drawn = records.read(Example, folder / "iteration-2/responses.jsonl")
+    assert {example.policy for example in drawn} == {"iteration-1"}
+    assert not {e.query_id for e in drawn} & {
+        e.query_id for e in records.read(Example, folder / "iteration-1/responses.jsonl")
+    }
+    asked = [response.asked for example in drawn for response in example.responses]
+    assert len(asked) == 16
+    assert {tuple(values.items()) for values in asked} <= occurring
+    checks = {p.id: p.check for p in records.read(Principle, folder / "principles.jsonl") if p.id in ("short", "warm")}
+    texts = [response.text for example in drawn for response in example.responses]
+    found = [{name: round(2 * degree(check, text)) for name, check in checks.items()} for text in texts]
+    labelled = records.read(Label, folder / "iteration-2/labels.jsonl")
+    assert [label.values for label in labelled] == found
+    expected = [(label_string(own), text) for own, text in zip(found, texts, strict=True) if text]
+    learned = records.read(TrainingExample, folder / "iteration-2/examples.jsonl")
+    assert [(e.prompts[0][-1].content.split()[-1], e.responses[0].text) for e in learned] == expected
+    counted = json.loads((folder / "iteration-2/examples.json").read_text())["as_asked"]
+    pairs = list(zip(asked, found, strict=True))
+    assert counted == {name: sum(a[name] == f[name] for a, f in pairs) for name in ("short", "warm")}
+    assert "as_asked" not in json.loads((folder / "iteration-1/examples.json").read_text())
+
+
+def test_what_the_second_iteration_is_asked_is_part_of_its_prompts_alone(finished):
+    """A response of iteration 2 is what the policy draws behind query and label, by the sampler itself."""
+    from sami.data.prompts import prompt_tokens
+    from sami.models import pretrained
+    from sami.sampling.factory import open_sampler
+    from sami.sampling.sampler import Request
+    from sami.settings.sampling import Sampling
+
+    folder = finished.folder / "results/quickstart"
+    queries = {query.id: query for query in records.read(Query, folder / "queries/train.jsonl")}
+    drawn = records.read(Example, folder / "iteration-2/responses.jsonl")
+    given = json.loads((folder / "iteration-2/responses.jsonl.provenance.json").read_text())["arguments"]
+    prompts = load_yaml(ROOT / "config/tasks/everyday.yaml", Task).prompts
+    tokenizer = pretrained.load_tokenizer(folder / "iteration-1/model")
+    requests = []
+    for example in drawn:
+        for j, response in enumerate(example.responses):
+            prompt = attributes_prompt(queries[example.query_id], response.asked, prompts, prompts.with_attributes)
+            key = f"{given['seed']}-{example.query_id}-{example.set_id}-{j}"
+            requests.append(Request(prompt_tokens(prompt, tokenizer), key))
+    sampler = open_sampler("transformers", folder / "iteration-1/model", tokenizer, longest=400, tensor_parallel=1)
+    made = sampler.generate(requests, Sampling(**given["sampling"]), given["stop"])
+    assert [c.text for c in made] == [response.text for example in drawn for response in example.responses]
+
+
+def test_experiments_that_agree_share_labels_and_what_the_base_model_makes_of_them(finished):
+    jobs = finished.dry_run("shuffled")
+    shared = {path for rule, path in jobs if rule == "share_results"}
+    assert "shuffled/iteration-0/eval/steering.jsonl" in shared
+    assert "shuffled/iteration-1/eval/steering.jsonl" not in shared
+    assert (finished.folder / "results/shuffled/iteration-1/labels.jsonl").read_bytes() == (
+        finished.folder / "results/quickstart/iteration-1/labels.jsonl"
+    ).read_bytes()
+    record = json.loads((finished.folder / "results/shuffled/iteration-1/labels.jsonl.provenance.json").read_text())
+    assert record["original"]["stage"] == "label_responses"
 
 
 def test_other_methods_have_no_steering(finished):
@@ -417,6 +482,16 @@ def test_other_methods_have_no_steering(finished):
     assert not any("steer" in rule or "steer" in path or "label" in path for rule, path in jobs)
 
 
+def asked_again(finished, change: dict) -> set[tuple[str, str]]:
+    """What a change of the method makes out of date: rule and output."""
+    overrides, method = finished.overrides, finished.settings["method"]
+    settings = {**finished.settings, "method": {**method, **change}}
+    finished.overrides = finished.write("changed.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    jobs = finished.dry_run("quickstart")
+    finished.overrides = overrides
+    return jobs
+
+
 def test_what_a_change_makes_out_of_date(finished):
     overrides = finished.overrides
 
@@ -428,10 +503,14 @@ def test_what_a_change_makes_out_of_date(finished):
         return jobs
 
     method = finished.settings["method"]
-    steering = {"sample_steering", "tabulate_steering", "plot_steering"}
+    steering = {"sample_steering", "tabulate_steering", "plot_steering", "build_report"}
     assert rerun() == set()
+    second = {path for rule, path in asked_again(finished, {"asked": {"short": 0}}) if "iteration-" in path}
+    assert {path.split("/")[1] for path in second} == {"iteration-2"}
     assert rerun(method={**method, "steering": {"queries": 2}}) == steering
     trained = {"train", "sample_evaluation", "score_responses", "score_relevance", "judge_responses", "tabulate"}
-    changed = rerun(method={**method, "labels": "shuffled"})
-    assert {"build_steerlm_examples", *trained} <= changed
-    assert not {"sample_responses", "label_responses"} & changed
+    changed = asked_again(finished, {"labels": "shuffled"})
+    assert {"build_steerlm_examples", *trained} <= {rule for rule, _ in changed}
+    assert not {
+        path for _, path in changed if path.endswith(("iteration-1/responses.jsonl", "iteration-1/labels.jsonl"))
+    }
