@@ -338,6 +338,48 @@ class Reward(OfResponse):
     parts: dict[str, float] = {}
 
 
+class Comparison(Record):
+    """Two responses to a query, of which one is to score higher where some principles are read.
+
+    query: its text.
+    chosen, rejected: texts of the responses.
+    statements: the principles that the reward model reads, in their order; empty where it reads none.
+    decided_by: the principle whose check decided; None where no check did.
+    margin: how far it tells the two apart, above 0; None where no check decided.
+    flipped: whether the label was turned round on purpose.
+    held_out: whether the reward model is measured on it, and not trained.
+    """
+
+    query_id: str
+    set_id: str
+    query: str
+    chosen: str
+    rejected: str
+    statements: list[Statement] = []
+    decided_by: str | None = None
+    margin: float | None = Field(default=None, gt=0)
+    flipped: bool = False
+    held_out: bool = False
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if self.chosen == self.rejected:
+            raise ValueError(f"both responses are {self.chosen!r:.60}, so neither can be better; leave it out")
+        return self
+
+
+class ScoredComparison(Record):
+    """What a reward model makes of a comparison that it was not trained on: the scores of both responses.
+
+    shuffled: the same with the principles of another comparison, drawn with the seed; None where it reads none.
+    """
+
+    comparison: Comparison
+    chosen: float
+    rejected: float
+    shuffled: tuple[float, float] | None = Field(default=None, strict=False)  # JSON has lists
+
+
 class Label(OfResponse):
     """Values of attributes of one response, each from 0 to the number of levels less 1; unknown ones are left out."""
 

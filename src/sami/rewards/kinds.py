@@ -4,15 +4,18 @@ A kind is named in its settings class (`sami.settings.rewards`) and has its func
 once, so that one that runs a model can load it once.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sami.analysis.statistics.relevance import relevance
 from sami.errors import UserError
 from sami.judging import checks
 from sami.records import Constitution, Relevance
 from sami.settings.base import Settings
-from sami.settings.rewards import ChecksReward, RelevanceReward, SumReward
+from sami.settings.rewards import ChecksReward, LearnedReward, RelevanceReward, SumReward
+from sami.settings.training import Engine
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,31 @@ class Candidate:
     where: query, set and number, for messages.
     constitution: the one of its set that wants every principle.
     relevance: to its query; None where nobody told it.
+    query: text of the query.
     """
 
     where: str
     text: str
     constitution: Constitution
     relevance: Relevance | None = None
+    query: str = ""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What one run gives a reward beside its settings and the responses.
+
+    reward_model: folder of the reward model, for a learned reward.
+    base_model: folder of the experiment's base model, of which that one must have been trained.
+    engine: how passes are computed.
+    """
+
+    reward_model: Path | None = None
+    base_model: Path | None = None
+    engine: Engine | None = None
+
+
+ALONE = Means()
 
 
 @dataclass(frozen=True)
@@ -38,21 +60,26 @@ class Value:
     parts: dict[str, float]
 
 
-def values(candidates: Sequence[Candidate], name: str, rewards: Mapping[str, Settings]) -> list[Value]:
+def values(
+    candidates: Sequence[Candidate], name: str, rewards: Mapping[str, Settings], means: Means = ALONE
+) -> list[Value]:
     """Rewards of responses by a reward of any kind, one each, in their order.
 
     Args:
         candidates: the responses.
         name: of the reward.
         rewards: settings of this reward and of those that it is made of, by name.
+        means: what a run gives it besides.
 
     Raises:
-        UserError: a response lacks what the reward reads.
+        UserError: a response lacks what the reward reads, or the run.
     """
-    return KINDS[type(rewards[name])](candidates, rewards[name], rewards)
+    return KINDS[type(rewards[name])](candidates, rewards[name], rewards, means)
 
 
-def _by_checks(candidates: Sequence[Candidate], settings: ChecksReward, rewards: Mapping[str, Settings]) -> list[Value]:
+def _by_checks(
+    candidates: Sequence[Candidate], settings: ChecksReward, rewards: Mapping[str, Settings], means: Means
+) -> list[Value]:
     """Mean degrees; the parts are the degrees by statement."""
     for constitution in {id(c.constitution): c.constitution for c in candidates}.values():
         _require_checks(constitution)
@@ -72,7 +99,7 @@ def _require_checks(constitution: Constitution) -> None:
 
 
 def _by_relevance(
-    candidates: Sequence[Candidate], settings: RelevanceReward, rewards: Mapping[str, Settings]
+    candidates: Sequence[Candidate], settings: RelevanceReward, rewards: Mapping[str, Settings], means: Means
 ) -> list[Value]:
     """Margins on a scale from 0 to 1; the part is the margin in nats per token."""
     found = []
@@ -86,9 +113,35 @@ def _by_relevance(
     return [Value(min(1.0, max(0.0, nats / settings.full_margin)), {"margin": nats}) for nats in found]
 
 
-def _by_sum(candidates: Sequence[Candidate], settings: SumReward, rewards: Mapping[str, Settings]) -> list[Value]:
+def _by_reward_model(
+    candidates: Sequence[Candidate], settings: LearnedReward, rewards: Mapping[str, Settings], means: Means
+) -> list[Value]:
+    """The logistic function of the scores, which are the parts.
+
+    Training sets the differences of scores and not their level, so these rewards compare responses to one query.
+    """
+    from sami.rewards.learned import Answer, response_scores
+
+    if means.reward_model is None or means.base_model is None or means.engine is None:
+        raise UserError(
+            "found no reward model, expected its folder (--reward-model), the base model that it was trained from "
+            "(--base-model) and how to compute it (--engine), since a reward of kind learned is its score. Name them."
+        )
+    answers = [Answer(c.where, c.query, c.text, c.constitution.statements) for c in candidates]
+    scores = response_scores(answers, settings.prompt, means.reward_model, means.base_model, means.engine)
+    return [Value(logistic(score), {"score": score}) for score in scores]
+
+
+def logistic(score: float) -> float:
+    """1 / (1 + exp(-score)), also where the exponential would be too large for a number."""
+    return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
+
+
+def _by_sum(
+    candidates: Sequence[Candidate], settings: SumReward, rewards: Mapping[str, Settings], means: Means
+) -> list[Value]:
     """Weighted means; the parts are the members' rewards."""
-    members = {member: values(candidates, member, rewards) for member in settings.members}
+    members = {member: values(candidates, member, rewards, means) for member in settings.members}
     total = sum(settings.weights.values())
     found = []
     for place in range(len(candidates)):
@@ -100,5 +153,6 @@ def _by_sum(candidates: Sequence[Candidate], settings: SumReward, rewards: Mappi
 KINDS: dict[type[Settings], Callable[..., list[Value]]] = {
     ChecksReward: _by_checks,
     RelevanceReward: _by_relevance,
+    LearnedReward: _by_reward_model,
     SumReward: _by_sum,
 }

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from sami.errors import UserError
-from sami.records import Constitution, Example, Relevance, Reward
-from sami.rewards.kinds import Candidate, values
+from sami.records import Constitution, Example, Query, Relevance, Reward
+from sami.rewards.kinds import ALONE, Candidate, Means, values
 from sami.settings.base import Settings
 
 
@@ -14,6 +14,8 @@ def reward_responses(
     relevance: Iterable[Relevance],
     name: str,
     rewards: Mapping[str, Settings],
+    queries: Mapping[str, Query] | None = None,
+    means: Means = ALONE,
 ) -> list[Reward]:
     """Rewards of every response, in order, under the constitution that wants every principle.
 
@@ -25,6 +27,8 @@ def reward_responses(
         relevance: of each response, where the reward reads it.
         name: of the reward.
         rewards: settings of this reward and of those that it is made of, by name.
+        queries: by id, where the reward reads their texts.
+        means: what a run gives the reward besides.
 
     Raises:
         UserError: a set has no constitution that wants every principle, a response lacks what the reward reads, or all
@@ -37,11 +41,12 @@ def reward_responses(
         for number, response in enumerate(example.responses):
             place = {"query_id": example.query_id, "set_id": example.set_id, "number": number, "policy": example.policy}
             where = f"query '{example.query_id}', set '{example.set_id}', response {number}"
-            candidates.append(Candidate(where, response.text, wanted, told.get(tuple(place.values()))))
+            query = queries[example.query_id].text if queries else ""
+            candidates.append(Candidate(where, response.text, wanted, told.get(tuple(place.values())), query))
             places.append(place)
     found = [
         Reward(**place, reward=value.reward, parts=value.parts)
-        for place, value in zip(places, values(candidates, name, rewards), strict=True)
+        for place, value in zip(places, values(candidates, name, rewards, means), strict=True)
     ]
     _check_different(found, name)
     return found
