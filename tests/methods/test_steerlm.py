@@ -22,6 +22,8 @@ from sami.methods.steerlm import (
     attributes,
     counts,
     labelled_examples,
+    labelled_queries,
+    nearest_value,
     occurrences,
     questions,
     typical,
@@ -39,10 +41,9 @@ from sami.records import (
     Steered,
     TrainingExample,
 )
-from sami.settings.methods import SteerLM
+from sami.settings.methods import AttributeModel, SteerLM
 from sami.settings.tasks import Filters, Prompts, Task
 from sami.settings.yaml_files import load_yaml
-from sami.stages.label_responses import labels
 
 TEMPLATE = "{query}\n{attributes}\n"
 PROMPTS = Prompts(style="plain", generation="{constitution} {query}", training="{constitution} {query}")
@@ -92,18 +93,27 @@ def test_degrees_are_rounded_to_the_nearest_value(degree, levels, value):
     assert value_of(degree, levels) == value
 
 
-def test_responses_are_labelled_by_the_checks_of_all_attributes():
-    """Of 1 to 5 words the degree falls from 1 to 0; an opposite has no say, nor has the constitution."""
-    sampled = example(("one", 1), ("one two! three!", 0), ("a b c d e !", 0), ("", 0))
-    found = list(labels([sampled], CHECKS, 5))
-    assert [record.values for record in found] == [
-        {"few": 4, "loud": 0},
-        {"few": 2, "loud": 4},
-        {"few": 0, "loud": 2},
-        {"few": 0, "loud": 0},
-    ]
-    assert [(r.query_id, r.set_id, r.number, r.policy) for r in found] == [("q", "s", n, "p") for n in range(4)]
-    assert [record.values["few"] for record in labels([sampled], CHECKS, 2)] == [1, 0, 0, 0]
+@pytest.mark.parametrize(
+    ("score", "value"),
+    [(-3.0, 0), (0.49, 0), (0.5, 0), (1.5, 2), (2.5, 2), (3.51, 4), (4.4, 4), (17.0, 4)],
+)
+def test_scores_are_clipped_and_rounded_half_to_even(score, value):
+    assert nearest_value(score, 5) == value
+
+
+def test_a_share_of_the_queries_is_labelled_for_the_attribute_model():
+    queries = [example(("A", 0), query=f"q{n}") for n in range(9)]
+    found, again, other = (labelled_queries(queries, AttributeModel(learning_rate=1e-3), seed) for seed in (1, 1, 2))
+    assert len(found) == 4  # half of them, to the even number
+    assert found == again != other
+    assert found < {f"q{n}" for n in range(9)}
+    assert len(labelled_queries(queries, AttributeModel(learning_rate=1e-3, labelled=0.9), 1)) == 8
+    for share, told in ((0.05, "none"), (0.95, "9")):
+        model = AttributeModel(learning_rate=1e-3, labelled=share)
+        with pytest.raises(
+            UserError, match=f"'attribute_model.labelled' is {share}, of 9 queries {told}, expected one"
+        ):
+            labelled_queries(queries, model, 1)
 
 
 def test_attributes_are_the_principles_with_a_check_or_those_that_are_named():
@@ -238,6 +248,9 @@ def test_records_that_contradict_themselves_are_refused():
             label(0, **values)
 
 
+LEARNED = "{{name: steerlm, labels: model, attribute_model: {{learning_rate: 1.0e-5, {}}}}}"
+
+
 def quickstart(method: str = "steerlm", training: str = "{objective: supervised}", more: str = "") -> str:
     return f"experiments: {{quickstart: {{method: {method}, training: {training}, iterations: 1{more}}}}}"
 
@@ -246,10 +259,20 @@ def quickstart(method: str = "steerlm", training: str = "{objective: supervised}
     ("text", "parts"),
     [
         (quickstart(training="{objective: sami}"), ["'training.objective' is sami", "expected one of: supervised"]),
+        (quickstart("{name: steerlm, labels: model}"),
+         ["'labels' is model, but 'attribute_model' is null", "write it ({learning_rate: 2.0e-5}, say)"]),
+        (quickstart("{name: steerlm, attribute_model: {learning_rate: 1.0e-5}}"),
+         ["'labels' is checks, but 'attribute_model' is given", "only there"]),
+        (quickstart(LEARNED.format("labelled: 0")), ["method.attribute_model.labelled", "found 0"]),
+        (quickstart(LEARNED.format("labelled: 0.1"), more=", queries: {train: 4}"),
+         ["'attribute_model.labelled' is 0.1, of 4 queries none", "raise 'queries.train'"]),
+        (quickstart(LEARNED.format('prompt: "Read: {response}"')),
+         ["'prompt' has the fields {response}, expected {query} and {response}, each once"]),
+        (quickstart(LEARNED.format('prompt: "{query} {response}"')), ["'prompt' begins with a field"]),
         (quickstart("{name: steerlm, asked: {short: 5}}"),
          ["'asked' wants 5 of 'short', expected at most 4, since 'levels' is 5"]),
         (quickstart("{name: steerlm, asked: {short: -1}}"), ["method.asked.short", "found -1"]),
-        (quickstart("{name: steerlm, labels: judge}"), ["method.labels", 'found "judge"', "checks, shuffled"]),
+        (quickstart("{name: steerlm, labels: judge}"), ["method.labels", 'found "judge"', "checks, shuffled, model"]),
         (quickstart("{name: steerlm, levels: 1}"), ["method.levels", "found 1", "at least 2"]),
         (quickstart("{name: steerlm, attributes: []}"), ["method.attributes", "at least one entry"]),
         (quickstart('{name: steerlm, attributes: ["short:4"]}'), ["method.attributes", "short:4"]),
@@ -514,3 +537,62 @@ def test_what_a_change_makes_out_of_date(finished):
     assert not {
         path for _, path in changed if path.endswith(("iteration-1/responses.jsonl", "iteration-1/labels.jsonl"))
     }
+
+
+def test_more_attributes_than_a_label_can_hold_are_told(project, tmp_path):
+    """The label string alone would fill the context of a model that is on this machine."""
+    folder = project.root / "resources/models/smollm2-135m-instruct"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 60}))
+    found = message(project.check, quickstart(more=", resources: {}"))
+    assert "found 6 attributes, whose label string has at least 11 tokens; with max_new_tokens = 48" in found
+    assert "more than the context of 60 of the model 'smollm2-135m-instruct'" in found
+    assert "Name fewer in 'method.attributes'" in found
+    project.check(quickstart("{name: steerlm, attributes: [short]}"))
+
+
+@pytest.fixture(scope="module")
+def learned(tiny_source, tmp_path_factory):
+    """A whole run of two iterations whose labels a model predicts."""
+    workflow = Workflow(tmp_path_factory.mktemp("learned"), tiny_source)
+    model = {"learning_rate": 1.0e-3, "epochs": 3, "queries_per_step": 1}
+    settings = {
+        "model": "tiny", "iterations": 2, "queries": {"train": 4}, "sampling": {"responses": 4},
+        "method": {"name": "steerlm", "levels": 3, "attributes": ["short", "warm"], "labels": "model",
+                   "attribute_model": model, "steering": {"queries": 3}},
+        "training": {"objective": "supervised"},
+    }  # fmt: skip
+    workflow.overrides = workflow.write("learned.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    workflow.run("quickstart")
+    return workflow
+
+
+def test_a_model_that_learns_from_some_labels_predicts_those_of_all_responses(learned):
+    from sami.distributed.processes import processes
+    from sami.rewards.attribute_model import predicted
+    from sami.rewards.reward_model import RewardModel
+
+    folder = learned.folder / "results/quickstart"
+    queries = {query.id: query for query in records.read(Query, folder / "queries/train.jsonl")}
+    prompt = AttributeModel(learning_rate=1.0).prompt
+    with processes() as group:
+        model = RewardModel.load(folder / "attribute-model", learned.folder / "resources/models/tiny", "auto", group)
+        assert model.outputs == ["short", "warm"]
+        for iteration in (1, 2):
+            drawn = records.read(Example, folder / f"iteration-{iteration}/responses.jsonl")
+            found = records.read(Label, folder / f"iteration-{iteration}/labels.jsonl")
+            assert found == list(predicted(model, drawn, queries, prompt, 3, 1024))
+    table = pd.read_csv(folder / "labels/tables/label_agreement.csv").set_index("attribute")
+    assert list(table.index) == ["short", "warm"]
+    assert set(table["n_responses"]) == {2 * 4}  # of the two queries that are not labelled
+    checks = {p.id: p.check for p in records.read(Principle, folder / "principles.jsonl") if p.id in ("short", "warm")}
+    drawn = records.read(Example, folder / "iteration-1/responses.jsonl")
+    known = {label.place: label.values for label in records.read(Label, folder / "iteration-1/labels.jsonl")}
+    seed = json.loads((folder / "iteration-1/responses.jsonl.provenance.json").read_text())["arguments"]["seed"]
+    labelled = labelled_queries(drawn, AttributeModel(learning_rate=1.0), seed)
+    right = [
+        known[(*e.key, n, e.policy)]["short"] == round(2 * degree(checks["short"], r.text))
+        for e in drawn if e.query_id not in labelled for n, r in enumerate(e.responses)
+    ]  # fmt: skip
+    assert table.loc["short", "exact"] == pytest.approx(sum(right) / len(right), abs=6e-5)
+    assert "Label agreement <span" in (folder / "report.html").read_text()

@@ -175,7 +175,11 @@ def test_how_many_queries_are_held_out(count, share, expected):
 @pytest.mark.parametrize(
     ("examples", "settings", "part"),
     [
-        ([example(f"q{k}", "a b", "c d") for k in range(4)], reward(), "found no comparison to train on for the reward"),
+        (
+            [example(f"q{k}", "a b", "c d") for k in range(4)],
+            reward(),
+            "found no comparison to train on for the reward",
+        ),
         ([example(f"q{k}", "same", "same") for k in range(4)], reward(), "found 0 queries with responses that can be"),
         ([example("q", "a", "b c!")], reward(), "found 1 queries with responses that can be compared, expected two"),
         (

@@ -136,8 +136,8 @@ rule build_report:
         **job_resources("light"),
     params:
         code=code_digest("build_report"),
-        tables=lambda wildcards: report_folders(wildcards.experiment, "tables", layout.STEERING_TABLES),
-        figures=lambda wildcards: report_folders(wildcards.experiment, "figures", layout.STEERING_FIGURES),
+        tables=lambda wildcards: report_folders(wildcards.experiment, "tables"),
+        figures=lambda wildcards: report_folders(wildcards.experiment, "figures"),
         policies=lambda wildcards: policies(settings_of(wildcards)),
         evaluation=slice_of("evaluation"),
         provenance=lambda wildcards: [

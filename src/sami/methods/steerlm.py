@@ -12,7 +12,8 @@ learns them behind what they are, not behind what was asked for. None is filtere
 
 Left out:
 
-1. The attribute model of step 1, which learns the grades of people; labels are the degrees of the principles' checks.
+1. The grades of people; in their place stand the degrees of the principles' checks, as labels of all responses, or of
+   those that an attribute model (step 1, `sami.rewards.attribute_model`) learns from.
 2. SteerLM 2.0 (arXiv 2406.08673), which weights responses by how probable their labels are.
 
 Ground floor: no torch.
@@ -28,7 +29,7 @@ from sami.data.labels import BETWEEN, Values, attributes_prompt
 from sami.errors import UserError
 from sami.methods.responses import plain_example, told, training_responses, usable
 from sami.records import Check, Constitution, Example, Label, Principle, Query, Response, TrainingExample
-from sami.settings.methods import SteerLM
+from sami.settings.methods import AttributeModel, SteerLM
 from sami.settings.tasks import Filters, Prompts
 
 LABEL_AGAIN = "Label these responses again."
@@ -69,6 +70,30 @@ def attributes(principles: Iterable[Principle], settings: SteerLM) -> dict[str, 
 def value_of(degree: float, levels: int) -> int:
     """Value from 0 to levels - 1 that a degree from 0 to 1 is nearest to; from the middle to the even one (as NeMo)."""
     return round(degree * (levels - 1))
+
+
+def nearest_value(score: float, levels: int) -> int:
+    """Value from 0 to levels - 1 that is nearest to a score on their scale; from the middle the even one (as NeMo)."""
+    return round(min(max(score, 0), levels - 1))
+
+
+def labelled_queries(examples: Iterable[Example], settings: AttributeModel, seed: int) -> set[str]:
+    """Ids of the queries whose responses the attribute model learns from, with their labels.
+
+    Args:
+        examples: of the iteration that it learns from.
+        settings: which share.
+        seed: of the draw.
+
+    Raises:
+        UserError: there would be none, or no other.
+    """
+    queries = list(dict.fromkeys(example.query_id for example in examples))
+    try:
+        count = settings.labelled_of(len(queries))
+    except ValueError as error:
+        raise UserError(f"{error}.") from None
+    return set(random.Random(f"labelled-{seed}").sample(queries, count))
 
 
 def labelled_examples(

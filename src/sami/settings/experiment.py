@@ -178,6 +178,7 @@ class Experiment(Settings):
             found = "null, which is 1" if responses is None else responses
             raise ValueError(f"'sampling.responses' is {found}, but '{self.method.name}' needs at least {least}")
         self.method.reference(1, self.training)
+        self.method.check_counts(self.train_counts())
         return self
 
     @model_validator(mode="after")

@@ -5,13 +5,15 @@ answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its 
 """
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from sami.settings.base import IDENTIFIER, Count, Number, Settings, named_choice
+from sami.settings.rewards import HeadTraining
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Likelihood, Training
 
@@ -143,6 +145,18 @@ class Method(Settings):
     def labelling(self) -> list[Any] | None:
         """All that labels of responses depend on, besides responses and principles; None without labels."""
         return None
+
+    @property
+    def labelled_share(self) -> float | None:
+        """Share of the queries of iteration 1 on which a model learns to label responses; None where none does."""
+        return None
+
+    def head_training(self, training: Training) -> Training:
+        """How that model is trained, as far as costs depend on it."""
+        return training
+
+    def check_counts(self, queries: Sequence[int]) -> None:
+        """Raises ValueError where numbers of training queries, an iteration each, do not suffice."""
 
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
@@ -393,6 +407,41 @@ class Rest(_LeavesOut):
         return self
 
 
+class AttributeModel(HeadTraining):
+    """How a model learns to label responses: a head with an output for each attribute, `sami.rewards.reward_model`.
+
+    Its loss is the squared error of values, over those that are known, as in the authors' code.
+    """
+
+    prompt: str = "Query: {query}\n\nResponse: {response}"
+    """What the model reads, with its values behind it; with the fields `{query}` and `{response}`."""
+    labelled: Annotated[Number, Field(gt=0, lt=1)] = 0.5
+    """Share of the queries of iteration 1 whose responses the checks label for it, drawn with the seed.
+
+    In the paper people have labelled them. On the others the model is measured.
+    """
+
+    def labelled_of(self, queries: int) -> int:
+        """Number of labelled queries among some. Raises ValueError where it is none, or all."""
+        found = round(self.labelled * queries)
+        if not 0 < found < queries:
+            raise ValueError(
+                f"'attribute_model.labelled' is {self.labelled:g}, of {queries} queries {found or 'none'}, expected "
+                "one at least that is labelled, and one that is not; change it, or raise 'queries.train'"
+            )
+        return found
+
+    @model_validator(mode="after")
+    def _fields(self) -> Self:
+        found = re.findall(r"{(\w+)}", self.prompt)
+        if sorted(found) != ["query", "response"]:
+            names = ", ".join(f"{{{name}}}" for name in found) or "none"
+            raise ValueError(f"'prompt' has the fields {names}, expected {{query}} and {{response}}, each once")
+        if re.match(r"\s*{", self.prompt):
+            raise ValueError("'prompt' begins with a field, which may be empty, expected a word before it; write one")
+        return self
+
+
 class SteerLM(Method):
     """SteerLM (arXiv 2310.05344): all responses are learned, each behind a label of how far it has each attribute."""
 
@@ -408,12 +457,15 @@ class SteerLM(Method):
 
     0 is the principle's opposite.
     """
-    labels: Literal["checks", "shuffled"] = "checks"
+    labels: Literal["checks", "shuffled", "model"] = "checks"
     """What says which value a response has.
 
-    `checks`: the checks of the principles. `shuffled`, a control: the same labels, dealt out to other responses by the
-    seed, so that they say nothing and steering must be flat.
+    `checks`: the checks of the principles. `model`: a model that has learned from the labels of some of the responses,
+    by these checks (`attribute_model`). `shuffled`, a control: the labels by checks, dealt out to other responses by
+    the seed, so that they say nothing and steering must be flat.
     """
+    attribute_model: AttributeModel | None = None
+    """With `labels: model`: how that model learns from the responses of iteration 1."""
     asked: dict[str, Annotated[int, Field(ge=0)]] = {}
     """Or {short: 4}: values that policies are asked for when they respond for later iterations than the first.
 
@@ -435,7 +487,22 @@ class SteerLM(Method):
 
     @property
     def labelling(self) -> list[Any]:
-        return [self.attributes, self.levels]
+        return [self.attributes, self.levels, self.attribute_model]
+
+    @property
+    def labelled_share(self) -> float | None:
+        return self.attribute_model and self.attribute_model.labelled
+
+    def head_training(self, training: Training) -> Training:
+        own = self.attribute_model
+        if own is None:
+            return training
+        told = {"epochs": own.epochs, "queries_per_step": own.queries_per_step, "optimizer": "adamw"}
+        return training.model_copy(update={**told, "lora": None, "kl_weight": 0.0})
+
+    def check_counts(self, queries: Sequence[int]) -> None:
+        if self.attribute_model:
+            self.attribute_model.labelled_of(queries[0])
 
     def labelled(self, checked: Iterable[str]) -> list[str]:
         known = list(checked)
@@ -475,6 +542,12 @@ class SteerLM(Method):
         for position, name in enumerate(names):
             if name in names[:position]:
                 raise ValueError(f"'attributes' names '{name}' twice, expected each once; delete one")
+        if (self.labels == "model") is (self.attribute_model is None):
+            found = "null" if self.attribute_model is None else "given"
+            raise ValueError(
+                f"'labels' is {self.labels}, but 'attribute_model' is {found}, expected it with 'labels: model' and "
+                "only there; write it ({learning_rate: 2.0e-5}, say), or change 'labels'"
+            )
         for name, value in self.asked.items():
             if value >= self.levels:
                 raise ValueError(

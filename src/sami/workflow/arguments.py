@@ -138,7 +138,7 @@ class Arguments:
             prompts=prompts(task.prompts),
             template=settings.method.template(task.prompts),
             stop=task.stop,
-            method=as_json(settings.method, exclude={"labels", "asked"}),
+            method=as_json(settings.method, exclude={"labels", "attribute_model", "asked"}),
             sampling=as_json(settings.evaluation.sampling, exclude={"responses"}),
             seed=settings.seed,
             policy=policy,

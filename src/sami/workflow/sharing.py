@@ -105,7 +105,9 @@ def _trained(settings: Experiment, rewards: Rewards, relevance: int | None) -> d
             told = {layout.RESPONSES: [], layout.SAMPLING_COUNTS: []}
             told |= {layout.TRAINING_RELEVANCE: [settings.model, relevance]} if relevance else {}
             told |= {layout.REWARDS: [settings.model, rewards]} if rewards else {}
-            told |= {layout.LABELS: method.labelling} if method.labelling else {}
+            if method.labelling:
+                learned = [settings.training.precision] if method.labelled_share else []
+                told |= {layout.LABELS: [*method.labelling, *learned]}
             drawn += [method.labels_asked(t), method.labels_fixed] if method.labels_asked(t) else []
             found |= {path.format(iteration=t): [*drawn, *more] for path, more in told.items()}
     return found

@@ -127,6 +127,7 @@ class Planner:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
             yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
+            yield from self.label(t) if t in sampled else []
             yield self.train(t)
         yield from evaluated
         yield from map(self.sample_steering, models_by_policy(e) if iterations and e.method.steers else [])
@@ -145,6 +146,7 @@ class Planner:
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
         labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
+        labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
         steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
         yield self.light(
             len(built) + demonstrated + len(rewarded) + steering + joined + combined + self._copies(iterations)
@@ -253,6 +255,28 @@ class Planner:
         row = self._row(stage, of, "sample", used=gpus, jobs=jobs)
         cost = costs.sampling_cost(row.machine, self.quantities.size(model), sampling, load, gpus)
         return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 100)))
+
+    def label(self, iteration: int) -> Iterable[Row]:
+        """The labels of an iteration by a model, which learns before the first of them."""
+        maker, share = self._maker(LABELS.format(iteration=iteration)), self.experiment.method.labelled_share
+        if not share:
+            return
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        queries, processes = e.train_counts()[iteration - 1], 1
+        matrices = [maker.quantities.label_matrix(longest) for longest in (False, True)]
+        if iteration == 1:
+            row = maker._row("train_attribute_model", "", "train", used=1)
+            own = e.model_copy(
+                update={
+                    "training": e.method.head_training(e.training),
+                    "engine": e.engine.model_copy(update={"processes": processes}),
+                }
+            )
+            count = round(share * queries)
+            yield row.with_cost(costs.training_cost(own, row.machine, model, count, *matrices, matrices[0]))
+        row = maker._row("predict_labels", f"iteration-{iteration}", "score", used=1)
+        cost = costs.scoring_cost(row.machine, model, queries, *matrices, e.engine.tokens_per_pass)
+        yield row.with_cost(replace(cost, disk=queries * layout.responses_for_training(e) * 150))
 
     def score_reference(self, iteration: int) -> Row:
         """The pairs of an iteration under the reference model, in the number formats of training."""
