@@ -47,7 +47,7 @@ def shared_with(wanted):
 
 
 def is_model(path):
-    return os.path.basename(path) == os.path.basename(layout.MODEL)
+    return os.path.basename(path) in {os.path.basename(folder) for folder in (layout.MODEL, layout.REWARD_MODEL)}
 
 
 POLICIES = sorted({name for settings in SETTINGS.experiments.values() for name in policies(settings)})
@@ -60,6 +60,14 @@ TRAINED = experiments(lambda settings: not settings.external)
 BY_METHOD = {n: experiments(lambda e, n=n: not e.external and e.method.name == n) for n in METHODS}
 WITH_TRAINING_RELEVANCE = one_of(
     n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.training_relevance(n)
+)
+WITH_LEARNED_REWARD = one_of(
+    n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.learned_reward(n)
+)
+WITH_REWARDS = one_of(
+    n
+    for n, e in SETTINGS.experiments.items()
+    if not e.external and e.method.reward_name and not SETTINGS.learned_reward(n)
 )
 # Before the folders of iterations whose training examples are pairs.
 WITH_PAIRS = before(
@@ -235,10 +243,17 @@ def report_folders(experiment, folder):
     return [LAYOUT.path(folder, experiment), *dict.fromkeys(path for path in found if os.path.basename(path) == folder)]
 
 
+def reward_model_files(experiment):
+    """What is measured of an experiment's reward model; none where it has none."""
+    settings = SETTINGS.experiments[experiment]
+    learned = not settings.external and SETTINGS.learned_reward(experiment)
+    return [LAYOUT.path(layout.REWARD_MODEL_MEASURES, experiment)] if learned else []
+
+
 def experiment_targets(experiment):
     """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]
-    return pages + figures_of(experiment) + steering_files(experiment)
+    return pages + figures_of(experiment) + steering_files(experiment) + reward_model_files(experiment)
 
 
 def group_targets(name):

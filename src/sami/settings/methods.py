@@ -407,6 +407,49 @@ class Rest(_LeavesOut):
         return self
 
 
+class Salmon(_LeavesOut):
+    """SALMON (arXiv 2310.05910) without PPO: of own responses the one with the highest reward is preferred."""
+
+    objectives = ("preference",)
+    least_responses = 2  # one alone has nothing that it could be preferred to
+
+    name: Literal["salmon"]
+    """Of a query's own responses the one with the highest reward is preferred to the one with the lowest."""
+    reward: str
+    """Name in `rewards`: what says how good a response is; in SALMON a learned one that reads principles."""
+    responses: Literal["plain", "contrasted"] = "plain"
+    """How the policy is asked for responses.
+
+    `plain`: by the query alone (`prompts.without_constitution` of the task), as in SALMON. `contrasted`: under all
+    constitutions of the query's set, as for RLCD, so that they differ more.
+    """
+
+    @property
+    def sampled_under(self) -> Literal["all", "none"]:  # type: ignore[override]  # a setting decides it here
+        return "all" if self.responses == "contrasted" else "none"
+
+    @property
+    def reward_name(self) -> str:
+        return self.reward
+
+    def makes_pairs(self, iteration: int) -> bool:
+        return True
+
+    def check_task(self, task: Task) -> None:
+        if self.responses == "plain":
+            expected = (
+                "the prompt with the query alone, by which 'method.responses: plain' asks for responses; write it"
+            )
+            _expect_prompt(task, "without_constitution", expected)
+        super().check_task(task)
+
+    def responses_learned(self, iteration: int, drawn: int) -> int:
+        return min(drawn, 2)
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, responses
+
+
 class AttributeModel(HeadTraining):
     """How a model learns to label responses: a head with an output for each attribute, `sami.rewards.reward_model`.
 
@@ -678,8 +721,8 @@ class Ditto(Method):
 
 
 METHODS: dict[str, type[Method]] = {
-    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, SteerLM, Ditto)
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, Salmon, SteerLM, Ditto)
 }
 MethodChoice = Annotated[
-    Sami | Sft | Rlcd | Rest | SteerLM | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")
+    Sami | Sft | Rlcd | Rest | Salmon | SteerLM | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")
 ]

@@ -31,11 +31,6 @@ class _Reward(Settings):
         return None
 
     @property
-    def is_learned(self) -> bool:
-        """Whether a reward model is trained for it, of the experiment's first responses."""
-        return False
-
-    @property
     def needs_contrast(self) -> bool:
         """Whether responses must have been drawn under contrasted constitutions."""
         return False
@@ -125,10 +120,6 @@ class LearnedReward(_Reward, HeadTraining):
     @property
     def reads_checks(self) -> bool:
         return self.labels == "checks"
-
-    @property
-    def is_learned(self) -> bool:
-        return True
 
     @property
     def needs_contrast(self) -> bool:

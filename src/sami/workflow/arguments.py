@@ -150,6 +150,12 @@ class Arguments:
         written = {name: json.loads(as_json(reward)) for name, reward in rewards.items()}
         return flags(reward=next(iter(rewards)), rewards=json.dumps(written))
 
+    def learned_reward(self, experiment: str) -> str:
+        """How responses are compared for a reward model, what it reads, and how it is trained, as JSON."""
+        reward = self.configuration.learned_reward(experiment)
+        assert reward is not None
+        return as_json(reward)
+
     def training(self, experiment: str, iteration: str) -> str:
         """Settings of an iteration's training, as JSON."""
         settings = self.configuration.experiments[experiment]

@@ -21,7 +21,7 @@ from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
-from sami.settings.rewards import REWARDS, Reward, RewardKind
+from sami.settings.rewards import REWARDS, LearnedReward, Reward, RewardKind
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
 from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, read_yaml, validate
@@ -94,6 +94,10 @@ class Configuration:
         if name is None or name not in self.rewards:  # which has been told, where the experiment is to run
             return {}
         return {one: self.rewards[one] for one in (name, *self.rewards[name].members)}
+
+    def learned_reward(self, experiment: str) -> LearnedReward | None:
+        """The reward of an experiment that a reward model is trained for; None where there is none."""
+        return next((one for one in self.rewards_of(experiment).values() if isinstance(one, LearnedReward)), None)
 
     def training_relevance(self, experiment: str) -> int | None:
         """Other queries under which the base model scores the responses for training: as method or reward want it."""
@@ -305,6 +309,12 @@ def _read_reward(configuration: Configuration, name: str, where: str, whole: str
         raise UserError(
             f"{file}: weights: found rewards with different 'others' ({found}), expected the same, since the relevance "
             "of a response is scored once. Set them alike."
+        )
+    learned = [member for member in reward.members if isinstance(configuration.rewards[member], LearnedReward)]
+    if len(learned) > 1:
+        raise UserError(
+            f"{file}: weights: found {len(learned)} learned rewards ({', '.join(learned)}), expected one at most, "
+            "since an experiment trains one reward model. Leave the others out."
         )
 
 

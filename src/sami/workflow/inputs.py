@@ -104,6 +104,14 @@ class Inputs:
         asked = self.configuration.training_relevance(experiment)
         return self.layout.path(layout.TRAINING_RELEVANCE, experiment, iteration=iteration) if asked else []
 
+    def reward_model(self, experiment: str) -> str:
+        """Folder of the reward model, which is trained once."""
+        return self.layout.path(layout.REWARD_MODEL, experiment)
+
+    def first_responses(self, experiment: str) -> str:
+        """The responses of iteration 1, which a reward model is trained on."""
+        return self.layout.path(layout.RESPONSES, experiment, iteration=1)
+
     def writer(self, experiment: str) -> Writer:
         return self.configuration.writers[self._settings(experiment).constitutions.writer]
 

@@ -34,6 +34,10 @@ RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
 TRAINING_RELEVANCE = "iteration-{iteration}/relevance.jsonl"
 PAIRS = "iteration-{iteration}/pairs.jsonl"
 REWARDS = "iteration-{iteration}/rewards.jsonl"
+COMPARISONS = "iteration-1/comparisons.jsonl"  # a reward model is trained once, and serves all iterations
+REWARD_MODEL = "iteration-1/reward-model"
+REWARD_MODEL_SCORES = "iteration-1/reward-model.jsonl"
+REWARD_MODEL_MEASURES = "iteration-1/reward-model.json"
 LABELS = "iteration-{iteration}/labels.jsonl"
 ATTRIBUTE_MODEL = "attribute-model"  # folder of the model that labels responses, where it is learned
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
@@ -77,6 +81,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "score_relevance": "score_relevance-{policy}",
     "score_training_relevance": "score_training_relevance-{iteration}",
     "score_rewards": "score_rewards-{iteration}",
+    "score_learned_rewards": "score_learned_rewards-{iteration}",
     "sample_steering": "sample_steering-{policy}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",

@@ -10,7 +10,8 @@ it, but none copies from them: they are made when somebody asks for them by name
   seed; not on later iterations, held-out principles or anything under `evaluation`. `engine` and `resources` change no
   result.
 - Responses for training depend on the policy that draws them, and not on what is made of them: methods share those of
-  the base model. Their relevance, rewards and labels depend on how these are told, too.
+  the base model. Their relevance, rewards and labels depend on how these are told, too, and a reward model on the
+  responses of iteration 1.
 - Held-out responses depend on the policy, task, constitutions, held-out queries, how responses to them are sampled and
   whether prompts hold the constitution, and the seed; relevance also on how it is told; verdicts on both policies, the
   judge and `evaluation.judged`. Those that are asked for attributes also depend on `method.steering` and on the labels
@@ -24,7 +25,7 @@ from typing import Any
 
 from sami.records import BASE, policy_name
 from sami.settings.experiment import Experiment
-from sami.settings.rewards import Reward
+from sami.settings.rewards import LearnedReward, Reward
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
 from sami.workflow.policies import comparisons, models_by_policy
@@ -34,6 +35,9 @@ BEFORE_TRAINING = (
     layout.RESPONSES,
     layout.SAMPLING_COUNTS,
     layout.TRAINING_RELEVANCE,
+    layout.COMPARISONS,
+    layout.REWARD_MODEL,
+    layout.REWARD_MODEL_SCORES,
     layout.REWARDS,
     layout.PAIRS,
     layout.EXAMPLES,
@@ -104,13 +108,21 @@ def _trained(settings: Experiment, rewards: Rewards, relevance: int | None) -> d
             drawn += [method.demonstration_file, *_queries(settings, t)]
             told = {layout.RESPONSES: [], layout.SAMPLING_COUNTS: []}
             told |= {layout.TRAINING_RELEVANCE: [settings.model, relevance]} if relevance else {}
-            told |= {layout.REWARDS: [settings.model, rewards]} if rewards else {}
+            learned = [settings.training.precision] if _is_learned(rewards) else []  # by a model that is trained so
+            told |= {layout.REWARDS: [settings.model, rewards, *learned]} if rewards else {}
+            if learned and t == 1:
+                of_model = (layout.COMPARISONS, layout.REWARD_MODEL, layout.REWARD_MODEL_SCORES)
+                found |= {path: [*drawn, settings.model, rewards, *learned] for path in of_model}
             if method.labelling:
-                learned = [settings.training.precision] if method.labelled_share else []
-                told |= {layout.LABELS: [*method.labelling, *learned]}
+                predicted = [settings.training.precision] if method.labelled_share else []
+                told |= {layout.LABELS: [*method.labelling, *predicted]}
             drawn += [method.labels_asked(t), method.labels_fixed] if method.labels_asked(t) else []
             found |= {path.format(iteration=t): [*drawn, *more] for path, more in told.items()}
     return found
+
+
+def _is_learned(rewards: Rewards) -> bool:
+    return any(isinstance(reward, LearnedReward) for reward in rewards.values())
 
 
 def _evaluated(settings: Experiment, rewards: Rewards, labels: list[Any] | None) -> dict[str, list[Any]]:

@@ -162,9 +162,7 @@ rule build_steerlm_examples:
         prompts=prompts_of,
         template=lambda wildcards: settings_of(wildcards).method.template(INPUTS.task(wildcards.experiment).prompts),
         filters=lambda wildcards: as_json(INPUTS.task(wildcards.experiment).filters),
-        method=lambda wildcards: as_json(
-            settings_of(wildcards).method, exclude={"attributes", "asked", "steering"}
-        ),
+        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"attributes", "asked", "steering"}),
         seed=seed_of,
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:

@@ -18,12 +18,14 @@ from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
 from sami.workflow.layout import (
+    COMPARISONS,
     EVAL_RESPONSES,
     EXAMPLES,
     LABELS,
     MODEL,
     RELEVANCE,
     RESPONSES,
+    REWARD_MODEL,
     REWARDS,
     SAMPLING_COUNTS,
     SCORES,
@@ -122,10 +124,13 @@ class Planner:
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
         iterations = range(1, 1 + (0 if e.external else e.iterations))
         relevant = self.configuration.training_relevance(self.name)
+        learned = self.configuration.learned_reward(self.name)
         sampled = {t: self.sample_responses(t) for t in iterations if e.method.samples(t)}
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
+            yield from [self.train_reward_model()] if t == 1 and learned else []
+            yield from [self.score_learned_rewards(t)] if t in sampled and learned else []
             yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
             yield from self.label(t) if t in sampled else []
             yield self.train(t)
@@ -141,15 +146,23 @@ class Planner:
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        rewards = sampled if e.method.reward_name else []
+        rewards = sampled if e.method.reward_name and not learned else []
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
+        modelled = bool(learned) + bool(learned and COMPARISONS not in self.copied)  # measures, and comparisons
         labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
         labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
         steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
         yield self.light(
-            len(built) + demonstrated + len(rewarded) + steering + joined + combined + self._copies(iterations)
+            len(built)
+            + demonstrated
+            + len(rewarded)
+            + modelled
+            + steering
+            + joined
+            + combined
+            + self._copies(iterations)
         )
 
     def _copies(self, iterations: Iterable[int]) -> int:
@@ -292,6 +305,30 @@ class Planner:
         responses = count * e.method.responses_learned(iteration, layout.responses_for_training(e))
         disk = responses * (maker.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
         return row.with_cost(replace(computed, memory=held.memory, disk=disk))
+
+    def train_reward_model(self) -> Row:
+        """The reward model of a learned reward: AdamW, all weights, one process."""
+        maker = self._maker(REWARD_MODEL)
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        reward = maker.configuration.learned_reward(maker.name)
+        assert reward is not None
+        own = {"epochs": reward.epochs, "queries_per_step": reward.queries_per_step, "optimizer": "adamw"}
+        alone = e.engine.model_copy(update={"processes": 1, "activation_checkpointing": "none"})
+        training = e.training.model_copy(update={**own, "lora": None, "kl_weight": 0.0})
+        e = e.model_copy(update={"training": training, "engine": alone})
+        row = maker._row("train_reward_model", "", "train", used=1)
+        matrices = [maker.quantities.comparisons_matrix(longest) for longest in (False, True)]
+        return row.with_cost(costs.training_cost(e, row.machine, model, e.train_counts()[0], *matrices, matrices[0]))
+
+    def score_learned_rewards(self, iteration: int) -> Row:
+        """The rewards of the responses for an iteration, by the reward model."""
+        maker = self._maker(REWARDS.format(iteration=iteration))
+        e, row = maker.experiment, maker._row("score_learned_rewards", f"iteration-{iteration}", "score", used=1)
+        matrices = [maker.quantities.rewards_matrix(longest) for longest in (False, True)]
+        examples, each = e.train_counts()[iteration - 1], layout.responses_for_training(e)
+        model, tokens = maker.quantities.size(e.model), e.engine.tokens_per_pass
+        cost = costs.scoring_cost(row.machine, model, examples, *matrices, tokens)
+        return row.with_cost(replace(cost, disk=examples * each * 200))
 
     def train(self, iteration: int) -> Row:
         """The training of one iteration."""

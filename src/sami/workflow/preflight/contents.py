@@ -269,7 +269,7 @@ def _check_room(configuration: Configuration, name: str, attributes: list[str]) 
 
 
 def check_rewards(configuration: Configuration, name: str) -> None:
-    """Each principle has a check, where the reward reads these."""
+    """Each principle has a check, where the reward reads these; responses are contrasted, where it learns of that."""
     file = configuration.experiments[name].constitutions.principles
     checks = configuration.checks(name)
     for reward, settings in configuration.rewards_of(name).items():
@@ -277,9 +277,15 @@ def check_rewards(configuration: Configuration, name: str) -> None:
             if check is None:
                 raise UserError(
                     f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the principle, "
-                    f"expected one, since the reward '{reward}' is the mean degree of the checks; write it, or set "
+                    f"expected one, since the reward '{reward}' reads the checks; write it, or set "
                     f"'method.reward' to another (experiment '{name}')."
                 )
+        if settings.needs_contrast and configuration.experiments[name].method.sampled_under != "all":
+            raise UserError(
+                f"{configuration.where(name, 'method', 'reward')}: found '{reward}', which learns which constitution a "
+                "response was drawn under, but responses for training are drawn under one alone; expected another "
+                "reward, or a method that contrasts constitutions (salmon with 'method.responses: contrasted')."
+            )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:
