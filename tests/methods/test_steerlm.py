@@ -539,14 +539,14 @@ def test_what_a_change_makes_out_of_date(finished):
     }
 
 
-def test_more_attributes_than_a_label_can_hold_are_told(project, tmp_path):
+def test_more_attributes_than_a_label_can_hold_are_told(project):
     """The label string alone would fill the context of a model that is on this machine."""
     folder = project.root / "resources/models/smollm2-135m-instruct"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 60}))
-    found = message(project.check, quickstart(more=", resources: {}"))
-    assert "found 6 attributes, whose label string has at least 11 tokens; with max_new_tokens = 48" in found
-    assert "more than the context of 60 of the model 'smollm2-135m-instruct'" in found
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 59}))
+    found = message(project.check, quickstart())
+    assert "found 6 attributes, whose label string has at least 12 tokens; with max_new_tokens = 48" in found
+    assert "more than the context of 59 of the model 'smollm2-135m-instruct'" in found
     assert "Name fewer in 'method.attributes'" in found
     project.check(quickstart("{name: steerlm, attributes: [short]}"))
 

@@ -31,16 +31,14 @@ def label(query: str, number: int, **values: int) -> Label:
 
 def test_a_lesson_is_the_squared_error_of_the_known_values_of_all_responses():
     """Equal responses are read once and count twice; of the third, nothing is known of "loud"."""
-    labels = [label("a", 0, few=1, loud=2), label("a", 1, few=3, loud=0), label("a", 2, few=4), label("b", 0, few=9)]
+    labels = [label("a", 0, few=1, loud=2), label("a", 1, few=2, loud=0), label("a", 2, few=4), label("b", 0, few=9)]
     (lesson,) = lessons([example("a", "yes", "yes", "no!")], labels, QUERIES, NAMES, PROMPT)
     assert lesson.readings == [Reading("query 'a'", "Query: why a?\nResponse:", [" yes", " no!"])]
     found = torch.tensor([[2.0, 1.0], [1.0, 50.0]], requires_grad=True)
     loss = lesson.loss(found)
-    assert loss.item() == pytest.approx(((2 - 1) ** 2 + (1 - 2) ** 2 + (2 - 3) ** 2 + (1 - 0) ** 2 + (1 - 4) ** 2) / 5)
+    assert loss.item() == pytest.approx(((2 - 1) ** 2 + (1 - 2) ** 2 + (2 - 2) ** 2 + (1 - 0) ** 2 + (1 - 4) ** 2) / 5)
     loss.backward()
-    assert found.grad.tolist() == pytest.approx([[0.0, 0.0], [2 * (1 - 4) / 5, 0.0]]) or torch.allclose(
-        found.grad, torch.tensor([[0.0, 0.0], [-1.2, 0.0]])
-    )
+    assert torch.allclose(found.grad, torch.tensor([[2 * (2 - 1) / 5, 0.0], [2 * (1 - 4) / 5, 0.0]]))
 
 
 def test_predictions_are_clipped_and_rounded_scores_of_each_response(model):
