@@ -534,7 +534,7 @@ class SteerLM(Method):
 
     @property
     def labelled_share(self) -> float | None:
-        return self.attribute_model and self.attribute_model.labelled
+        return None if self.attribute_model is None else self.attribute_model.labelled
 
     def head_training(self, training: Training) -> Training:
         own = self.attribute_model
