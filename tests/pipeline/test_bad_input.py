@@ -27,16 +27,19 @@ from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_ditto_examples", "build_ditto_queries", "build_queries", "build_report",
-         "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
-         "build_steerlm_examples", "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
-         "import_responses", "join_seeds", "judge_responses", "label_responses", "plan", "sample_responses",
-         "score_rewards", "tabulate_labels", "tabulate_steering", "write_principles"}  # fmt: skip
+SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "build_ditto_queries",
+         "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
+         "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
+         "build_test_queries", "combine_verdicts", "compare_experiments", "import_queries",
+         "import_responses", "join_seeds", "judge_responses", "label_responses", "measure_reward_model",
+         "plan", "sample_responses", "score_rewards", "tabulate_labels",
+         "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_ditto_examples", "build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples",
-           "build_sft_examples", "build_steerlm_examples", "compare_experiments", "label_responses", "score_relevance",
-           "score_responses", "score_rewards", "import_responses", "join_seeds", "judge_responses", "predict_labels",
-           "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
+JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
+           "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
+           "build_steerlm_examples", "compare_experiments", "import_responses", "join_seeds",
+           "judge_responses", "label_responses", "predict_labels", "score_relevance", "score_responses",
+           "score_rewards", "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -65,8 +68,22 @@ BROKEN = {
     "model.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
     "sami_model.json": b"<html>",
 }
+LEARNED = {"kind": "learned", "labels": "contrast", "prompt": "Read: {query} {response}", "learning_rate": 1e-4}
 # What only some stages take: the arguments, and what the message must name.
 MORE = {
+    "score_rewards": [
+        (
+            {
+                "reward": "learned",
+                "rewards": json.dumps({"learned": LEARNED}),
+                "reward-model": path,
+                "base-model": path,
+                "engine": json.dumps(ENGINE),
+            },
+            (path, "--reward-model"),
+        )
+        for path in ("nowhere", str(ROOT), __file__)
+    ],
     "build_queries": [
         ({"train-dataset": json.dumps({"loader": "file", "path": f"{path}", "count": 1})}, (path,))
         for path in ("nowhere.jsonl", "nowhere.parquet", "nowhere/none", "", "/dev/null", __file__)
@@ -191,7 +208,16 @@ class Stages:
         demonstrations.write_text("".join(json.dumps(line) + "\n" for line in shown))
         held_out = folder / "run/held-out-queries.jsonl"
         records.write([records.Query(id="h", task="t", text="held out")], held_out)
+        compared = [
+            records.Comparison(query_id=f"q{n}", set_id="s", query="?", chosen="a", rejected="b", held_out=n > 2)
+            for n in range(4)
+        ]
+        records.write(compared, folder / "run/comparisons.jsonl")
+        told = [records.ScoredComparison(comparison=compared[-1], chosen=1.0, rejected=0.0)]
+        records.write(told, folder / "run/scored.jsonl")
         self.given = {
+            "build_comparisons": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
+                                  "reward": json.dumps(LEARNED), "policy": "iteration-0"},
             "build_constitutions": {"principles": folder / "run/principles.jsonl",
                                     "settings": settings.constitutions.model_copy(update={"statements": 1})},
             "build_ditto_examples": {"demonstrations": demonstrations, "responses": [base], "policies": ["iteration-0"],
@@ -210,6 +236,8 @@ class Stages:
             "build_rest_examples": {"responses": base, "rewards": folder / "run/rewards.jsonl", **texts, **prompts,
                                     "filters": "{}", "template": "{query}", "policy": "iteration-0", "iteration": 1,
                                     "threshold": 0.5, "cap": 1},
+            "build_salmon_examples": {"responses": base, "rewards": folder / "run/rewards.jsonl", **texts, **prompts,
+                                      "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
                                    "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "build_steerlm_examples": {"responses": base, "labels": folder / "run/labels.jsonl", **texts, **prompts,
@@ -237,6 +265,7 @@ class Stages:
                                 "method": '{"name": "steerlm"}', "policy": "iteration-0"},
             "predict_labels": {"attribute-model": model, "base-model": model, "responses": base, **texts, **engine,
                                "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
+            "measure_reward_model": {"scored": folder / "run/scored.jsonl", "samples": 200, "confidence": 0.95},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],
                      "command-line": CATALOGUES},
             "plot_figures": pages | {"figures": ["win_rate"]},
@@ -260,6 +289,8 @@ class Stages:
                                       "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
             "tabulate_steering": {"policies": ["iteration-0"], "steered": [folder / "run/steering.jsonl"],
                                   "samples": 200, "confidence": 0.95},
+            "train_reward_model": {"model": model, "comparisons": folder / "run/comparisons.jsonl", **engine,
+                                   "reward": json.dumps(LEARNED), "precision": "float32"},
             "train": {"start": model, "reference": model, "examples": folder / "run/examples.jsonl", **engine,
                       "training": json.dumps({**TRAINING, "kl_weight": 0.1}), "run-name": "r",
                       "tensorboard": folder / "out/events", "checkpoints": folder / "out/checkpoints"},

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from sami.data.prompts import example_prompts
 from sami.errors import UserError
 from sami.methods.responses import paired_example, told, training_responses, usable
-from sami.records import Constitution, Example, Preference, Query, Reward, TrainingExample
+from sami.records import Constitution, Example, Preference, Prompt, Query, Reward, TrainingExample
 from sami.settings.tasks import Filters, Prompts
 
 KIND = "best-worst"
@@ -96,7 +96,7 @@ def wanted_prompt(
     constitutions: Mapping[str, Constitution],
     prompts: Prompts,
     template: str,
-):
+) -> Prompt:
     """The training prompt under the constitution that wants every principle; without one all prompts are equal."""
     every = example_prompts(example, queries, constitutions, prompts, template)
     wanted = (n for n, name in enumerate(example.constitution_ids) if constitutions[name].positive)

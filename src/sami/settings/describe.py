@@ -32,6 +32,7 @@ COMMENTED: dict[str, dict[Keys, str]] = {  # file -> the models whose keys stand
     "config/judges/smollm2-likelihood.yaml": {(): "judges.LikelihoodJudge"},
     "config/rewards/checks.yaml": {(): "rewards.ChecksReward"},
     "config/rewards/relevance.yaml": {(): "rewards.RelevanceReward"},
+    "config/rewards/salmon-checks.yaml": {(): "rewards.LearnedReward"},
     "config/rewards/checks-and-relevance.yaml": {(): "rewards.SumReward"},
     "config/writers/openai.yaml": {(): "writers.Writer"},
 }

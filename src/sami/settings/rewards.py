@@ -90,7 +90,10 @@ class LearnedReward(_Reward, HeadTraining):
     """A reward model, trained on pairs of the experiment's own responses: `sami.rewards.reward_model`."""
 
     kind: Literal["learned"]
-    """A reward model: the base model with a head, trained on the responses of iteration 1 of the same experiment."""
+    """A reward model: the base model with a head, trained on pairs of responses.
+
+    They are those of iteration 1 of the same experiment.
+    """
     labels: Literal["checks", "contrast"]
     """What says which response of a pair is better.
 
@@ -99,23 +102,23 @@ class LearnedReward(_Reward, HeadTraining):
     that wants every principle is better than one under another (RLCD); the model reads no principles.
     """
     prompt: str
-    """What the model reads, with the score behind it.
+    """What the model reads; the score is told at the last token.
 
     Fields: `{query}`, `{response}`, and for `labels: checks` behind both `{principles}`, one line each.
     """
     pairs: Count = 1
-    """Pairs of responses to a query that are compared, drawn with the seed; where there are fewer, all."""
+    """Pairs of responses to a query that are compared, drawn with the seed. Where there are fewer, all."""
     draws: Count = 4
-    """With `checks`: sets of principles that are drawn for each pair of responses, as in SALMON's code."""
+    """With `checks`: sets of principles that are drawn for each pair of responses; SALMON's code has 4."""
     most_principles: Count = 8
     """With `checks`: most principles of such a set.
 
     Their number is geometric with parameter 0.2, drawn again where it is larger, as in SALMON's code.
     """
     flipped: Annotated[Number, Field(ge=0, lt=0.5)] = 0.1
-    """Share of the labels that is turned round on purpose before training; SALMON's code has 0.1."""
+    """Share of the labels that is turned round on purpose; SALMON's code has 0.1."""
     held_out: Annotated[Number, Field(gt=0, lt=1)] = 0.25
-    """Share of the queries on which the model is measured and not trained, drawn with the seed."""
+    """Share of the queries that the model is measured on, and not trained; drawn with the seed."""
 
     @property
     def reads_checks(self) -> bool:
