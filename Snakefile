@@ -34,8 +34,8 @@ for method in METHODS:
 
 
 include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/sharing.smk"
 include: "workflow/rules/steering.smk"
+include: "workflow/rules/sharing.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/seeds.smk"
 include: "workflow/rules/plan.smk"

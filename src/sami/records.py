@@ -136,6 +136,9 @@ class Response(Record):
     `text` is what people and judges see, without white space around it. `token_ids` are the tokens that the policy
     drew for it, with the end token where `finish` is "end"; they alone say what to score. `tokens` counts them without
     the end token. These three are None where they are unknown, as in imported responses.
+
+    asked: values of attributes that the prompt asked for in place of a constitution, whose number is then 0; not
+        written where it asked for none.
     """
 
     text: str
@@ -143,6 +146,7 @@ class Response(Record):
     tokens: int | None = Field(ge=0)
     finish: Literal["end", "stop", "length"] | None
     token_ids: list[int] | None = None
+    asked: dict[str, int] | None = Field(default=None, exclude_if=lambda asked: asked is None)
 
     @property
     def ended(self) -> bool:

@@ -32,13 +32,14 @@ SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "bu
          "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
          "build_test_queries", "combine_verdicts", "compare_experiments", "compare_methods",
          "import_queries", "import_responses", "join_seeds", "judge_responses", "label_responses",
-         "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_steering",
-         "write_principles"}  # fmt: skip
+         "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
+         "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
            "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
            "build_steerlm_examples", "compare_experiments", "import_responses", "judge_responses",
-           "label_responses", "score_relevance", "score_responses", "score_rewards", "tabulate"}  # fmt: skip
+           "label_responses", "predict_labels", "score_relevance", "score_responses", "score_rewards",
+           "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -140,6 +141,7 @@ REWARDS = {
 }
 
 
+ATTRIBUTE_MODEL = '{"name": "steerlm", "labels": "model", "attribute_model": {"learning_rate": 1e-5}}'
 STEERED = [
     records.Steered(query_id=f"q{n}", policy="iteration-0", attribute="p", value=value, asked={"p": value}, text="Yes.",
                     tokens=2, degrees={"p": value / 4})
@@ -227,7 +229,8 @@ class Stages:
             "build_queries": {"train-dataset": json.dumps({**dataset, "path": queries}), "eval-count": 1, "task": "t",
                               "eval-dataset": json.dumps(dataset)},
             "build_report": {key: value for key, value in (evaluated | pages).items()
-                             if key not in ("information", "training")},
+                             if key not in ("information", "training")}
+                            | {"tables": [folder / "tables"], "figures": [folder / "figures"]},
             "build_rlcd_examples": {"responses": base, **texts, **prompts, "filters": "{}", "template": "{query}",
                                     "method": '{"name": "rlcd"}', "policy": "iteration-0"},
             "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
@@ -267,6 +270,8 @@ class Stages:
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
             "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                 "method": '{"name": "steerlm"}', "policy": "iteration-0"},
+            "predict_labels": {"attribute-model": model, "base-model": model, "responses": base, **texts, **engine,
+                               "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
             "measure_reward_model": {"scored": folder / "run/scored.jsonl", "samples": 200, "confidence": 0.95},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],
                      "command-line": CATALOGUES},
@@ -283,6 +288,12 @@ class Stages:
                               "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS)},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
+            "tabulate_labels": {"responses": base, **texts, "labels": folder / "run/labels.jsonl",
+                                "principles": folder / "run/checked-principles.jsonl", "method": ATTRIBUTE_MODEL,
+                                "policy": "iteration-0", "samples": 200, "confidence": 0.95},
+            "train_attribute_model": {"model": model, "responses": base, **texts, **engine, "precision": "float32",
+                                      "principles": folder / "run/checked-principles.jsonl",
+                                      "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
             "tabulate_steering": {"policies": ["iteration-0"], "steered": [folder / "run/steering.jsonl"],
                                   "samples": 200, "confidence": 0.95},
             "train_reward_model": {"model": model, "comparisons": folder / "run/comparisons.jsonl", **engine,

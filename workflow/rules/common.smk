@@ -233,7 +233,15 @@ def steering_files(experiment):
     shown = figures.files(figures.figures("steering"))
     paths = [f"{layout.STEERING_TABLES}/{file}" for file in tables.files("steering")]
     paths += [f"{layout.STEERING_FIGURES}/{file}" for file in shown]
+    if settings.method.labelled_share:
+        paths += [f"{layout.LABEL_TABLES}/{file}" for file in tables.files("labels")]
     return [LAYOUT.path(path, experiment) for path in paths]
+
+
+def report_folders(experiment, folder):
+    """Folders of tables or figures that an experiment's page shows: its own, and those on steering where it has any."""
+    found = [os.path.dirname(path) for path in steering_files(experiment)]
+    return [LAYOUT.path(folder, experiment), *dict.fromkeys(path for path in found if os.path.basename(path) == folder)]
 
 
 def reward_model_files(experiment):

@@ -177,13 +177,8 @@ class Experiment(Settings):
         if drawn < least:
             found = "null, which is 1" if responses is None else responses
             raise ValueError(f"'sampling.responses' is {found}, but '{self.method.name}' needs at least {least}")
-        most = self.method.most_iterations
-        if most is not None and self.iterations > most:
-            raise ValueError(
-                f"'iterations' is {self.iterations}, but '{self.method.name}' has at most {most}, since no policy is "
-                f"asked for attributes to train the next one; set it to {most}"
-            )
         self.method.reference(1, self.training)
+        self.method.check_counts(self.train_counts())
         return self
 
     @model_validator(mode="after")

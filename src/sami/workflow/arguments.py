@@ -7,6 +7,7 @@ import functools
 import json
 import shlex
 
+from sami.data.labels import label_string
 from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.sampling import Sampling
@@ -99,6 +100,10 @@ class Arguments:
             under, more["template"] = "positive", self.configuration.tasks[settings.task].prompts.without_constitution
         if earlier := self._responses_before(settings, int(iteration)):
             more["first-response"] = earlier
+        if labels := settings.method.labels_asked(int(iteration)):
+            more["template"] = settings.method.template(self.configuration.tasks[settings.task].prompts)
+            more["labels"] = self.configuration.layout.path(layout.LABELS, experiment, iteration=labels)
+            more["asked"] = [label_string({name: value}) for name, value in settings.method.labels_fixed.items()]
         return self._samples(
             settings,
             settings.sampling,
@@ -133,7 +138,7 @@ class Arguments:
             prompts=prompts(task.prompts),
             template=settings.method.template(task.prompts),
             stop=task.stop,
-            method=as_json(settings.method, exclude={"labels"}),
+            method=as_json(settings.method, exclude={"labels", "attribute_model", "asked"}),
             sampling=as_json(settings.evaluation.sampling, exclude={"responses"}),
             seed=settings.seed,
             policy=policy,

@@ -137,6 +137,11 @@ class Inputs:
         folders = ["", HELD_OUT] if self._settings(experiment).constitutions.held_out else [""]
         return [self.layout.path(f"{folder}{CONSTITUTIONS}", experiment) for folder in folders]
 
+    def asked_labels(self, experiment: str, iteration: int | str) -> str | list[str]:
+        """The labels that a policy is asked for when it responds for an iteration; none where it is for none."""
+        labels = self._settings(experiment).method.labels_asked(int(iteration))
+        return self.layout.path(layout.LABELS, experiment, iteration=labels) if labels else []
+
     def training_chunks(self, experiment: str, iteration: int | str) -> list[str]:
         """The chunks that the responses of an iteration are joined from; none where one job samples them all."""
         settings, iteration = self._settings(experiment), int(iteration)

@@ -39,6 +39,7 @@ REWARD_MODEL = "iteration-1/reward-model"
 REWARD_MODEL_SCORES = "iteration-1/reward-model.jsonl"
 REWARD_MODEL_MEASURES = "iteration-1/reward-model.json"
 LABELS = "iteration-{iteration}/labels.jsonl"
+ATTRIBUTE_MODEL = "attribute-model"  # folder of the model that labels responses, where it is learned
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
 EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
 SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
@@ -61,6 +62,7 @@ JOINED_SUMMARY = "tables/joined.csv"  # of runs with several seeds
 REPORT = "report.html"
 STEERING_TABLES = "steering/tables"  # folders on what policies make of attributes, where they know of any
 STEERING_FIGURES = "steering/figures"
+LABEL_TABLES = "labels/tables"  # folder on labels that a model predicts, where one does
 
 _VERDICTS_JOB = "-{judge}-{policy}-vs-{comparator}"
 _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the rule, since there is one an experiment

@@ -74,7 +74,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "steering", "comparison", "methods", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "labels", "comparison", "methods", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -304,6 +304,18 @@ _ALL = (
         "drags along. Intervals are over queries.",
         printed=("policy", "attribute", "measured", "correlation", "difference", "n_queries"),
         of="steering",
+        reported=True,
+    ),
+    Table(
+        "label_agreement",
+        "labels.label_agreement",
+        ("attribute", *span("exact"), "usual", *span("correlation"), *COUNTED),
+        "Labels that the attribute model predicts against those by the checks, on responses of iteration 1 to queries "
+        "from which it has not learned. ``exact`` is the share of responses with the same value, ``usual`` that of the "
+        "commonest value by the checks, ``correlation`` the rank correlation (Spearman) of both, empty where all "
+        "values of a side are equal. Intervals are over queries.",
+        printed=("attribute", "exact", "usual", "correlation", "n_queries"),
+        of="labels",
         reported=True,
     ),
     Table(

@@ -3,8 +3,8 @@
 import functools
 from pathlib import Path
 
+from sami.data.labels import label_string
 from sami.endpoints.requests import tokens_of
-from sami.methods.steerlm import label_string
 from sami.models.engine_limits import LEAST_SAVING
 from sami.rewards.comparisons import STOP
 from sami.settings.experiment import Experiment
@@ -130,6 +130,12 @@ class Quantities:
         shape = e.method.example_shape(training.objective.name, e.constitutions.per_set, learned)
         others = training.other_queries if negatives else 0
         return self._matrix("train", e.sampling, shape, e.method.template(self.task.prompts), longest, others)
+
+    def label_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same for what an attribute model reads of the responses to one query, without predicting any token."""
+        found = self._matrix("train", self.experiment.sampling, (1, layout.responses_for_training(self.experiment)),
+                             "{query}", longest)  # fmt: skip
+        return found and (found[0], 0)
 
     def held_out_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the matrix of one held-out example, all responses under all constitutions of a set."""

@@ -21,6 +21,7 @@ from sami.workflow.layout import (
     COMPARISONS,
     EVAL_RESPONSES,
     EXAMPLES,
+    LABELS,
     MODEL,
     RELEVANCE,
     RESPONSES,
@@ -28,6 +29,7 @@ from sami.workflow.layout import (
     REWARDS,
     SAMPLING_COUNTS,
     SCORES,
+    STEERED,
     TRAINING_RELEVANCE,
     VERDICTS,
 )
@@ -130,6 +132,7 @@ class Planner:
             yield from [self.train_reward_model()] if t == 1 and learned else []
             yield from [self.score_learned_rewards(t)] if t in sampled and learned else []
             yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
+            yield from self.label(t) if t in sampled else []
             yield self.train(t)
         yield from evaluated
         yield from map(self.sample_steering, models_by_policy(e) if iterations and e.method.steers else [])
@@ -148,7 +151,9 @@ class Planner:
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
         modelled = bool(learned) + bool(learned and COMPARISONS not in self.copied)  # measures, and comparisons
-        steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
+        labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
+        labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
+        steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
         yield self.light(
             len(built)
             + demonstrated
@@ -167,7 +172,18 @@ class Planner:
             for t in iterations
             for path in (sharing.BEFORE_TRAINING if MODEL.format(iteration=t) in self.copied else [SAMPLING_COUNTS])
         }
+        unasked |= {LABELS.format(iteration=t) for t in set(iterations) - self._labelled(iterations)}
         return len(self.copied.keys() - unasked)
+
+    def _labelled(self, iterations: Iterable[int]) -> set[int]:
+        """Iterations whose labels are asked for: to train, to sample under such labels, or to know the usual ones."""
+        e = self.experiment
+        if not e.method.labelling:
+            return set()
+        built = {t for t in iterations if MODEL.format(iteration=t) not in self.copied}
+        asked = {labels for t in built if (labels := e.method.labels_asked(t))}
+        steered = any(STEERED.format(policy=name) not in self.copied for name in models_by_policy(e))
+        return built | asked | ({1} if e.method.steers and steered else set())
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -219,6 +235,7 @@ class Planner:
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
         jobs, prompts = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts
         template = (prompts.without_constitution or "") if e.method.sampled_under == "none" else prompts.generation
+        template = e.method.template(prompts) if e.method.labels_asked(iteration) else template
         return maker._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
@@ -233,10 +250,11 @@ class Planner:
 
     def sample_steering(self, policy: str) -> Row:
         """The responses of one policy to queries that ask for attributes."""
-        e, model = self.experiment, models_by_policy(self.experiment)[policy]
-        requests = e.method.steered(e.queries.held_out, len(self.configuration.attributes(self.name)))
-        asked = e.queries.split, e.method.template(self.quantities.task.prompts), requests, 1
-        return self._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
+        maker = self._maker(STEERED.format(policy=policy))
+        e, model = maker.experiment, models_by_policy(maker.experiment)[policy]
+        requests = e.method.steered(e.queries.held_out, len(maker.configuration.attributes(maker.name)))
+        asked = e.queries.split, e.method.template(maker.quantities.task.prompts), requests, 1
+        return maker._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
 
     def _sample(
         self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
@@ -250,6 +268,28 @@ class Planner:
         row = self._row(stage, of, "sample", used=gpus, jobs=jobs)
         cost = costs.sampling_cost(row.machine, self.quantities.size(model), sampling, load, gpus)
         return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 100)))
+
+    def label(self, iteration: int) -> Iterable[Row]:
+        """The labels of an iteration by a model, which learns before the first of them."""
+        maker, share = self._maker(LABELS.format(iteration=iteration)), self.experiment.method.labelled_share
+        if not share:
+            return
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        queries, processes = e.train_counts()[iteration - 1], 1
+        matrices = [maker.quantities.label_matrix(longest) for longest in (False, True)]
+        if iteration == 1:
+            row = maker._row("train_attribute_model", "", "train", used=1)
+            own = e.model_copy(
+                update={
+                    "training": e.method.head_training(e.training),
+                    "engine": e.engine.model_copy(update={"processes": processes}),
+                }
+            )
+            count = round(share * queries)
+            yield row.with_cost(costs.training_cost(own, row.machine, model, count, *matrices, matrices[0]))
+        row = maker._row("predict_labels", f"iteration-{iteration}", "score", used=1)
+        cost = costs.scoring_cost(row.machine, model, queries, *matrices, e.engine.tokens_per_pass)
+        yield row.with_cost(replace(cost, disk=queries * layout.responses_for_training(e) * 150))
 
     def score_reference(self, iteration: int) -> Row:
         """The pairs of an iteration under the reference model, in the number formats of training."""

@@ -7,11 +7,14 @@ from pathlib import Path
 from sami.data import authors_format, demonstrations, external_responses, queries
 from sami.data.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.data.data_files import local
+from sami.data.labels import label_string
 from sami.data.principles import from_people
+from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
+from sami.workflow.plan.model_sizes import context_length
 from sami.workflow.policies import response_files
 
 log = logging.getLogger(__name__)
@@ -252,15 +255,32 @@ def check_relevance(configuration: Configuration, name: str) -> None:
 
 
 def check_labels(configuration: Configuration, name: str) -> None:
-    """The attributes of label strings, where the method has any, are principles with a check."""
+    """The attributes of label strings, where the method has any, are principles with a check, and not too many."""
     file = configuration.experiments[name].constitutions.principles
     try:
-        configuration.attributes(name)
+        attributes = configuration.attributes(name)
     except ValueError as error:
         raise UserError(
             f"{configuration.root.constitutions}/{file}.yaml: {error} (experiment '{name}'). Write a check, or set "
             "'method.attributes' to others."
         ) from None
+    if attributes:
+        _check_room(configuration, name, attributes)
+
+
+def _check_room(configuration: Configuration, name: str, attributes: list[str]) -> None:
+    """A label string leaves room for a response, as far as the model is here already; queries are told later."""
+    experiment = configuration.experiments[name]
+    model = configuration.models[experiment.model]
+    context = context_length(model, Path(configuration.layout.model(experiment.model)))
+    tokens = tokens_of(label_string(dict.fromkeys(attributes, 0)))  # by its length: rather too few than too many
+    longest = max(how.max_new_tokens for how in experiment.samplings.values())
+    if context is not None and tokens + longest > context:
+        raise UserError(
+            f"{configuration.where(name, 'method')}: found {len(attributes)} attributes, whose label string has at "
+            f"least {tokens} tokens; with max_new_tokens = {longest} that is more than the context of {context} of "
+            f"the model '{experiment.model}', expected some room for a query, too. Name fewer in 'method.attributes'."
+        )
 
 
 def check_rewards(configuration: Configuration, name: str) -> None:
