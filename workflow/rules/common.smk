@@ -10,7 +10,7 @@ from sami.records import BASE
 from sami.settings.endpoints import Limits
 from sami.settings.methods import METHODS
 from sami.workflow import layout, resources, sharing
-from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts
+from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, flags, prompts
 from sami.workflow.configuration import local_model
 from sami.workflow.inputs import Inputs
 from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
@@ -69,6 +69,9 @@ WITH_PAIRS = before(
         if (paired := [str(t) for t in range(1, 1 + e.iterations) if not e.external and e.method.makes_pairs(t)])
     }
 )
+REWARDED = [n for n, e in SETTINGS.experiments.items() if not e.external and e.method.reward_name]
+# Before the folders of policies that keep the best of several responses.
+BEST = before({n: f"(?:{one_of(e.evaluation.best)})/" for n, e in SETTINGS.experiments.items()})
 WITH_HELD_OUT = experiments(lambda settings: not settings.external and settings.constitutions.held_out)
 
 
@@ -298,6 +301,38 @@ def judges(wanted):
 
 def judging_kind(wildcards, input):
     return "score" if judge_of(wildcards).runs_model else "judge"
+
+
+def rewards_of(wildcards):
+    """Rewards of the responses for training, or of those of which the policy of a job keeps the best."""
+    return SETTINGS.rewards_of(wildcards.experiment, wildcards.get("policy"))
+
+
+def reward_judges(wildcards):
+    return SETTINGS.reward_judges(rewards_of(wildcards)).values()
+
+
+def rewards_kind(wildcards, input):
+    return "judge" if any(judge.asks_endpoint for judge in reward_judges(wildcards)) else "light"
+
+
+def rewards_code(wildcards):
+    """Digest of the code that rewards, without that of judges where none is asked."""
+    return code_digest("score_rewards", without=() if reward_judges(wildcards) else ("rewards.judged",))
+
+
+def rewards_run_model(experiment, policy=None):
+    """Whether a reward asks a judge that is a model of this machine or cluster."""
+    judges = SETTINGS.reward_judges(SETTINGS.rewards_of(experiment, policy))
+    return any(judge.runs_model for judge in judges.values())
+
+
+def best_policies(run_model):
+    """Pattern of experiments before policies that keep the best by a reward with a model of this machine, or without."""
+    chosen = lambda name: [
+        p for p in SETTINGS.experiments[name].evaluation.best if rewards_run_model(name, p) == run_model
+    ]
+    return before({name: f"(?:{one_of(chosen(name))})/" for name in SETTINGS.experiments})
 
 
 def group_inputs(*paths):

@@ -5,14 +5,17 @@ once, so that one that runs a model can load it once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from sami.analysis.statistics.relevance import relevance
 from sami.errors import UserError
 from sami.judging import checks
-from sami.records import Constitution, Relevance
+from sami.records import Constitution, Query, Relevance
 from sami.settings.base import Settings
-from sami.settings.rewards import ChecksReward, RelevanceReward, SumReward
+from sami.settings.endpoints import Limits
+from sami.settings.judges import Judge
+from sami.settings.rewards import ChecksReward, JudgeReward, RelevanceReward, SumReward
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,15 @@ class Candidate:
     """A response that is to be rewarded.
 
     where: query, set and number, for messages.
-    constitution: the one of its set that wants every principle.
+    constitution: for which it is rewarded.
+    query: to which it responds.
     relevance: to its query; None where nobody told it.
     """
 
     where: str
     text: str
     constitution: Constitution
+    query: Query
     relevance: Relevance | None = None
 
 
@@ -38,21 +43,43 @@ class Value:
     parts: dict[str, float]
 
 
-def values(candidates: Sequence[Candidate], name: str, rewards: Mapping[str, Settings]) -> list[Value]:
+@dataclass(frozen=True)
+class Means:
+    """What one run gives rewards beside the responses.
+
+    rewards: settings of the reward and of those that it is made of, by name.
+    judges: that these ask, and members of panels, by name.
+    models: folders of prepared models, by name.
+    limits: how judges behind an endpoint may be asked, by name.
+    answers: the database of their answers.
+    account: whom `max_cost` counts for, before a slash and the name of the judge.
+    seed: of the pairs that are compared, and of the order in which one is shown.
+    """
+
+    rewards: Mapping[str, Settings]
+    judges: Mapping[str, Judge] = field(default_factory=dict)
+    models: Mapping[str, Path] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    answers: str | Path = ""
+    account: str = ""
+    seed: int = 0
+
+
+def values(candidates: Sequence[Candidate], name: str, means: Means) -> list[Value]:
     """Rewards of responses by a reward of any kind, one each, in their order.
 
     Args:
         candidates: the responses.
         name: of the reward.
-        rewards: settings of this reward and of those that it is made of, by name.
+        means: what it rewards with.
 
     Raises:
-        UserError: a response lacks what the reward reads.
+        UserError: a response lacks what the reward reads, or a judge gives no verdicts.
     """
-    return KINDS[type(rewards[name])](candidates, rewards[name], rewards)
+    return KINDS[type(means.rewards[name])](candidates, means.rewards[name], means)
 
 
-def _by_checks(candidates: Sequence[Candidate], settings: ChecksReward, rewards: Mapping[str, Settings]) -> list[Value]:
+def _by_checks(candidates: Sequence[Candidate], settings: ChecksReward, means: Means) -> list[Value]:
     """Mean degrees; the parts are the degrees by statement."""
     for constitution in {id(c.constitution): c.constitution for c in candidates}.values():
         _require_checks(constitution)
@@ -71,9 +98,7 @@ def _require_checks(constitution: Constitution) -> None:
             )
 
 
-def _by_relevance(
-    candidates: Sequence[Candidate], settings: RelevanceReward, rewards: Mapping[str, Settings]
-) -> list[Value]:
+def _by_relevance(candidates: Sequence[Candidate], settings: RelevanceReward, means: Means) -> list[Value]:
     """Margins on a scale from 0 to 1; the part is the margin in nats per token."""
     found = []
     for candidate in candidates:
@@ -86,9 +111,15 @@ def _by_relevance(
     return [Value(min(1.0, max(0.0, nats / settings.full_margin)), {"margin": nats}) for nats in found]
 
 
-def _by_sum(candidates: Sequence[Candidate], settings: SumReward, rewards: Mapping[str, Settings]) -> list[Value]:
+def _by_judge(candidates: Sequence[Candidate], settings: JudgeReward, means: Means) -> list[Value]:
+    from sami.rewards import judged
+
+    return judged.values(candidates, settings, means)
+
+
+def _by_sum(candidates: Sequence[Candidate], settings: SumReward, means: Means) -> list[Value]:
     """Weighted means; the parts are the members' rewards."""
-    members = {member: values(candidates, member, rewards) for member in settings.members}
+    members = {member: values(candidates, member, means) for member in settings.members}
     total = sum(settings.weights.values())
     found = []
     for place in range(len(candidates)):
@@ -100,5 +131,6 @@ def _by_sum(candidates: Sequence[Candidate], settings: SumReward, rewards: Mappi
 KINDS: dict[type[Settings], Callable[..., list[Value]]] = {
     ChecksReward: _by_checks,
     RelevanceReward: _by_relevance,
+    JudgeReward: _by_judge,
     SumReward: _by_sum,
 }

@@ -12,8 +12,8 @@ it, but none copies from them: they are made when somebody asks for them by name
 - Responses for training depend on the policy that draws them, and not on what is made of them: methods share those of
   the base model. Their relevance and rewards depend on how these are told, too.
 - Held-out responses depend on the policy, task, constitutions, held-out queries, how responses to them are sampled and
-  whether prompts hold the constitution, and the seed; relevance also on how it is told; verdicts on both policies, the
-  judge and `evaluation.judged`.
+  whether prompts hold the constitution, and the seed, and where the best of several is kept, on how many and on the
+  reward; relevance also on how it is told; verdicts on both policies, the judge and `evaluation.judged`.
 
 Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
@@ -64,7 +64,8 @@ def shared_files(configuration: Configuration, experiment: str) -> Mapping[str, 
         return {}
     rewards = configuration.rewards_of(experiment)
     relevance = configuration.training_relevance(experiment)
-    found = _trained(settings, rewards, relevance) | _evaluated(settings, rewards)
+    best = {name: configuration.rewards_of(experiment, name) for name in settings.evaluation.best}
+    found = _trained(settings, rewards, relevance) | _evaluated(settings, rewards, best)
     return {path: repr(values) for path, values in found.items()}
 
 
@@ -106,15 +107,25 @@ def _trained(settings: Experiment, rewards: Rewards, relevance: int | None) -> d
     return found
 
 
-def _evaluated(settings: Experiment, rewards: Rewards) -> dict[str, list[Any]]:
-    """What the evaluation of each policy leaves -> all it depends on."""
+def _evaluated(settings: Experiment, rewards: Rewards, best: Mapping[str, Rewards]) -> dict[str, list[Any]]:
+    """What the evaluation of each policy leaves -> all it depends on.
+
+    Args:
+        rewards: of the method.
+        best: of each policy that keeps the best of several responses.
+    """
     evaluation, relevance = settings.evaluation, settings.relevance_model
     held_out = settings.queries.split, settings.queries.held_out
     common = [settings.task, settings.constitutions, held_out, evaluation.sampling, evaluation.constitution]
     policies = {name: [model] for name, model in models_by_policy(settings).items()}
     policies |= {f"iteration-{t}": _policy(settings, rewards, t) for t in range(settings.iterations + 1)}
     known = {name: [*common, settings.seed, *of, evaluation.constitution_of(name)] for name, of in policies.items()}
-    found = {layout.EVAL_RESPONSES.format(policy=name): of for name, of in known.items()}
+    found = {}
+    for name, told in best.items():
+        drawn = [*known[evaluation.responding(name)], evaluation.best[name].best_of.responses]
+        found[layout.CANDIDATES.format(policy=name)] = drawn
+        known[name] = [*drawn, settings.model, told]
+    found |= {layout.EVAL_RESPONSES.format(policy=name): of for name, of in known.items()}
     if relevance:
         told = [relevance, evaluation.relevance]
         found |= {layout.RELEVANCE.format(policy=name): [*of, *told] for name, of in known.items()}

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sami.data import authors_format, demonstrations, external_responses, queries
@@ -10,6 +11,7 @@ from sami.data.data_files import local
 from sami.data.principles import from_people
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
+from sami.settings.rewards import Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
 from sami.workflow.policies import response_files
@@ -217,10 +219,14 @@ def check_relevance(configuration: Configuration, name: str) -> None:
     training = "'method.relevance' to null"
     if not experiment.method.relevance_others:
         training = "'method.reward' to one that reads no relevance"
-    for instead, part, count, told in (
+    cases = [
         ("'evaluation.relevance' to null", asked.split, asked.held_out, experiment.relevance_model),
         (training, "train", min(experiment.train_counts()), configuration.training_relevance(name)),
-    ):
+    ]
+    for policy in experiment.evaluation.best:
+        instead = f"'evaluation.policies.{policy}.best_of.reward' to one that reads no relevance"
+        cases.append((instead, asked.split, asked.held_out, configuration.candidate_relevance(name, policy)))
+    for instead, part, count, told in cases:
         if told is None:
             continue
         if configuration.tasks[experiment.task].prompts.without_constitution is None:
@@ -249,17 +255,44 @@ def check_labels(configuration: Configuration, name: str) -> None:
 
 
 def check_rewards(configuration: Configuration, name: str) -> None:
-    """Each principle has a check, where the reward reads these."""
-    file = configuration.experiments[name].constitutions.principles
-    checks = configuration.checks(name)
-    for reward, settings in configuration.rewards_of(name).items():
-        for principle, check in checks.items() if settings.reads_checks else ():
-            if check is None:
-                raise UserError(
-                    f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the principle, "
-                    f"expected one, since the reward '{reward}' is the mean degree of the checks; write it, or set "
-                    f"'method.reward' to another (experiment '{name}')."
-                )
+    """Each principle has a check, where a reward reads these; its opposite, too, where responses under it are rewarded."""
+    experiment = configuration.experiments[name]
+    trained, held_out = experiment.constitutions.principles, experiment.constitutions.held_out
+    _check_reward(configuration, name, configuration.rewards_of(name), "method.reward", [trained])
+    for policy in experiment.evaluation.best:
+        rewards, key = configuration.rewards_of(name, policy), f"evaluation.policies.{policy}.best_of.reward"
+        opposites, files = experiment.evaluation.sampled_under == "all", [file for file in (trained, held_out) if file]
+        _check_reward(configuration, name, rewards, key, files, opposites)
+
+
+def _check_reward(
+    configuration: Configuration,
+    name: str,
+    rewards: Mapping[str, Reward],
+    key: str,
+    files: Sequence[str],
+    opposites: bool = False,
+) -> None:
+    """Raises UserError where a reward reads checks, and a principle or an opposite of some files has none.
+
+    Args:
+        name: of the experiment.
+        rewards: the reward that is set, and those that it is made of.
+        key: where it is set.
+        files: of principles.
+        opposites: whether opposites need checks, too.
+    """
+    for reward in (one for one, settings in rewards.items() if settings.reads_checks):
+        for file in files:
+            checks = configuration.principle_files[file].checks()
+            for principle, both in checks.items():
+                for side, check in zip(("principle", "opposite"), both[: 1 + opposites], strict=False):
+                    if check is None:
+                        raise UserError(
+                            f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the "
+                            f"{side}, expected one, since the reward '{reward}' is the mean degree of the checks; "
+                            f"write it, or set '{key}' to another (experiment '{name}')."
+                        )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:
