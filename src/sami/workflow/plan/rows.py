@@ -154,16 +154,8 @@ class Planner:
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
         steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
-        yield self.light(
-            len(built)
-            + demonstrated
-            + len(rewarded)
-            + len(chosen)
-            + steering
-            + joined
-            + combined
-            + self._copies(iterations)
-        )
+        own = len(built) + demonstrated + len(rewarded) + len(chosen)
+        yield self.light(own + steering + joined + combined + self._copies(iterations))
 
     def _copies(self, iterations: Iterable[int]) -> int:
         """Number of files and models that are copied; what a copied model was made of is not asked for."""
@@ -460,11 +452,9 @@ def _verdicts(policy: str, judge: str, comparator: str) -> str:
 
 def _together(rows: Sequence[Row]) -> Row:
     """One row of what is done in the same jobs, one after the other; it needs the memory of the largest."""
-    first, *others = sorted(rows, key=lambda row: -(row.memory.total if row.memory else 0))
-    sums = ("prompt_tokens", "new_tokens", "flop", "seconds", "requests", "dollars")
-    return (
-        replace(first, **{name: known_sum(*(getattr(row, name) for row in rows)) for name in sums}) if others else first
-    )
+    largest = max(rows, key=lambda row: row.memory.total if row.memory else 0)
+    names = ("prompt_tokens", "new_tokens", "flop", "seconds", "requests", "dollars")
+    return replace(largest, **{name: known_sum(*(getattr(row, name) for row in rows)) for name in names})
 
 
 def _one(max_new_tokens: int) -> Sampling:

@@ -255,7 +255,7 @@ def check_labels(configuration: Configuration, name: str) -> None:
 
 
 def check_rewards(configuration: Configuration, name: str) -> None:
-    """Each principle has a check, where a reward reads these; its opposite, too, where responses under it are rewarded."""
+    """Each principle has a check, where a reward reads these, and its opposite, where responses are rewarded for it."""
     experiment = configuration.experiments[name]
     trained, held_out = experiment.constitutions.principles, experiment.constitutions.held_out
     _check_reward(configuration, name, configuration.rewards_of(name), "method.reward", [trained])
