@@ -22,10 +22,10 @@ rule choose_best:
         **job_resources("light"),
     params:
         code=code_digest("choose_best"),
-        count=lambda wildcards: settings_of(wildcards).evaluation.best[wildcards.policy].best_of.responses,
+        candidates=lambda wildcards: settings_of(wildcards).evaluation.best[wildcards.policy].best_of.responses,
     shell:
         stage("choose_best") + "--candidates {input.candidates:q} --rewards {input.rewards:q} "
-        "--queries {input.queries:q} --constitutions {input.constitutions:q} --count {params.count} "
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --count {params.candidates} "
         "--policy {wildcards.policy:q} --output {output:q}"
 
 
