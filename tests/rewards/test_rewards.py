@@ -251,3 +251,26 @@ def test_what_a_reward_reads_is_told_before_anything_runs(project):
     told = message(project.check, one)
     assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.train: found 1, expected at least 2")
     assert told.endswith("set 'method.reward' to one that reads no relevance.")
+
+
+def keeping_best(reward: str, more: str = "") -> str:
+    best = f"{{policy: base, best_of: {{responses: 8, reward: {reward}}}}}"
+    return f"experiments: {{quickstart: {{evaluation: {{policies: {{best: {best}}}{more}}}}}}}"
+
+
+def test_what_the_reward_of_the_best_reads_is_told_before_anything_runs(project):
+    project.check(keeping_best("checks-and-relevance"))
+    file = project.root / "config/constitutions/everyday.yaml"
+    text = file.read_text()
+    opposite = "      check: {measure: words, best: 35, worst: 10}\n"
+    assert opposite in text
+    file.write_text(text.replace(opposite, ""))
+    told = message(project.check, keeping_best("checks"))
+    assert told.startswith("config/constitutions/everyday.yaml: 'short': found no check of the opposite, expected one")
+    assert told.endswith("set 'evaluation.policies.best.best_of.reward' to another (experiment 'quickstart').")
+    project.check(keeping_best("checks", ", constitution: left-out"))  # nothing is rewarded for an opposite
+    project.check(using("checks"))
+    one = keeping_best("relevance", ", relevance: null").replace("quickstart: {", "quickstart: {queries: {eval: 1}, ")
+    told = message(project.check, one)
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.eval: found 1, expected at least 2")
+    assert told.endswith("set 'evaluation.policies.best.best_of.reward' to one that reads no relevance.")
