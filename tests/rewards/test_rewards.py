@@ -183,7 +183,7 @@ def test_shipped_rewards_load():
         ({"kind": "relevance", "others": 0, "full_margin": 1}, "others: found 0"),
         ({"kind": "relevance", "others": 3, "full_margin": 0}, "full_margin: found 0"),
         ({"kind": "judge"}, "judge"),
-        ({"kind": "judge", "judge": "checks", "opponents": 3}, "opponents: found 3"),
+        ({"kind": "judge", "judge": "checks", "opponents": 3}, "'opponents' is 3, expected an even number"),
         ({"kind": "judge", "judge": "checks", "opponents": 0}, "opponents: found 0"),
         ({"kind": "sum", "weights": {"checks": 1}}, "weights"),
         ({"kind": "sum", "weights": {"checks": 1, "relevance": 0}}, "weights.relevance: found 0"),

@@ -112,7 +112,7 @@ def _kind_of_policy(value: Any) -> str:
         if value.keys() & BestPolicy.model_fields:
             return "best"
         return "prompted" if value.keys() & PromptedModel.model_fields and "responses" not in value else "file"
-    kinds = {PromptedModel: "prompted", BestPolicy: "best", ResponseFile: "file"}
+    kinds: dict[type, str] = {PromptedModel: "prompted", BestPolicy: "best", ResponseFile: "file"}
     return kinds.get(type(value), "name")
 
 

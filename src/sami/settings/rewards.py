@@ -4,9 +4,9 @@ A reward says how good a response is, from 0 to 1, for one constitution. A kind 
 and listed in `Reward`; `sami.rewards.kinds` has the function by which it rewards.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from sami.settings.base import Count, Number, Settings
 
@@ -86,12 +86,21 @@ class JudgeReward(_Reward):
     """
     judge: str
     """Name in `judges`: who compares, of any kind but one that the workflow has to serve."""
-    opponents: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
+    opponents: Annotated[int, Field(ge=2)] | None = None
     """Other responses that each response is compared with, an even number; null = all of its query.
 
     Of R responses that is R x opponents / 2 pairs a query, else R (R - 1) / 2. The responses stand on a circle in an
     order drawn with the seed, and each meets as many neighbours on either side, so that all are compared equally often.
     """
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.opponents is not None and self.opponents % 2:
+            raise ValueError(
+                f"'opponents' is {self.opponents}, expected an even number, since a response meets as many neighbours on "
+                f"either side; set it to {self.opponents - 1} or {self.opponents + 1}"
+            )
+        return self
 
     @property
     def asked_judge(self) -> str:
