@@ -34,13 +34,14 @@ EXPERIMENTS = {
         "evaluation": {"constitution": "left-out", "policies": PROMPTED, "comparators": ["best-prompted"]},
         "engine": {"tokens_per_job": 80},
     },
+    "more": {"evaluation": {"sampling": {"responses": 8}}},
 }
 
 
 @pytest.fixture(scope="module")
 def finished(tiny_source, tmp_path_factory):
     """A project in which the best of several responses of three policies were kept, asked both questions."""
-    content = {"run": [*EXPERIMENTS], "defaults": TINY["defaults"] | LEARNED, "experiments": EXPERIMENTS}
+    content = {"run": ["asked", "unasked"], "defaults": TINY["defaults"] | LEARNED, "experiments": EXPERIMENTS}
     content["defaults"]["training"] = TINY["defaults"]["training"] | LEARNED["training"]
     content["defaults"]["sampling"] = TINY["defaults"]["sampling"] | LEARNED["sampling"]
     project = Project(tmp_path_factory.mktemp("best-of"), tiny_source, content)
@@ -50,7 +51,8 @@ def finished(tiny_source, tmp_path_factory):
         ("rewards/mixed", {"kind": "sum", "weights": {"tiny": 2, "checks": 1}}),
     ):
         (project.folder / f"config/{path}.yaml").write_text(yaml.safe_dump(written))
-    project.printed = project.run()
+    project.run()
+    project.run("results/more/iteration-0/eval/responses.jsonl")
     return project
 
 
@@ -72,15 +74,21 @@ def read_best(folder, policy: str, experiment: str = "asked"):
     return known, read(Example, at / "candidates.jsonl"), told, read(Example, at / "responses.jsonl")
 
 
-def test_the_first_candidates_are_what_the_policy_responds(results):
-    for policy, of in (("best-base", "iteration-0"), ("best-trained", "iteration-1")):
+def test_candidates_are_further_draws_of_the_policy(results):
+    """So that the best is not compared with one of those that it was chosen from."""
+    for policy, of, count in (("best-base", "iteration-0", 3), ("best-trained", "iteration-1", 2)):
         _, candidates, _, _ = read_best(results, policy)
         plain = read(Example, results / f"asked/{of}/eval/responses.jsonl")
-        assert [example.policy for example in candidates] == [policy] * 4
         for drawn, example in zip(candidates, plain, strict=True):
-            assert drawn.key == example.key
-            assert drawn.responses[: len(example.responses)] == example.responses
-            assert len({response.text for response in drawn.responses}) > 2
+            assert (drawn.key, drawn.policy) == (example.key, policy)
+            assert [response.constitution for response in drawn.responses] == [0, 1] * count
+            assert not {response.text for response in drawn.responses} & {r.text for r in example.responses}
+    # Both are the beginning of one stream: two draws of each policy, and then the others.
+    _, candidates, _, _ = read_best(results, "best-base")
+    more = read(Example, results / "more/iteration-0/eval/responses.jsonl")
+    plain = read(Example, results / "asked/iteration-0/eval/responses.jsonl")
+    for drawn, example, every in zip(candidates, plain, more, strict=True):
+        assert every.responses == example.responses + drawn.responses
 
 
 def test_the_best_under_each_constitution_is_kept(results):
@@ -124,9 +132,7 @@ def test_the_best_are_judged_and_tabulated_like_any_policy(results):
     verdicts = read(Verdict, results / "asked/iteration-1/eval/verdicts-checks-vs-best-base.jsonl")
     assert Counter(verdict.comparator for verdict in verdicts) == {"best-base": 8}
     against_base = read(Verdict, results / "asked/best-base/eval/verdicts-checks-vs-base.jsonl")
-    # The base model's response is among the candidates, and the judge counts what the reward counts.
-    assert {verdict.choice for verdict in against_base} <= {"first", "tie"}
-    assert "first" in {verdict.choice for verdict in against_base}
+    assert sum(verdict.preference for verdict in against_base) > 8 / 2
 
 
 def test_without_the_constitution_each_query_has_one_best_response(results):
@@ -137,8 +143,7 @@ def test_without_the_constitution_each_query_has_one_best_response(results):
         assert sum(rewards) / 3 == pytest.approx(0.5)  # shares of the comparisons with one another
         assert best.responses == [drawn.responses[rewards.index(max(rewards))]]
         assert known[best.constitution_ids[best.responses[0].constitution]].positive
-    plain = read(Example, results / "unasked/prompted/eval/responses.jsonl")
-    assert [example.responses for example in plain] == [example.responses[:1] for example in candidates]
+    assert (results / "unasked/prompted/eval/responses.jsonl").exists()
     logs = results / "unasked/logs/sample_candidates-best-prompted"
     assert {path.name for path in logs.glob("*.log")} == {"shard-1-of-2.log", "shard-2-of-2.log"}
 

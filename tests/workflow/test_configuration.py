@@ -323,6 +323,10 @@ def best_of(policy: str) -> str:
             'best_of.reward: found "cheks" (text), exp',
         ),
         (
+            best_of("{policy: base, REST}}, sampling: {temperature: 0"),
+            "'evaluation.sampling.temperature' is 0, expected a higher one, since 'best_of' chooses among draws",
+        ),
+        (
             best_of("{policy: base, REST}}, sampling: {responses: 3"),
             "'evaluation.sampling.responses' is 3, expected null",
         ),

@@ -1,7 +1,7 @@
 """Best of N: of the responses that are drawn in the place of one, the one with the highest reward.
 
-Candidate n of response k of an example is number k + n R, where R responses are kept. So the first R candidates are
-what the policy would respond without a choice, and candidates of one response are drawn under one constitution.
+Candidate n of response k of an example is number k + n R, where R responses are kept. Responses are drawn under the
+constitutions of a set in turn, and R is a multiple of their number: so candidates of one response are drawn under one.
 """
 
 from collections.abc import Iterable, Sequence

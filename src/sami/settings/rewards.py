@@ -97,8 +97,8 @@ class JudgeReward(_Reward):
     def _even(self) -> Self:
         if self.opponents is not None and self.opponents % 2:
             raise ValueError(
-                f"'opponents' is {self.opponents}, expected an even number, since a response meets as many neighbours on "
-                f"either side; set it to {self.opponents - 1} or {self.opponents + 1}"
+                f"'opponents' is {self.opponents}, expected an even number, since a response meets as many neighbours "
+                f"on either side; set it to {self.opponents - 1} or {self.opponents + 1}"
             )
         return self
 

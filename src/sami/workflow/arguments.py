@@ -128,13 +128,13 @@ class Arguments:
         settings = self.configuration.experiments[experiment]
         return self._evaluation_samples(settings, settings.evaluation.sampling, policy)
 
-    def _evaluation_samples(self, settings: Experiment, sampling: Sampling, policy: str) -> str:
+    def _evaluation_samples(self, settings: Experiment, sampling: Sampling, policy: str, **more: object) -> str:
         evaluation, asked = settings.evaluation, {"policy": policy, "count": settings.queries.held_out}
         if evaluation.sampled_under == "positive":
             asked["under"] = "positive"
         if evaluation.constitution_of(policy) == "left-out":
             asked["template"] = self.configuration.tasks[settings.task].prompts.without_constitution
-        return self._samples(settings, sampling, **asked)
+        return self._samples(settings, sampling, **asked, **more)
 
     def steering_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that ask a policy for attributes."""
@@ -151,9 +151,14 @@ class Arguments:
         )
 
     def candidate_samples(self, experiment: str, policy: str) -> str:
-        """Arguments of jobs that sample what a policy keeps the best of."""
+        """Arguments of jobs that sample what a policy keeps the best of.
+
+        They are further draws, behind those by which the policy is evaluated without a choice: were these among the
+        candidates, the best would win against them more often than against draws that it knows nothing of.
+        """
         settings = self.configuration.experiments[experiment]
-        return self._evaluation_samples(settings, layout.candidate_sampling(settings, policy), policy)
+        sampling, evaluated = layout.candidate_sampling(settings, policy), layout.responses_for_evaluation(settings)
+        return self._evaluation_samples(settings, sampling, policy, **{"first-response": evaluated})
 
     def rewards(self, experiment: str, policy: str | None) -> str:
         """Arguments that say how responses for training are rewarded, or those of which a policy keeps the best."""
