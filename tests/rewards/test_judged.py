@@ -13,8 +13,9 @@ from sami.errors import UserError
 from sami.judging import likelihood
 from sami.judging.pairs import Pair
 from sami.records import Check, Constitution, Query, Statement
+from sami.rewards.candidates import Candidate, Means, Value
 from sami.rewards.judged import pairs
-from sami.rewards.kinds import Candidate, Means, Value, values
+from sami.rewards.kinds import values
 from sami.settings.endpoints import Limits
 from sami.settings.judges import ChecksJudge, EndpointJudge, LikelihoodJudge, PanelJudge
 from sami.settings.rewards import ChecksReward, JudgeReward, SumReward

@@ -8,7 +8,8 @@ from conftest import ROOT
 
 from sami.errors import UserError
 from sami.records import Check, Constitution, Example, Query, Relevance, Response, Statement
-from sami.rewards.kinds import KINDS, Candidate, Means, Value, values
+from sami.rewards.candidates import Candidate, Means, Value
+from sami.rewards.kinds import KINDS, values
 from sami.rewards.responses import reward_responses
 from sami.settings.rewards import REWARDS, ChecksReward, JudgeReward, RelevanceReward, SumReward
 from sami.workflow.configuration import load_reward

@@ -20,7 +20,7 @@ from sami.judging.kinds import Means as JudgesMeans
 from sami.judging.kinds import judge
 from sami.judging.pairs import Pair
 from sami.records import Verdict
-from sami.rewards.kinds import Candidate, Means, Value
+from sami.rewards.candidates import Candidate, Means, Value
 from sami.settings.endpoints import Limits
 from sami.settings.judges import PanelJudge
 from sami.settings.rewards import JudgeReward

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sami.errors import UserError
 from sami.records import Constitution, Example, Query, Relevance, Reward
-from sami.rewards.kinds import Candidate, Means, values
+from sami.rewards.candidates import Candidate, Means
+from sami.rewards.kinds import values
 
 
 def reward_responses(

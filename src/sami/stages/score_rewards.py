@@ -16,7 +16,7 @@ from typing import Any
 from sami import records
 from sami.data.joined import read_by_id, read_examples
 from sami.errors import UserError, within
-from sami.rewards.kinds import Means
+from sami.rewards.candidates import Means
 from sami.rewards.responses import reward_responses
 from sami.settings.endpoints import Limits
 from sami.settings.judges import Judge
