@@ -35,8 +35,8 @@ for method in METHODS:
 
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/best_of.smk"
-include: "workflow/rules/sharing.smk"
 include: "workflow/rules/steering.smk"
+include: "workflow/rules/sharing.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/seeds.smk"
 include: "workflow/rules/plan.smk"

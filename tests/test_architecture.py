@@ -16,7 +16,19 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "src/sami"
 FLOORS = [  # from the ground; a name is a module or a folder
-    ["errors", "records", "json_files", "files", "progress", "provenance", "launch", "metrics", "__init__"],
+    [
+        "errors",
+        "records",
+        "json_files",
+        "files",
+        "progress",
+        "provenance",
+        "launch",
+        "lineage",
+        "metrics",
+        "spent",
+        "__init__",
+    ],
     ["settings", "analysis.statistics"],
     ["data", "methods", "objectives"],
     ["models", "distributed", "scoring", "sampling"],

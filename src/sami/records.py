@@ -52,18 +52,22 @@ class Query(Record):
     meta: dict[str, Any] = {}
 
 
+# A field that files have only where it has a value, so that they are the same bytes as before there was such a field.
+UNWRITTEN = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class Check(Record):
     """A programmatic measure of how far a response follows a statement; see `sami.judging.checks`.
 
     The degree is 0 at `worst`, 1 at `best` and linear between them, whichever of the two is larger.
     """
 
-    measure: Literal["words", "sentences", "list_items", "matches"]
-    """What is counted in a response (below)."""
+    measure: Literal["words", "sentences", "list_items", "letters_per_word", "matches"]
+    """What is measured in a response (below)."""
     best: float
-    """The count at which the statement is followed fully: degree 1."""
+    """The value at which the statement is followed fully: degree 1."""
     worst: float
-    """The count at which it is not followed at all: degree 0."""
+    """The value at which it is not followed at all: degree 0."""
     pattern: str | None = None
     """With `matches`: the regular expression that is searched, in upper or lower case."""
 
@@ -88,18 +92,24 @@ class Principle(Record):
     opposite: str = Field(min_length=1)
     check: Check | None = None
     opposite_check: Check | None = None
+    held_out_check: Check | None = UNWRITTEN
+    opposite_held_out_check: Check | None = UNWRITTEN
     writer: str
     behaviour: str | None = None
     raw: list[str] = []  # every answer of a model writer, rejected ones included
 
 
 class Statement(Record):
-    """One line of a constitution: a principle (`wanted`) or its opposite."""
+    """One line of a constitution: a principle (`wanted`) or its opposite.
+
+    `held_out_check` measures the same by other means than `check`; no reward and no label is made of it.
+    """
 
     principle: str
     wanted: bool
     text: str
     check: Check | None = None
+    held_out_check: Check | None = UNWRITTEN
 
 
 class Constitution(Record):
@@ -126,6 +136,9 @@ class Response(Record):
     `text` is what people and judges see, without white space around it. `token_ids` are the tokens that the policy
     drew for it, with the end token where `finish` is "end"; they alone say what to score. `tokens` counts them without
     the end token. These three are None where they are unknown, as in imported responses.
+
+    asked: values of attributes that the prompt asked for in place of a constitution, whose number is then 0; not
+        written where it asked for none.
     """
 
     text: str
@@ -133,6 +146,7 @@ class Response(Record):
     tokens: int | None = Field(ge=0)
     finish: Literal["end", "stop", "length"] | None
     token_ids: list[int] | None = None
+    asked: dict[str, int] | None = Field(default=None, exclude_if=lambda asked: asked is None)
 
     @property
     def ended(self) -> bool:
@@ -332,6 +346,48 @@ class Reward(OfResponse):
 
     reward: float = Field(ge=0, le=1)
     parts: dict[str, float] = {}
+
+
+class Comparison(Record):
+    """Two responses to a query, of which one is to score higher where some principles are read.
+
+    query: its text.
+    chosen, rejected: texts of the responses.
+    statements: the principles that the reward model reads, in their order; empty where it reads none.
+    decided_by: the principle whose check decided; None where no check did.
+    margin: how far it tells the two apart, above 0; None where no check decided.
+    flipped: whether the label was turned round on purpose.
+    held_out: whether the reward model is measured on it, and not trained.
+    """
+
+    query_id: str
+    set_id: str
+    query: str
+    chosen: str
+    rejected: str
+    statements: list[Statement] = []
+    decided_by: str | None = None
+    margin: float | None = Field(default=None, gt=0)
+    flipped: bool = False
+    held_out: bool = False
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if self.chosen == self.rejected:
+            raise ValueError(f"both responses are {self.chosen!r:.60}, so neither can be better; leave it out")
+        return self
+
+
+class ScoredComparison(Record):
+    """What a reward model makes of a comparison that it was not trained on: the scores of both responses.
+
+    shuffled: the same with the principles of another comparison, drawn with the seed; None where it reads none.
+    """
+
+    comparison: Comparison
+    chosen: float
+    rejected: float
+    shuffled: tuple[float, float] | None = Field(default=None, strict=False)  # JSON has lists
 
 
 class Label(OfResponse):

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sami import files, launch, progress, provenance
+from sami import files, launch, progress, provenance, spent
 from sami.errors import Resumable, UserError, plain, unexpected
 from sami.settings.explain import explain
 
@@ -93,6 +93,7 @@ class Stage:
             self.parser.exit(2, f"{self.name}: error: {error}\n")
         launch.end_with_parent()
         started = time.time()
+        spent.forget()
         outputs = {name: getattr(arguments, name) for name in self.outputs if getattr(arguments, name) is not None}
         try:
             for name, kind in self.settings.items():
@@ -140,7 +141,9 @@ class Stage:
             if values[name] is not None:
                 values[name] = TypeAdapter(kind).dump_python(values[name], mode="json")
         inputs = {name: values.pop(name) for name in self.inputs}
-        return provenance.record(self.name, values, inputs, started)
+        record = provenance.record(self.name, values, inputs, started)
+        tokens = spent.spent()
+        return record | ({"tokens": tokens} if tokens else {})
 
 
 def _fail(message: str, rank: int) -> None:

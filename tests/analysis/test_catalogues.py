@@ -53,9 +53,9 @@ def test_a_table_and_a_figure_more_are_a_function_and_an_entry_each(loudness, tm
     assert draw.possible(tmp_path / "tables")[-1] == "loudness"
     draw.draw_all(["loudness"], tmp_path / "tables", "made-up", tmp_path / "figures")
     assert figures.files(figures.of_experiment(False, False, False))[-2:] == ["loudness.pdf", "loudness.png"]
-    (shown,) = page.read_figures(tmp_path / "figures")
+    (shown,) = page.read_figures([tmp_path / "figures"])
     assert shown.caption == FIGURES["loudness"].caption
-    assert "Marks." in [table.caption for table in page.read_tables(tmp_path / "tables")]
+    assert "Marks." in [table.caption for table in page.read_tables([tmp_path / "tables"])]
     assert "figures/loudness.rst" in captions.captions()
 
 
@@ -74,7 +74,7 @@ def test_entries_have_functions_captions_and_tables():
 
 def test_experiments_have_the_figures_of_their_kind():
     every = {figure.name for figure in figures.of_experiment(training=True, scored=True, held_out=True)}
-    assert FIGURES.keys() - every == {"comparison", "frontier", "seeds", "steering"}
+    assert FIGURES.keys() - every == {"comparison", "frontier", "quality", "quality_and_relevance", "seeds", "steering"}
     assert every - {figure.name for figure in figures.of_experiment(False, False, False)} == {
         "bound", "training", "generalisation",
     }  # fmt: skip

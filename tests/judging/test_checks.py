@@ -1,11 +1,16 @@
+import json
+import re
+
 import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sami.data.constitutions import build
 from sami.data.principles import from_people, load
 from sami.judging.checks import choose, degree, degrees, value
 from sami.records import Check, Constitution, Statement
+from sami.settings.principles import Constitutions
 
 TEXT = "Dear friend! I like lists:\n\n1. One thing.\n2) Another thing?\n- A third."
 
@@ -18,6 +23,7 @@ TEXT = "Dear friend! I like lists:\n\n1. One thing.\n2) Another thing?\n- A thir
         ("list_items", None, 3),
         ("matches", "thing", 2),
         ("matches", "DEAR", 1),
+        ("letters_per_word", None, 48 / 13),  # numbers of list items count
     ],
 )
 def test_values(measure, pattern, expected):
@@ -67,6 +73,24 @@ def test_only_checked_statements_count():
     ]
     constitution = Constitution(id="c", set_id="c", writer="w", statements=statements)
     assert degrees("one", constitution) == {"-s": 1.0}
+    assert degrees("one", constitution, held_out=True) == {}
+
+
+def test_held_out_checks_count_something_else_than_the_others():
+    friend = load(ROOT / "config/constitutions/everyday-friend.yaml")
+    built = build(from_people(friend, "human"), Constitutions(writer="human", principles="", per_set=2, statements=3,
+                                                             negate="all"), seed=1)  # fmt: skip
+    lines = (ROOT / "config/demonstrations/everyday-friend.jsonl").read_text().splitlines()
+    demonstrations = [json.loads(line)["response"] for line in lines]
+    wanted, opposite = built
+    for held_out in (False, True):
+        for text in demonstrations:  # which show what is wanted
+            good, bad = (sum(degrees(text, c, held_out).values()) for c in (wanted, opposite))
+            assert good > 1.7 > 1.2 > bad, (text, held_out, good, bad)
+    counted = [(s.check.pattern, s.held_out_check.pattern) for s in wanted.statements if s.principle == "warm"]
+    vocabulary = set(re.findall(r"\w+", " ".join(demonstrations) + "happy glad hello thanks you we oh please sure"))
+    for word in vocabulary:
+        assert not all(re.search(pattern, word, re.IGNORECASE) for pattern in counted[0]), word
 
 
 def test_shipped_principles_have_checks_on_both_sides():

@@ -13,15 +13,17 @@ from workflow_project import TINY
 from workflow_project import Project as Workflow
 
 from sami import records
+from sami.data.labels import attributes_prompt, label_string
 from sami.errors import UserError
 from sami.judging.checks import degree
 from sami.methods.steerlm import (
     Question,
+    as_asked,
     attributes,
-    attributes_prompt,
     counts,
-    label_string,
     labelled_examples,
+    labelled_queries,
+    nearest_value,
     occurrences,
     questions,
     typical,
@@ -39,10 +41,9 @@ from sami.records import (
     Steered,
     TrainingExample,
 )
-from sami.settings.methods import SteerLM
+from sami.settings.methods import AttributeModel, SteerLM
 from sami.settings.tasks import Filters, Prompts, Task
 from sami.settings.yaml_files import load_yaml
-from sami.stages.label_responses import labels
 
 TEMPLATE = "{query}\n{attributes}\n"
 PROMPTS = Prompts(style="plain", generation="{constitution} {query}", training="{constitution} {query}")
@@ -92,24 +93,27 @@ def test_degrees_are_rounded_to_the_nearest_value(degree, levels, value):
     assert value_of(degree, levels) == value
 
 
-def test_label_strings_hold_what_is_known_in_order():
-    assert label_string({"short": 4, "self": 0}) == "short:4,self:0"
-    assert label_string({"self": 0, "short": 4}) == "self:0,short:4"
-    assert label_string({"warm": 3}) == "warm:3"
+@pytest.mark.parametrize(
+    ("score", "value"),
+    [(-3.0, 0), (0.49, 0), (0.5, 0), (1.5, 2), (2.5, 2), (3.51, 4), (4.4, 4), (17.0, 4)],
+)
+def test_scores_are_clipped_and_rounded_half_to_even(score, value):
+    assert nearest_value(score, 5) == value
 
 
-def test_responses_are_labelled_by_the_checks_of_all_attributes():
-    """Of 1 to 5 words the degree falls from 1 to 0; an opposite has no say, nor has the constitution."""
-    sampled = example(("one", 1), ("one two! three!", 0), ("a b c d e !", 0), ("", 0))
-    found = list(labels([sampled], CHECKS, 5))
-    assert [record.values for record in found] == [
-        {"few": 4, "loud": 0},
-        {"few": 2, "loud": 4},
-        {"few": 0, "loud": 2},
-        {"few": 0, "loud": 0},
-    ]
-    assert [(r.query_id, r.set_id, r.number, r.policy) for r in found] == [("q", "s", n, "p") for n in range(4)]
-    assert [record.values["few"] for record in labels([sampled], CHECKS, 2)] == [1, 0, 0, 0]
+def test_a_share_of_the_queries_is_labelled_for_the_attribute_model():
+    queries = [example(("A", 0), query=f"q{n}") for n in range(9)]
+    found, again, other = (labelled_queries(queries, AttributeModel(learning_rate=1e-3), seed) for seed in (1, 1, 2))
+    assert len(found) == 4  # half of them, to the even number
+    assert found == again != other
+    assert found < {f"q{n}" for n in range(9)}
+    assert len(labelled_queries(queries, AttributeModel(learning_rate=1e-3, labelled=0.9), 1)) == 8
+    for share, told in ((0.05, "none"), (0.95, "9")):
+        model = AttributeModel(learning_rate=1e-3, labelled=share)
+        with pytest.raises(
+            UserError, match=f"'attribute_model.labelled' is {share}, of 9 queries {told}, expected one"
+        ):
+            labelled_queries(queries, model, 1)
 
 
 def test_attributes_are_the_principles_with_a_check_or_those_that_are_named():
@@ -192,11 +196,24 @@ def test_counts_by_hand():
     found = occurrences(known, 5)
     assert found == {"few": [1, 0, 0, 0, 2], "loud": [1, 0, 1, 0, 0]}
     kept, dropped = made([example(("A", 0), ("", 1), ("B", 1))], known)
-    assert counts(kept, 3, dropped, found, "p") == {
-        "sampled": 3, "kept": 2, "dropped": {"empty response": 1}, "values": found,
-    }  # fmt: skip
+    expected = {"sampled": 3, "kept": 2, "dropped": {"empty response": 1}, "values": found}
+    assert counts(kept, 3, dropped, found, {}, "p") == expected
+    assert counts(kept, 3, dropped, found, {"few": 2}, "p") == expected | {"as_asked": {"few": 2}}
     with pytest.raises(UserError, match=r"p: none of 3 responses is left .*'empty response': 3"):
-        counts([], 3, Counter({"empty response": 3}), found, "p")
+        counts([], 3, Counter({"empty response": 3}), found, {}, "p")
+
+
+def test_responses_that_have_what_they_were_asked_for_are_counted_by_hand():
+    asked = [{"few": 4, "loud": 0}, {"few": 0, "loud": 0}, {"few": 1, "loud": 0}]
+    drawn = example(("A", 0), ("B", 0), ("", 0))
+    drawn = drawn.model_copy(
+        update={"responses": [r.model_copy(update={"asked": a}) for r, a in zip(drawn.responses, asked, strict=True)]}
+    )
+    known = [label(0, few=4, loud=2), label(1, few=0, loud=1), label(2, few=0, loud=3)]
+    assert as_asked([drawn], known) == {"few": 2, "loud": 0}
+    assert as_asked([example(("A", 0))], known) == {}
+    with pytest.raises(UserError, match="found no label of response 2"):
+        as_asked([drawn], known[:2])
 
 
 def test_typical_values_are_medians_that_occur():
@@ -231,6 +248,9 @@ def test_records_that_contradict_themselves_are_refused():
             label(0, **values)
 
 
+LEARNED = "{{name: steerlm, labels: model, attribute_model: {{learning_rate: 1.0e-5, {}}}}}"
+
+
 def quickstart(method: str = "steerlm", training: str = "{objective: supervised}", more: str = "") -> str:
     return f"experiments: {{quickstart: {{method: {method}, training: {training}, iterations: 1{more}}}}}"
 
@@ -239,9 +259,20 @@ def quickstart(method: str = "steerlm", training: str = "{objective: supervised}
     ("text", "parts"),
     [
         (quickstart(training="{objective: sami}"), ["'training.objective' is sami", "expected one of: supervised"]),
-        (quickstart(more=", iterations: 2").replace("iterations: 1, ", ""),
-         ["'iterations' is 2, but 'steerlm' has at most 1", "set it to 1"]),
-        (quickstart("{name: steerlm, labels: judge}"), ["method.labels", 'found "judge"', "checks, shuffled"]),
+        (quickstart("{name: steerlm, labels: model}"),
+         ["'labels' is model, but 'attribute_model' is null", "write it ({learning_rate: 2.0e-5}, say)"]),
+        (quickstart("{name: steerlm, attribute_model: {learning_rate: 1.0e-5}}"),
+         ["'labels' is checks, but 'attribute_model' is given", "only there"]),
+        (quickstart(LEARNED.format("labelled: 0")), ["method.attribute_model.labelled", "found 0"]),
+        (quickstart(LEARNED.format("labelled: 0.1"), more=", queries: {train: 4}"),
+         ["'attribute_model.labelled' is 0.1, of 4 queries none", "raise 'queries.train'"]),
+        (quickstart(LEARNED.format('prompt: "Read: {response}"')),
+         ["'prompt' has the fields {response}, expected {query} and {response}, each once"]),
+        (quickstart(LEARNED.format('prompt: "{query} {response}"')), ["'prompt' begins with a field"]),
+        (quickstart("{name: steerlm, asked: {short: 5}}"),
+         ["'asked' wants 5 of 'short', expected at most 4, since 'levels' is 5"]),
+        (quickstart("{name: steerlm, asked: {short: -1}}"), ["method.asked.short", "found -1"]),
+        (quickstart("{name: steerlm, labels: judge}"), ["method.labels", 'found "judge"', "checks, shuffled, model"]),
         (quickstart("{name: steerlm, levels: 1}"), ["method.levels", "found 1", "at least 2"]),
         (quickstart("{name: steerlm, attributes: []}"), ["method.attributes", "at least one entry"]),
         (quickstart('{name: steerlm, attributes: ["short:4"]}'), ["method.attributes", "short:4"]),
@@ -265,6 +296,9 @@ def test_attributes_without_a_check_are_told_before_anything_runs(project):
         "config/constitutions/everyday.yaml: 'method.attributes' names 'calm', expected principles "
     )
     assert "short, self, poem, warm, story, simple (experiment 'quickstart')" in found
+    for asked in ("{calm: 1}", "{warm: 1}"):
+        found = message(project.check, quickstart(f"{{name: steerlm, attributes: [short], asked: {asked}}}"))
+        assert f"'method.asked' names '{asked[1:5]}', expected attributes: short (experiment 'quickstart')" in found
     file = project.root / "config/constitutions/everyday.yaml"
     bare = yaml.safe_load(file.read_text())
     for pair in bare["pairs"]:
@@ -333,10 +367,10 @@ def test_the_plan_counts_an_example_a_response_and_all_questions(project):
 
 @pytest.fixture(scope="module")
 def finished(tiny_source, tmp_path_factory):
-    """A whole run, with its control beside it as far as the examples."""
+    """A whole run of two iterations, with its control beside it as far as the examples of the first."""
     workflow = Workflow(tmp_path_factory.mktemp("steerlm"), tiny_source)
     workflow.settings = {
-        "model": "tiny", "iterations": 1, "queries": {"train": 4}, "sampling": {"responses": 4},
+        "model": "tiny", "iterations": 2, "queries": {"train": 4}, "sampling": {"responses": 4},
         "method": {"name": "steerlm", "levels": 3, "attributes": ["short", "warm"], "steering": {"queries": 3}},
         "training": {"objective": "supervised"},
     }  # fmt: skip
@@ -384,14 +418,79 @@ def test_a_whole_run_shows_what_was_asked_against_what_came(finished):
         assert {record.policy for record in steered} == {policy}
         assert len({record.text for record in steered}) > 3
     shown = pd.read_csv(folder / "steering/tables/steering.csv")
-    assert len(shown) == 2 * 2 * 3
+    assert len(shown) == 3 * 2 * 3
     row = shown[(shown["policy"] == "iteration-1") & (shown["attribute"] == "short") & (shown["value"] == 2)].iloc[0]
     degrees = [r.degrees["short"] for r in steered if (r.attribute, r.value) == ("short", 2)]
     assert row["degree"] == pytest.approx(sum(degrees) / 3, abs=6e-5)
-    assert len(pd.read_csv(folder / "steering/tables/steering_summary.csv")) == 2 * 2 * 2
+    assert len(pd.read_csv(folder / "steering/tables/steering_summary.csv")) == 3 * 2 * 2
     for name in ("steering.png", "steering.pdf"):
         assert (folder / "steering/figures" / name).stat().st_size > 5000
-    assert (folder / "report.html").is_file()  # the usual evaluation stays
+    page = (folder / "report.html").read_text()  # with the usual evaluation
+    for shown in ("Steering <span", "Steering summary <span", 'alt="steering"', "Win rates <span", 'alt="win rate"'):
+        assert page.count(shown) == 1
+
+
+def test_the_second_iteration_learns_what_it_was_asked_for_behind_what_it_is(finished):
+    folder = finished.folder / "results/quickstart"
+    first = records.read(Label, folder / "iteration-1/labels.jsonl")
+    occurring = {tuple(label.values.items()) for label in first}
+    drawn = records.read(Example, folder / "iteration-2/responses.jsonl")
+    assert {example.policy for example in drawn} == {"iteration-1"}
+    assert not {e.query_id for e in drawn} & {
+        e.query_id for e in records.read(Example, folder / "iteration-1/responses.jsonl")
+    }
+    asked = [response.asked for example in drawn for response in example.responses]
+    assert len(asked) == 16
+    assert {tuple(values.items()) for values in asked} <= occurring
+    checks = {p.id: p.check for p in records.read(Principle, folder / "principles.jsonl") if p.id in ("short", "warm")}
+    texts = [response.text for example in drawn for response in example.responses]
+    found = [{name: round(2 * degree(check, text)) for name, check in checks.items()} for text in texts]
+    labelled = records.read(Label, folder / "iteration-2/labels.jsonl")
+    assert [label.values for label in labelled] == found
+    expected = [(label_string(own), text) for own, text in zip(found, texts, strict=True) if text]
+    learned = records.read(TrainingExample, folder / "iteration-2/examples.jsonl")
+    assert [(e.prompts[0][-1].content.split()[-1], e.responses[0].text) for e in learned] == expected
+    counted = json.loads((folder / "iteration-2/examples.json").read_text())["as_asked"]
+    pairs = list(zip(asked, found, strict=True))
+    assert counted == {name: sum(a[name] == f[name] for a, f in pairs) for name in ("short", "warm")}
+    assert "as_asked" not in json.loads((folder / "iteration-1/examples.json").read_text())
+
+
+def test_what_the_second_iteration_is_asked_is_part_of_its_prompts_alone(finished):
+    """A response of iteration 2 is what the policy draws behind query and label, by the sampler itself."""
+    from sami.data.prompts import prompt_tokens
+    from sami.models import pretrained
+    from sami.sampling.factory import open_sampler
+    from sami.sampling.sampler import Request
+    from sami.settings.sampling import Sampling
+
+    folder = finished.folder / "results/quickstart"
+    queries = {query.id: query for query in records.read(Query, folder / "queries/train.jsonl")}
+    drawn = records.read(Example, folder / "iteration-2/responses.jsonl")
+    given = json.loads((folder / "iteration-2/responses.jsonl.provenance.json").read_text())["arguments"]
+    prompts = load_yaml(ROOT / "config/tasks/everyday.yaml", Task).prompts
+    tokenizer = pretrained.load_tokenizer(folder / "iteration-1/model")
+    requests = []
+    for example in drawn:
+        for j, response in enumerate(example.responses):
+            prompt = attributes_prompt(queries[example.query_id], response.asked, prompts, prompts.with_attributes)
+            key = f"{given['seed']}-{example.query_id}-{example.set_id}-{j}"
+            requests.append(Request(prompt_tokens(prompt, tokenizer), key))
+    sampler = open_sampler("transformers", folder / "iteration-1/model", tokenizer, longest=400, tensor_parallel=1)
+    made = sampler.generate(requests, Sampling(**given["sampling"]), given["stop"])
+    assert [c.text for c in made] == [response.text for example in drawn for response in example.responses]
+
+
+def test_experiments_that_agree_share_labels_and_what_the_base_model_makes_of_them(finished):
+    jobs = finished.dry_run("shuffled")
+    shared = {path for rule, path in jobs if rule == "share_results"}
+    assert "shuffled/iteration-0/eval/steering.jsonl" in shared
+    assert "shuffled/iteration-1/eval/steering.jsonl" not in shared
+    assert (finished.folder / "results/shuffled/iteration-1/labels.jsonl").read_bytes() == (
+        finished.folder / "results/quickstart/iteration-1/labels.jsonl"
+    ).read_bytes()
+    record = json.loads((finished.folder / "results/shuffled/iteration-1/labels.jsonl.provenance.json").read_text())
+    assert record["original"]["stage"] == "label_responses"
 
 
 def test_other_methods_have_no_steering(finished):
@@ -406,6 +505,16 @@ def test_other_methods_have_no_steering(finished):
     assert not any("steer" in rule or "steer" in path or "label" in path for rule, path in jobs)
 
 
+def asked_again(finished, change: dict) -> set[tuple[str, str]]:
+    """What a change of the method makes out of date: rule and output."""
+    overrides, method = finished.overrides, finished.settings["method"]
+    settings = {**finished.settings, "method": {**method, **change}}
+    finished.overrides = finished.write("changed.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    jobs = finished.dry_run("quickstart")
+    finished.overrides = overrides
+    return jobs
+
+
 def test_what_a_change_makes_out_of_date(finished):
     overrides = finished.overrides
 
@@ -417,10 +526,73 @@ def test_what_a_change_makes_out_of_date(finished):
         return jobs
 
     method = finished.settings["method"]
-    steering = {"sample_steering", "tabulate_steering", "plot_steering"}
+    steering = {"sample_steering", "tabulate_steering", "plot_steering", "build_report"}
     assert rerun() == set()
+    second = {path for rule, path in asked_again(finished, {"asked": {"short": 0}}) if "iteration-" in path}
+    assert {path.split("/")[1] for path in second} == {"iteration-2"}
     assert rerun(method={**method, "steering": {"queries": 2}}) == steering
     trained = {"train", "sample_evaluation", "score_responses", "score_relevance", "judge_responses", "tabulate"}
-    changed = rerun(method={**method, "labels": "shuffled"})
-    assert {"build_steerlm_examples", *trained} <= changed
-    assert not {"sample_responses", "label_responses"} & changed
+    changed = asked_again(finished, {"labels": "shuffled"})
+    assert {"build_steerlm_examples", *trained} <= {rule for rule, _ in changed}
+    assert not {
+        path for _, path in changed if path.endswith(("iteration-1/responses.jsonl", "iteration-1/labels.jsonl"))
+    }
+
+
+def test_more_attributes_than_a_label_can_hold_are_told(project):
+    """The label string alone would fill the context of a model that is on this machine."""
+    folder = project.root / "resources/models/smollm2-135m-instruct"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 59}))
+    found = message(project.check, quickstart())
+    assert "found 6 attributes, whose label string has at least 12 tokens; with max_new_tokens = 48" in found
+    assert "more than the context of 59 of the model 'smollm2-135m-instruct'" in found
+    assert "Name fewer in 'method.attributes'" in found
+    project.check(quickstart("{name: steerlm, attributes: [short]}"))
+
+
+@pytest.fixture(scope="module")
+def learned(tiny_source, tmp_path_factory):
+    """A whole run of two iterations whose labels a model predicts."""
+    workflow = Workflow(tmp_path_factory.mktemp("learned"), tiny_source)
+    model = {"learning_rate": 1.0e-3, "epochs": 3, "queries_per_step": 1}
+    settings = {
+        "model": "tiny", "iterations": 2, "queries": {"train": 4}, "sampling": {"responses": 4},
+        "method": {"name": "steerlm", "levels": 3, "attributes": ["short", "warm"], "labels": "model",
+                   "attribute_model": model, "steering": {"queries": 3}},
+        "training": {"objective": "supervised"},
+    }  # fmt: skip
+    workflow.overrides = workflow.write("learned.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    workflow.run("quickstart")
+    return workflow
+
+
+def test_a_model_that_learns_from_some_labels_predicts_those_of_all_responses(learned):
+    from sami.distributed.processes import processes
+    from sami.rewards.attribute_model import predicted
+    from sami.rewards.reward_model import RewardModel
+
+    folder = learned.folder / "results/quickstart"
+    queries = {query.id: query for query in records.read(Query, folder / "queries/train.jsonl")}
+    prompt = AttributeModel(learning_rate=1.0).prompt
+    with processes() as group:
+        model = RewardModel.load(folder / "attribute-model", learned.folder / "resources/models/tiny", "auto", group)
+        assert model.outputs == ["short", "warm"]
+        for iteration in (1, 2):
+            drawn = records.read(Example, folder / f"iteration-{iteration}/responses.jsonl")
+            found = records.read(Label, folder / f"iteration-{iteration}/labels.jsonl")
+            assert found == list(predicted(model, drawn, queries, prompt, 3, 1024))
+    table = pd.read_csv(folder / "labels/tables/label_agreement.csv").set_index("attribute")
+    assert list(table.index) == ["short", "warm"]
+    assert set(table["n_responses"]) == {2 * 4}  # of the two queries that are not labelled
+    checks = {p.id: p.check for p in records.read(Principle, folder / "principles.jsonl") if p.id in ("short", "warm")}
+    drawn = records.read(Example, folder / "iteration-1/responses.jsonl")
+    known = {label.place: label.values for label in records.read(Label, folder / "iteration-1/labels.jsonl")}
+    seed = json.loads((folder / "iteration-1/responses.jsonl.provenance.json").read_text())["arguments"]["seed"]
+    labelled = labelled_queries(drawn, AttributeModel(learning_rate=1.0), seed)
+    right = [
+        known[(*e.key, n, e.policy)]["short"] == round(2 * degree(checks["short"], r.text))
+        for e in drawn if e.query_id not in labelled for n, r in enumerate(e.responses)
+    ]  # fmt: skip
+    assert table.loc["short", "exact"] == pytest.approx(sum(right) / len(right), abs=6e-5)
+    assert "Label agreement <span" in (folder / "report.html").read_text()

@@ -27,16 +27,19 @@ from sami.workflow import configuration
 
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
-SOUND = {"build_constitutions", "build_ditto_examples", "build_ditto_queries", "build_queries", "build_report",
-         "build_rest_examples", "build_rlcd_examples", "build_sami_examples", "build_sft_examples",
-         "build_steerlm_examples", "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments",
-         "import_queries", "import_responses", "join_seeds", "judge_responses", "label_responses", "plan",
-         "sample_responses", "score_rewards", "tabulate_steering", "write_principles"}  # fmt: skip
+SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "build_ditto_queries",
+         "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
+         "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
+         "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments", "compare_methods",
+         "import_queries", "import_responses", "join_seeds", "judge_responses", "label_responses",
+         "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
+         "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
-JOINING = {"build_ditto_examples", "build_report", "build_rest_examples", "build_rlcd_examples", "build_sami_examples",
-           "build_sft_examples", "build_steerlm_examples", "choose_best", "compare_experiments", "label_responses",
-           "score_relevance", "score_responses", "score_rewards", "import_responses", "join_seeds", "judge_responses",
-           "tabulate"}  # fmt: skip
+JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
+           "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
+           "build_steerlm_examples", "choose_best", "compare_experiments", "import_responses", "judge_responses",
+           "label_responses", "predict_labels", "score_relevance", "score_responses", "score_rewards",
+           "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -53,7 +56,7 @@ BAD = {  # name of a file in place of an input: its content
 }
 BAD_JSON = ["", "{", "[1]", "7", "null", '"x"', '{"colour": "green"}', '{"kind": "x"}', "\udcff", "<html>"]
 # Where a folder is meant, a file in it is named, or the folder.
-FOLDERS = {"model", "start", "reference", "base-model", "tables", "figures"}
+FOLDERS = {"model", "models", "start", "reference", "base-model", "tables", "figures"}
 COPIED = {"original"}  # whatever is in it
 
 
@@ -65,8 +68,22 @@ BROKEN = {
     "model.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
     "sami_model.json": b"<html>",
 }
+LEARNED = {"kind": "learned", "labels": "contrast", "prompt": "Read: {query} {response}", "learning_rate": 1e-4}
 # What only some stages take: the arguments, and what the message must name.
 MORE = {
+    "score_rewards": [
+        (
+            {
+                "reward": "learned",
+                "rewards": json.dumps({"learned": LEARNED}),
+                "reward-model": path,
+                "base-model": path,
+                "engine": json.dumps(ENGINE),
+            },
+            (path, "--reward-model"),
+        )
+        for path in ("nowhere", str(ROOT), __file__)
+    ],
     "build_queries": [
         ({"train-dataset": json.dumps({"loader": "file", "path": f"{path}", "count": 1})}, (path,))
         for path in ("nowhere.jsonl", "nowhere.parquet", "nowhere/none", "", "/dev/null", __file__)
@@ -124,6 +141,7 @@ REWARDS = {
 }
 
 
+ATTRIBUTE_MODEL = '{"name": "steerlm", "labels": "model", "attribute_model": {"learning_rate": 1e-5}}'
 STEERED = [
     records.Steered(query_id=f"q{n}", policy="iteration-0", attribute="p", value=value, asked={"p": value}, text="Yes.",
                     tokens=2, degrees={"p": value / 4})
@@ -185,6 +203,9 @@ class Stages:
         )
         made, _ = training_examples(records.read(records.Example, base), *by_id, PROMPTS, Filters(), "sami")
         records.write(made, folder / "run/examples.jsonl")
+        trained = folder / "run/trained"
+        trained.mkdir()
+        (trained / "provenance.json").write_text('{"command": ["train"], "inputs": {}, "wall_seconds": 1}')
         preferred = [records.Preference(chosen=0, rejected=1, kind="contrast")]
         records.write([e.model_copy(update={"pairs": preferred}) for e in made], folder / "run/pairs.jsonl")
         shown = [
@@ -194,7 +215,16 @@ class Stages:
         demonstrations.write_text("".join(json.dumps(line) + "\n" for line in shown))
         held_out = folder / "run/held-out-queries.jsonl"
         records.write([records.Query(id="h", task="t", text="held out")], held_out)
+        compared = [
+            records.Comparison(query_id=f"q{n}", set_id="s", query="?", chosen="a", rejected="b", held_out=n > 2)
+            for n in range(4)
+        ]
+        records.write(compared, folder / "run/comparisons.jsonl")
+        told = [records.ScoredComparison(comparison=compared[-1], chosen=1.0, rejected=0.0)]
+        records.write(told, folder / "run/scored.jsonl")
         self.given = {
+            "build_comparisons": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
+                                  "reward": json.dumps(LEARNED), "policy": "iteration-0"},
             "build_constitutions": {"principles": folder / "run/principles.jsonl",
                                     "settings": settings.constitutions.model_copy(update={"statements": 1})},
             "build_ditto_examples": {"demonstrations": demonstrations, "responses": [base], "policies": ["iteration-0"],
@@ -203,7 +233,8 @@ class Stages:
             "build_queries": {"train-dataset": json.dumps({**dataset, "path": queries}), "eval-count": 1, "task": "t",
                               "eval-dataset": json.dumps(dataset)},
             "build_report": {key: value for key, value in (evaluated | pages).items()
-                             if key not in ("information", "training")},
+                             if key not in ("information", "training")}
+                            | {"tables": [folder / "tables"], "figures": [folder / "figures"]},
             "build_rlcd_examples": {"responses": base, **texts, **prompts, "filters": "{}", "template": "{query}",
                                     "method": '{"name": "rlcd"}', "policy": "iteration-0"},
             "build_sami_examples": {"responses": base, **texts, **prompts, "filters": "{}", "objective": "sami",
@@ -212,6 +243,8 @@ class Stages:
             "build_rest_examples": {"responses": base, "rewards": folder / "run/rewards.jsonl", **texts, **prompts,
                                     "filters": "{}", "template": "{query}", "policy": "iteration-0", "iteration": 1,
                                     "threshold": 0.5, "cap": 1},
+            "build_salmon_examples": {"responses": base, "rewards": folder / "run/rewards.jsonl", **texts, **prompts,
+                                      "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "build_sft_examples": {"responses": base, "queries": queries, "constitutions": [constitutions], **prompts,
                                    "filters": "{}", "template": "{query}", "policy": "iteration-0"},
             "build_steerlm_examples": {"responses": base, "labels": folder / "run/labels.jsonl", **texts, **prompts,
@@ -225,6 +258,9 @@ class Stages:
             "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
                                     **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],
                                     "verdicts": [verdicts] * 2, "samples": 200, "confidence": 0.95},
+            "compare_methods": {"experiments": ["a", "b"], "methods": ["sami", "sft"], "seeds": [1],
+                                "questions": ["steerability", "internalising"], "tables": [folder / "tables"] * 2,
+                                "queries": [queries] * 2, "models": [trained] * 2, "samples": 200, "confidence": 0.95},
             "score_responses": {"model": model, "base-model": model, "responses": policy, "base-responses": base,
                                      **texts, **prompts, **engine, "policy": "iteration-1", "base": "iteration-0"},
             "score_relevance": {"model": model, "responses": policy, **texts, **prompts, **engine, "others": 1,
@@ -234,11 +270,15 @@ class Stages:
             "import_queries": {"released": folder / "run/released.json", "count": 1, "task": "t"},
             "import_responses": {"given": policy, "asked": base, "texts": [queries, constitutions], **texts,
                                  "policy": "x"},
-            "join_seeds": {"seeds": [1], **{key: value for key, value in evaluated.items() if key != "training"}},
+            "join_seeds": {"seeds": [1], "queries": queries, "tables": folder / "tables",
+                           "evaluation": json.dumps(EVALUATION)},
             "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
             "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                 "method": '{"name": "steerlm"}', "policy": "iteration-0"},
+            "predict_labels": {"attribute-model": model, "base-model": model, "responses": base, **texts, **engine,
+                               "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
+            "measure_reward_model": {"scored": folder / "run/scored.jsonl", "samples": 200, "confidence": 0.95},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],
                      "command-line": CATALOGUES},
             "plot_figures": pages | {"figures": ["win_rate"]},
@@ -255,8 +295,16 @@ class Stages:
                               "judges": json.dumps({"checks": {"kind": "checks"}}), "limits": "{}"},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
+            "tabulate_labels": {"responses": base, **texts, "labels": folder / "run/labels.jsonl",
+                                "principles": folder / "run/checked-principles.jsonl", "method": ATTRIBUTE_MODEL,
+                                "policy": "iteration-0", "samples": 200, "confidence": 0.95},
+            "train_attribute_model": {"model": model, "responses": base, **texts, **engine, "precision": "float32",
+                                      "principles": folder / "run/checked-principles.jsonl",
+                                      "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
             "tabulate_steering": {"policies": ["iteration-0"], "steered": [folder / "run/steering.jsonl"],
                                   "samples": 200, "confidence": 0.95},
+            "train_reward_model": {"model": model, "comparisons": folder / "run/comparisons.jsonl", **engine,
+                                   "reward": json.dumps(LEARNED), "precision": "float32"},
             "train": {"start": model, "reference": model, "examples": folder / "run/examples.jsonl", **engine,
                       "training": json.dumps({**TRAINING, "kl_weight": 0.1}), "run-name": "r",
                       "tensorboard": folder / "out/events", "checkpoints": folder / "out/checkpoints"},

@@ -18,6 +18,9 @@ SHORT = Check(measure="words", best=2, worst=6)
 LOUD = Check(measure="matches", pattern="!", best=1, worst=0)
 
 
+LEARNED = {"kind": "learned", "labels": "checks", "prompt": "P: {query} {response} {principles}", "learning_rate": 1e-5}
+
+
 def constitution(name: str, wanted: bool, *checks: Check | None) -> Constitution:
     statements = [
         Statement(principle=f"p{k}", wanted=wanted, text=f"Do {k}.", check=check) for k, check in enumerate(checks)
@@ -157,7 +160,7 @@ def test_a_constant_reward_is_told():
 
 
 def test_every_kind_has_a_name_and_a_way_to_reward():
-    assert list(REWARDS) == ["checks", "relevance", "judge", "sum"]
+    assert list(REWARDS) == ["checks", "relevance", "judge", "learned", "sum"]
     assert set(KINDS) == set(REWARDS.values())
 
 
@@ -178,7 +181,7 @@ def test_shipped_rewards_load():
 @pytest.mark.parametrize(
     ("reward", "part"),
     [
-        ({"kind": "luck"}, 'kind: found "luck" (text), expected one of: checks, relevance, judge, sum'),
+        ({"kind": "luck"}, 'kind: found "luck" (text), expected one of: checks, relevance, judge, learned, sum'),
         ({"kind": "checks", "weight": 1}, "weight: found the unknown key 'weight'"),
         ({"kind": "relevance", "others": 3}, "full_margin"),
         ({"kind": "relevance", "others": 0, "full_margin": 1}, "others: found 0"),
@@ -187,6 +190,19 @@ def test_shipped_rewards_load():
         ({"kind": "judge", "judge": "checks", "opponents": 3}, "'opponents' is 3, expected an even number"),
         ({"kind": "judge", "judge": "checks", "opponents": 0}, "opponents: found 0"),
         ({"kind": "sum", "weights": {"checks": 1}}, "weights"),
+        (
+            LEARNED | {"prompt": "P: {query}"},
+            "'prompt' has the fields {query}, expected each of {response}, {query}",
+        ),
+        (LEARNED | {"labels": "contrast"}, "{principles}, expected each of {response}, {query} once and no others"),
+        (LEARNED | {"prompt": "P: {query} {principles} {response}"}, "'prompt' has {principles} before another field"),
+        (LEARNED | {"prompt": " {query} {response} {principles}"}, "'prompt' begins with a field, which may be empty"),
+        (
+            LEARNED | {"prompt": "P: {query} {query} {response} {principles}"},
+            "'prompt' has the fields {query}, {q",
+        ),
+        (LEARNED | {"flipped": 0.5}, "flipped: found 0.5"),
+        (LEARNED | {"held_out": 0}, "held_out: found 0"),
         ({"kind": "sum", "weights": {"checks": 1, "relevance": 0}}, "weights.relevance: found 0"),
     ],
 )
@@ -213,6 +229,11 @@ def test_a_reward_is_read_with_its_members(project):
 @pytest.mark.parametrize(
     ("name", "written", "parts"),
     [
+        (
+            "a",
+            {"kind": "sum", "weights": {"salmon-checks": 1, "contrast": 1}},
+            ["rewards/a.yaml: weights: found 2 learned rewards (salmon-checks, contrast), expected one at most"],
+        ),
         ("cheks", {}, ["mine.yaml, line 1: experiments.quickstart.method.reward: found", "Did you mean 'checks'?"]),
         ("a", {"kind": "sum", "weights": {"checks": 1, "b": 1}}, ["config/rewards/a.yaml: weights: found", "files"]),
         (
@@ -244,10 +265,12 @@ def test_what_a_reward_reads_is_told_before_anything_runs(project):
     check = "      check: {measure: words, best: 10, worst: 35}\n"
     assert check in text
     file.write_text(text.replace(check, ""))
-    for reward in ("checks", "checks-and-relevance"):
+    for reward in ("checks", "checks-and-relevance", "salmon-checks"):
         told = message(project.check, using(reward))
         assert told.startswith("config/constitutions/everyday.yaml: 'short': found no check of the principle, expected")
         assert told.endswith("set 'method.reward' to another (experiment 'quickstart').")
+    told = message(project.check, using("contrast"))
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart.method.reward: found 'contrast', which learns")
     one = using("relevance").replace("sampling:", "queries: {train: 1}, sampling:")
     told = message(project.check, one)
     assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.train: found 1, expected at least 2")
@@ -275,3 +298,11 @@ def test_what_the_reward_of_the_best_reads_is_told_before_anything_runs(project)
     told = message(project.check, one)
     assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.eval: found 1, expected at least 2")
     assert told.endswith("set 'evaluation.policies.best.best_of.reward' to one that reads no relevance.")
+
+
+def test_the_best_by_a_learned_reward_is_refused(project):
+    told = message(project.check, keeping_best("salmon-checks"))
+    assert told.startswith(
+        "mine.yaml, line 1: experiments.quickstart.evaluation.policies.best.best_of.reward: found 's"
+    )
+    assert "a learned reward, expected one of another kind" in told

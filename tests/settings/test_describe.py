@@ -65,6 +65,7 @@ def test_every_mapping_has_a_table():
         "Relevance",
         "RelevanceFilter",
         "Steering",
+        "AttributeModel",
         "Degeneration",
         "Published",
         "PromptedModel",

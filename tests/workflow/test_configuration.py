@@ -213,7 +213,11 @@ def test_wrong_model(project, entry, parts):
             "p",
             PrincipleFile,
             "pairs: [{id: a, principle: {text: x, check: {measure: word, best: 1, worst: 0}}, opposite: {text: y}}]",
-            ["pairs[0].principle.check.measure: ", "one of: words, sentences, list_items, matches", "mean 'words'?"],
+            [
+                "pairs[0].principle.check.measure: ",
+                "one of: words, sentences, list_items, letters_per_word, matches",
+                "mean 'words'?",
+            ],
         ),
         (
             "p",

@@ -268,6 +268,14 @@ def test_missing_key_of_a_judge(project, monkeypatch):
     check(loaded, ["quickstart"], keys=True)
 
 
+def test_held_out_checks_that_nobody_wrote(project):
+    judged = "evaluation: {judges: [checks, checks-held-out]}"
+    told = message(project.check, experiment(judged))
+    assert told.startswith("config/constitutions/everyday.yaml: found no 'held_out_check', expected one of each")
+    assert told.endswith("or take 'checks-held-out' out of 'evaluation.judges' (experiment 'quickstart').")
+    project.check(experiment(f"{judged}\n    constitutions: {{principles: everyday-friend, statements: 3}}"))
+
+
 def test_missing_package_of_a_setting(project):
     loaded = project.load(experiment("engine: {trackers: [wandb]}"))
     told = message(check, loaded, ["quickstart"])

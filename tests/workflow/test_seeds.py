@@ -3,6 +3,7 @@
 import pytest
 from configured import experiment, message
 
+from sami.workflow.inputs import Inputs
 from sami.workflow.preflight import check
 from sami.workflow.sharing import owners
 from sami.workflow.targets import need_verdicts, requested, requested_groups
@@ -66,8 +67,8 @@ def test_run_names_all_runs_or_one(project):
         ("compare: {quickstart-seed-1: [served, model-written]}\n" + experiment("seeds: [1]"), "mine.yaml, line 1: "
          "compare.quickstart-seed-1: found a comparison called 'quickstart-seed-1', which is the name of a run of"),
         ("compare: {both: [served, quickstart]}\n" + experiment("seeds: [1, 5]"), "mine.yaml, line 1: compare.both[1]: "
-         "found 'quickstart', which has several seeds; expected experiments of one seed each, whose pairs are compared."
-         " Name runs of it: quickstart-seed-1, quickstart-seed-5."),
+         "found 'quickstart' with 'seeds: [1, 5]', expected None as in 'served': what is compared has the same seeds. "
+         "Change one of them, or name single runs of both."),
         ("compare: {quickstart: [served, model-written]}\n" + experiment("seeds: [1]"), "an experiment is called "
          "'quickstart', too"),
         ("run: [quickstart-seed-2]\n" + experiment("seeds: [1, 5]"), "mine.yaml, line 1: run[0]: found "
@@ -90,6 +91,17 @@ def test_messages_about_a_run_name_the_experiment_with_its_seeds(project):
 def test_runs_are_compared_by_their_names(project):
     loaded = project.load("compare: {both: [quickstart-seed-1, quickstart-seed-5]}\n" + experiment("seeds: [1, 5]"))
     assert loaded.groups == {"both": RUNS, "quickstart": RUNS}
+    assert loaded.method_comparisons == {}
+
+
+def test_experiments_of_the_same_seeds_are_compared_over_these(project):
+    asked = "{seeds: [1, 5], evaluation: {constitution: left-out}}"
+    loaded = project.load(f"compare: {{methods: [a, b]}}\nrun: [a]\nexperiments: {{a: {{seeds: [1, 5]}}, b: {asked}}}")
+    assert loaded.method_comparisons == {"methods": ["a", "b"]}
+    assert loaded.groups["methods"] == ["a-seed-1", "a-seed-5", "b-seed-1", "b-seed-5"]
+    inputs = Inputs(loaded)
+    assert inputs.compared_questions("methods") == ["steerability", "internalising"]
+    assert inputs.compared_seeds("methods") == [1, 5]
 
 
 def test_runs_of_one_seed_share_what_nobody_trains_and_runs_of_others_do_not(project):

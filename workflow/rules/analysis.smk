@@ -107,6 +107,7 @@ rule build_report:
     input:
         summary=in_experiment(layout.SUMMARY),
         figures=lambda wildcards: figures_of(wildcards.experiment),
+        steering=lambda wildcards: steering_files(wildcards.experiment),
         constitutions=by_wildcards(INPUTS.constitutions),
         queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),
@@ -135,8 +136,8 @@ rule build_report:
         **job_resources("light"),
     params:
         code=code_digest("build_report"),
-        tables=lambda wildcards, input: os.path.dirname(input.summary),
-        figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
+        tables=lambda wildcards: report_folders(wildcards.experiment, "tables"),
+        figures=lambda wildcards: report_folders(wildcards.experiment, "figures"),
         policies=lambda wildcards: policies(settings_of(wildcards)),
         evaluation=slice_of("evaluation"),
         provenance=lambda wildcards: [

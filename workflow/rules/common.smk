@@ -9,6 +9,7 @@ from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
 from sami.settings.methods import METHODS
+from sami.settings.rewards import LearnedReward
 from sami.workflow import layout, resources, sharing
 from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, flags, prompts
 from sami.workflow.configuration import local_model
@@ -47,13 +48,14 @@ def shared_with(wanted):
 
 
 def is_model(path):
-    return os.path.basename(path) == os.path.basename(layout.MODEL)
+    return os.path.basename(path) in {os.path.basename(folder) for folder in (layout.MODEL, layout.REWARD_MODEL)}
 
 
 POLICIES = sorted({name for settings in SETTINGS.experiments.values() for name in policies(settings)})
 EXTERNAL = experiments(lambda settings: settings.external)
 # Their results lie beside those of the experiments.
-COMPARISONS = one_of(SETTINGS.root.compare)
+COMPARISONS = one_of(SETTINGS.root.compare.keys() - SETTINGS.method_comparisons)
+METHOD_COMPARISONS = one_of(SETTINGS.method_comparisons)
 WITH_SEEDS = one_of(SETTINGS.seeds)
 TRAINED = experiments(lambda settings: not settings.external)
 # Those that a method makes training examples for, by its name.
@@ -61,6 +63,14 @@ BY_METHOD = {n: experiments(lambda e, n=n: not e.external and e.method.name == n
 WITH_TRAINING_RELEVANCE = one_of(
     n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.training_relevance(n)
 )
+WITH_LEARNED_REWARD = one_of(
+    n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.learned_reward(n)
+)
+REWARDED = [  # otherwise
+    n
+    for n, e in SETTINGS.experiments.items()
+    if not e.external and e.method.reward_name and not SETTINGS.learned_reward(n)
+]
 # Before the folders of iterations whose training examples are pairs.
 WITH_PAIRS = before(
     {
@@ -69,7 +79,6 @@ WITH_PAIRS = before(
         if (paired := [str(t) for t in range(1, 1 + e.iterations) if not e.external and e.method.makes_pairs(t)])
     }
 )
-REWARDED = [n for n, e in SETTINGS.experiments.items() if not e.external and e.method.reward_name]
 # Before the folders of policies that keep the best of several responses.
 BEST = before({n: f"(?:{one_of(e.evaluation.best)})/" for n, e in SETTINGS.experiments.items()})
 WITH_HELD_OUT = experiments(lambda settings: not settings.external and settings.constitutions.held_out)
@@ -227,18 +236,34 @@ def steering_files(experiment):
     shown = figures.files(figures.figures("steering"))
     paths = [f"{layout.STEERING_TABLES}/{file}" for file in tables.files("steering")]
     paths += [f"{layout.STEERING_FIGURES}/{file}" for file in shown]
+    if settings.method.labelled_share:
+        paths += [f"{layout.LABEL_TABLES}/{file}" for file in tables.files("labels")]
     return [LAYOUT.path(path, experiment) for path in paths]
+
+
+def report_folders(experiment, folder):
+    """Folders of tables or figures that an experiment's page shows: its own, and those on steering where it has any."""
+    found = [os.path.dirname(path) for path in steering_files(experiment)]
+    return [LAYOUT.path(folder, experiment), *dict.fromkeys(path for path in found if os.path.basename(path) == folder)]
+
+
+def reward_model_files(experiment):
+    """What is measured of an experiment's reward model; none where it has none."""
+    settings = SETTINGS.experiments[experiment]
+    learned = not settings.external and SETTINGS.learned_reward(experiment)
+    return [LAYOUT.path(layout.REWARD_MODEL_MEASURES, experiment)] if learned else []
 
 
 def experiment_targets(experiment):
     """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]
-    return pages + figures_of(experiment) + steering_files(experiment)
+    return pages + figures_of(experiment) + steering_files(experiment) + reward_model_files(experiment)
 
 
 def group_targets(name):
     """The tables and figures of a comparison, or of runs with several seeds, joined."""
-    kind = "seeds" if name in SETTINGS.seeds else "comparison"
+    of = {"seeds": SETTINGS.seeds, "methods": SETTINGS.method_comparisons, "comparison": SETTINGS.root.compare}
+    kind = next(kind for kind, named in of.items() if name in named)
     shown = figures.files(figures.figures(kind))
     paths = [f"tables/{file}" for file in tables.files(kind)] + [f"figures/{file}" for file in shown]
     return [LAYOUT.path(path, name) for path in paths]
@@ -317,8 +342,10 @@ def rewards_kind(wildcards, input):
 
 
 def rewards_code(wildcards):
-    """Digest of the code that rewards, without that of judges where none is asked."""
-    return code_digest("score_rewards", without=() if reward_judges(wildcards) else ("rewards.judged",))
+    """Digest of the code that rewards, without that of judges and of reward models where there are none."""
+    learned = any(isinstance(reward, LearnedReward) for reward in rewards_of(wildcards).values())
+    without = () if learned else ("rewards.learned", "rewards.reward_model")
+    return code_digest("score_rewards", without=without if reward_judges(wildcards) else (*without, "rewards.judged"))
 
 
 def rewards_run_model(experiment, policy=None):
@@ -340,11 +367,9 @@ def group_inputs(*paths):
     return lambda wildcards: INPUTS.of_group(wildcards.experiment, *paths)
 
 
-def of_each_seed(function, **others):
-    """Input function: files of each run that is joined, one run after the other."""
-    return lambda wildcards: [
-        file for run in SETTINGS.seeds[wildcards.experiment] for file in function(experiment=run, **others)
-    ]
+def tables_of_group(wildcards):
+    """Parameter function: the folders of tables of these experiments."""
+    return [os.path.dirname(file) for file in INPUTS.of_group(wildcards.experiment, layout.SUMMARY)]
 
 
 def first_of_group(wildcards):
@@ -377,4 +402,5 @@ def rules_of_figures():
         shown = figures.of_experiment(*kind)
         yield name, shown, experiments(lambda settings, shown=shown: experiment_figures(settings) == shown)
     yield "plot_comparison", figures.figures("comparison"), COMPARISONS
+    yield "plot_methods", figures.figures("methods"), METHOD_COMPARISONS
     yield "plot_seeds", figures.figures("seeds"), WITH_SEEDS

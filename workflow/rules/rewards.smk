@@ -87,3 +87,130 @@ use rule score_rewards as score_rewards_by_model with:
         **job_resources("score"),
         api_jobs=lambda wildcards, input: 1 if rewards_kind(wildcards, input) == "judge" else None,
         limits=by_wildcards(ARGUMENTS.reward_limits, policy=None),
+
+
+# Where the reward is a learned one: a model of the responses of iteration 1, for those of all iterations.
+rule build_comparisons:
+    input:
+        responses=by_wildcards(INPUTS.first_responses),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
+        principles=in_experiment(layout.PRINCIPLES),
+    output:
+        in_experiment(layout.COMPARISONS),
+    log:
+        in_experiment(layout.log("build_comparisons")),
+    benchmark:
+        in_experiment(layout.benchmark("build_comparisons"))
+    wildcard_constraints:
+        experiment=WITH_LEARNED_REWARD,
+    localrule: True  # seconds, beside the workflow
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("build_comparisons"),
+        reward=by_wildcards(ARGUMENTS.learned_reward),
+        policy=lambda wildcards: ARGUMENTS.sampled_policy(wildcards.experiment, 1),
+        seed=seed_of,
+    shell:
+        stage("build_comparisons") + "--responses {input.responses:q} --queries {input.queries:q} "
+        "--constitutions {input.constitutions:q} --principles {input.principles:q} --reward {params.reward:q} "
+        "--seed {params.seed} --policy {params.policy} --output {output:q}"
+
+
+rule train_reward_model:
+    input:
+        model=by_wildcards(INPUTS.base_model),
+        comparisons=in_experiment(layout.COMPARISONS),
+    output:
+        model=directory(in_experiment(layout.REWARD_MODEL)),
+        scored=in_experiment(layout.REWARD_MODEL_SCORES),
+    log:
+        in_experiment(layout.log("train_reward_model")),
+    benchmark:
+        in_experiment(layout.benchmark("train_reward_model"))
+    wildcard_constraints:
+        experiment=WITH_LEARNED_REWARD,
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("train")
+    resources:
+        **job_resources("train"),
+        engine=slice_of("engine"),
+    params:
+        code=code_digest("train_reward_model"),
+        reward=by_wildcards(ARGUMENTS.learned_reward),
+        precision=lambda wildcards: settings_of(wildcards).training.precision,
+        seed=seed_of,
+    shell:
+        stage("train_reward_model") + "--model {input.model:q} --comparisons {input.comparisons:q} "
+        "--reward {params.reward:q} --engine {resources.engine:q} --precision {params.precision} --seed {params.seed} "
+        "--output {output.model:q} --scored {output.scored:q}"
+
+
+rule measure_reward_model:
+    input:
+        in_experiment(layout.REWARD_MODEL_SCORES),
+    output:
+        in_experiment(layout.REWARD_MODEL_MEASURES),
+    log:
+        in_experiment(layout.log("measure_reward_model")),
+    benchmark:
+        in_experiment(layout.benchmark("measure_reward_model"))
+    wildcard_constraints:
+        experiment=WITH_LEARNED_REWARD,
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("measure_reward_model"),
+        samples=lambda wildcards: settings_of(wildcards).evaluation.bootstrap_samples,
+        confidence=lambda wildcards: settings_of(wildcards).evaluation.confidence,
+        seed=seed_of,
+    shell:
+        stage("measure_reward_model") + "--scored {input:q} --samples {params.samples} "
+        "--confidence {params.confidence} --seed {params.seed} --output {output:q}"
+
+
+# Apart from score_rewards, which takes seconds: this one runs the reward model.
+rule score_learned_rewards:
+    input:
+        responses=in_experiment(layout.RESPONSES),
+        queries=in_experiment(layout.TRAIN_QUERIES),
+        constitutions=in_experiment(layout.CONSTITUTIONS),
+        relevance=by_wildcards(INPUTS.training_relevance),
+        models=by_wildcards(INPUTS.reward_models, policy=None),
+        reward_model=by_wildcards(INPUTS.reward_model),
+        base_model=by_wildcards(INPUTS.base_model),
+    output:
+        in_experiment(layout.REWARDS),
+    log:
+        in_experiment(layout.log("score_learned_rewards")),
+    benchmark:
+        in_experiment(layout.benchmark("score_learned_rewards"))
+    wildcard_constraints:
+        experiment=WITH_LEARNED_REWARD,
+        iteration=r"[1-9]\d*",
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        engine=slice_of("engine"),
+        api_jobs=lambda wildcards, input: 1 if rewards_kind(wildcards, input) == "judge" else None,
+        limits=by_wildcards(ARGUMENTS.reward_limits, policy=None),
+    params:
+        code=rewards_code,
+        policy=by_wildcards(ARGUMENTS.sampled_policy),
+        rewards=by_wildcards(ARGUMENTS.rewards, policy=None),
+        relevance=lambda wildcards, input: flag("relevance", input.relevance),
+        models=lambda wildcards, input: flags(models=list(input.models)) if input.models else "",
+    shell:
+        stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
+        "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} --reward-model {input.reward_model:q} "
+        "--base-model {input.base_model:q} --engine {resources.engine:q} --policy {params.policy} {params.rewards} "
+        "--output {output:q}"

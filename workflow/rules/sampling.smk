@@ -6,6 +6,7 @@ rule sample_responses:
         model=by_wildcards(INPUTS.sampled_model),
         queries=by_wildcards(INPUTS.training_queries),
         constitutions=in_experiment(layout.CONSTITUTIONS),
+        labels=by_wildcards(INPUTS.asked_labels),
         shards=by_wildcards(INPUTS.training_chunks),
     output:
         responses=in_experiment(layout.RESPONSES),
@@ -40,6 +41,7 @@ use rule sample_responses as sample_responses_shard with:
         model=by_wildcards(INPUTS.sampled_model),
         queries=by_wildcards(INPUTS.training_queries),
         constitutions=in_experiment(layout.CONSTITUTIONS),
+        labels=by_wildcards(INPUTS.asked_labels),
     output:
         responses=temp(in_experiment(layout.RESPONSE_CHUNK)),
     log:

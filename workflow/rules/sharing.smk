@@ -51,7 +51,31 @@ rule share_model:
         stage("share_results") + "--original {input:q} --output {output:q}"
 
 
+# A rule of its own, since there is one for all iterations.
+rule share_reward_model:
+    input:
+        lambda wildcards: LAYOUT.path(layout.REWARD_MODEL, OWNERS[wildcards.experiment][layout.REWARD_MODEL]),
+    output:
+        directory(in_experiment(layout.REWARD_MODEL)),
+    log:
+        in_experiment(layout.log("share_reward_model")),
+    benchmark:
+        in_experiment(layout.benchmark("share_reward_model"))
+    wildcard_constraints:
+        experiment=shared_with(is_model),
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("share_results"),
+    shell:
+        stage("share_results") + "--original {input:q} --output {output:q}"
+
+
 # All rules so far, those of methods among them: some would make the same files, were these not shared.
-for maker in [each.name for each in workflow.rules if each.name not in ("share_results", "share_model")]:
-    workflow.ruleorder("share_results", maker)
-    workflow.ruleorder("share_model", maker)
+SHARING = ("share_results", "share_model", "share_reward_model")
+for maker in [each.name for each in workflow.rules if each.name not in SHARING]:
+    for sharer in SHARING:
+        workflow.ruleorder(sharer, maker)

@@ -171,6 +171,7 @@ def _constitution(set_id: str, group: tuple[Principle, ...], pattern: tuple[bool
             wanted=wanted,
             text=principle.text if wanted else principle.opposite,
             check=principle.check if wanted else principle.opposite_check,
+            held_out_check=principle.held_out_check if wanted else principle.opposite_held_out_check,
         )
         for principle, wanted in zip(group, pattern, strict=True)
     ]

@@ -65,6 +65,8 @@ def from_people(file: PrincipleFile, writer_name: str) -> list[Principle]:
             opposite=pair.opposite.text,
             check=pair.principle.check,
             opposite_check=pair.opposite.check,
+            held_out_check=pair.principle.held_out_check,
+            opposite_held_out_check=pair.opposite.held_out_check,
             writer=writer_name,
         )
         for pair in file.pairs

@@ -8,11 +8,15 @@ import re
 from sami.records import Check, Choice, Constitution, Statement
 
 _LIST_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
 
 
-def value(check: Check, text: str) -> int:
-    """Count of a check in a text: words, sentences, list items, or (case-insensitive) matches of its pattern."""
+def value(check: Check, text: str) -> float:
+    """Count of a check in a text: words, sentences, list items, or (case-insensitive) matches of its pattern.
+
+    Or letters and digits per word, 0 where there is none.
+    """
     match check.measure:
         case "words":
             return len(text.split())
@@ -20,6 +24,9 @@ def value(check: Check, text: str) -> int:
             return len(_SENTENCE_END.findall(_LIST_ITEM.sub("", text)))  # "1." ends no sentence
         case "list_items":
             return len(_LIST_ITEM.findall(text))
+        case "letters_per_word":
+            found = _WORD.findall(text)
+            return sum(character.isalnum() for word in found for character in word) / max(1, len(found))
         case "matches":
             return len(re.findall(check.pattern or "", text, re.IGNORECASE))
 
@@ -40,9 +47,16 @@ def key(statement: Statement) -> str:
     return statement.principle if statement.wanted else f"-{statement.principle}"
 
 
-def degrees(text: str, constitution: Constitution) -> dict[str, float]:
-    """Degree in [0, 1] for each statement of the constitution that has a check."""
-    return {key(s): degree(s.check, text) for s in constitution.statements if s.check is not None}
+def degrees(text: str, constitution: Constitution, held_out: bool = False) -> dict[str, float]:
+    """Degree in [0, 1] for each statement of the constitution that has a check.
+
+    Args:
+        text: the response.
+        constitution: the one that it should follow.
+        held_out: by the checks of which no reward is made, in place of the others.
+    """
+    found = {key(s): s.held_out_check if held_out else s.check for s in constitution.statements}
+    return {name: degree(check, text) for name, check in found.items() if check is not None}
 
 
 def choose(first: dict[str, float], second: dict[str, float], tie_margin: float) -> Choice:

@@ -46,7 +46,9 @@ def _by_checks(pairs: Sequence[Pair], name: str, settings: ChecksJudge, means: M
     """Verdicts by the programmatic checks of the constitutions, which cannot depend on the order of two responses."""
     verdicts = []
     for pair in pairs:
-        first, second = (checks.degrees(text, pair.constitution) for text in (pair.first, pair.second))
+        first, second = (
+            checks.degrees(text, pair.constitution, settings.held_out) for text in (pair.first, pair.second)
+        )
         said = checks.choose(first, second, settings.tie_margin)
         answer = Answer(order="policy-first", choice=said, preference=POINTS[said])
         verdicts.append(verdict(pair, name, [answer], first_degrees=first, second_degrees=second))

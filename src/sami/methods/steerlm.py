@@ -5,14 +5,16 @@ good and bad responses alike, which the label tells apart. Afterwards one asks f
 attributes are principles. A label is a string such as "short:4,warm:0": name and value of each attribute, as in the
 authors' code (NVIDIA/NeMo-Aligner, `encode_labels`). A value that is not known is not in the string.
 
-An example is one response with one prompt, which holds the query and the label. The responses are those that SAMI
-samples, under all constitutions of a set, so that all values occur.
+An example is one response with one prompt, which holds the query and the label. The responses for iteration 1 are those
+that SAMI samples, under all constitutions of a set, so that all values occur. For iteration t = 2, 3, ... policy t - 1
+is asked for labels that occurred in iteration 1 (bootstrapping, step 4); its responses are labelled anew, and policy t
+learns them behind what they are, not behind what was asked for. None is filtered out by its label.
 
 Left out:
 
-1. The attribute model of step 1, which learns the grades of people; labels are the degrees of the principles' checks.
-2. Bootstrapping (step 4): the policy is not asked for high values to sample what another one is trained on.
-3. SteerLM 2.0 (arXiv 2406.08673), which weights responses by how probable their labels are.
+1. The grades of people; in their place stand the degrees of the principles' checks, as labels of all responses, or of
+   those that an attribute model (step 1, `sami.rewards.attribute_model`) learns from.
+2. SteerLM 2.0 (arXiv 2406.08673), which weights responses by how probable their labels are.
 
 Ground floor: no torch.
 """
@@ -23,16 +25,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median_low
 from typing import Any, NamedTuple
 
-from sami.data.prompts import fill, policy_prompt
+from sami.data.labels import BETWEEN, Values, attributes_prompt
 from sami.errors import UserError
 from sami.methods.responses import plain_example, told, training_responses, usable
-from sami.records import Check, Constitution, Example, Label, Principle, Prompt, Query, Response, TrainingExample
-from sami.settings.methods import SteerLM
+from sami.records import Check, Constitution, Example, Label, Principle, Query, Response, TrainingExample
+from sami.settings.methods import AttributeModel, SteerLM
 from sami.settings.tasks import Filters, Prompts
 
-BETWEEN = ":,"  # what a label string sets names and values apart with
-
-Values = Mapping[str, int]  # attribute -> its value, in the order of label strings
+LABEL_AGAIN = "Label these responses again."
 
 
 class Question(NamedTuple):
@@ -72,20 +72,28 @@ def value_of(degree: float, levels: int) -> int:
     return round(degree * (levels - 1))
 
 
-def label_string(values: Values) -> str:
-    """Values as prompts hold them: name:value, joined by commas, in their order."""
-    return ",".join(f"{name}:{value}" for name, value in values.items())
+def nearest_value(score: float, levels: int) -> int:
+    """Value from 0 to levels - 1 that is nearest to a score on their scale; from the middle the even one (as NeMo)."""
+    return round(min(max(score, 0), levels - 1))
 
 
-def attributes_prompt(query: Query, values: Values, prompts: Prompts, template: str) -> Prompt:
-    """Prompt that puts a query with a label.
+def labelled_queries(examples: Iterable[Example], settings: AttributeModel, seed: int) -> set[str]:
+    """Ids of the queries whose responses the attribute model learns from, with their labels.
 
     Args:
-        query, values: what is asked, and for which values.
-        prompts: of the task.
-        template: with the fields {query} and {attributes}.
+        examples: of the iteration that it learns from.
+        settings: which share.
+        seed: of the draw.
+
+    Raises:
+        UserError: there would be none, or no other.
     """
-    return policy_prompt(fill(template, query=query.text, attributes=label_string(values)), prompts)
+    queries = list(dict.fromkeys(example.query_id for example in examples))
+    try:
+        count = settings.labelled_of(len(queries))
+    except ValueError as error:
+        raise UserError(f"{error}.") from None
+    return set(random.Random(f"labelled-{seed}").sample(queries, count))
 
 
 def labelled_examples(
@@ -119,7 +127,7 @@ def labelled_examples(
     dropped: Counter[str] = Counter()
     for example in examples:
         for number, _ in usable(example, constitutions, filters, dropped):
-            values = told(known, example, number, "label", "Label these responses again.")
+            values = told(known, example, number, "label", LABEL_AGAIN)
             kept.append((example, example.responses[number], values))
     dealt = [values for _, _, values in kept]
     if shuffle_by is not None:
@@ -142,6 +150,18 @@ def occurrences(labels: Iterable[Label], levels: int) -> dict[str, list[int]]:
     for label in labels:
         for name, value in label.values.items():
             found.setdefault(name, [0] * levels)[value] += 1
+    return found
+
+
+def as_asked(examples: Iterable[Example], labels: Iterable[Label]) -> dict[str, int]:
+    """Attribute -> number of responses that have the very value that they were asked for; none where none was asked."""
+    known = {label.place: label.values for label in labels}
+    found: dict[str, int] = {}
+    for example in examples:
+        for number, response in enumerate(example.responses):
+            values = told(known, example, number, "label", LABEL_AGAIN)
+            for name, value in (response.asked or {}).items():
+                found[name] = found.get(name, 0) + (values.get(name) == value)
     return found
 
 
@@ -175,6 +195,7 @@ def counts(
     sampled: int,
     dropped: Mapping[str, int],
     found: Mapping[str, list[int]],
+    as_asked: Mapping[str, int],
     policy: str,
 ) -> dict[str, Any]:
     """Counts of responses, sampled, kept and dropped for which reason, and of values.
@@ -184,6 +205,7 @@ def counts(
         sampled: how many responses there were before.
         dropped: by reason.
         found: attribute -> number of responses with each value.
+        as_asked: attribute -> number of responses with the value that was asked for, where labels were.
         policy: whose responses they are.
 
     Raises:
@@ -194,4 +216,5 @@ def counts(
             f"{policy}: none of {sampled} responses is left after clean-up and filters (dropped: {dict(dropped)}). "
             "Look at 'stop', 'filters' and the prompt templates of the task, or raise sampling.max_new_tokens."
         )
-    return {"sampled": sampled, "kept": len(kept), "dropped": dict(dropped), "values": dict(found)}
+    counted = {"sampled": sampled, "kept": len(kept), "dropped": dict(dropped), "values": dict(found)}
+    return counted | ({"as_asked": dict(as_asked)} if as_asked else {})

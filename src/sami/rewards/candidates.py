@@ -8,6 +8,7 @@ from sami.records import Constitution, Query, Relevance
 from sami.settings.base import Settings
 from sami.settings.endpoints import Limits
 from sami.settings.judges import Judge
+from sami.settings.training import Engine
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Means:
     answers: the database of their answers.
     account: whom `max_cost` counts for, before a slash and the name of the judge.
     seed: of the pairs that are compared, and of the order in which one is shown.
+    reward_model: folder of the reward model, for a learned reward.
+    base_model: folder of the experiment's base model, of which that one must have been trained.
+    engine: how passes of the reward model are computed.
     """
 
     rewards: Mapping[str, Settings]
@@ -55,3 +59,6 @@ class Means:
     answers: str | Path = ""
     account: str = ""
     seed: int = 0
+    reward_model: Path | None = None
+    base_model: Path | None = None
+    engine: Engine | None = None

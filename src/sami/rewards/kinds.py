@@ -4,6 +4,7 @@ A kind is named in its settings class (`sami.settings.rewards`) and has its func
 once, so that one that runs a model can load it once.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from sami.analysis.statistics.relevance import relevance
@@ -12,7 +13,7 @@ from sami.judging import checks
 from sami.records import Constitution
 from sami.rewards.candidates import Candidate, Means, Value
 from sami.settings.base import Settings
-from sami.settings.rewards import ChecksReward, JudgeReward, RelevanceReward, SumReward
+from sami.settings.rewards import ChecksReward, JudgeReward, LearnedReward, RelevanceReward, SumReward
 
 
 def values(candidates: Sequence[Candidate], name: str, means: Means) -> list[Value]:
@@ -24,7 +25,7 @@ def values(candidates: Sequence[Candidate], name: str, means: Means) -> list[Val
         means: what it rewards with.
 
     Raises:
-        UserError: a response lacks what the reward reads, or a judge gives no verdicts.
+        UserError: a response lacks what the reward reads, or the run; or a judge gives no verdicts.
     """
     return KINDS[type(means.rewards[name])](candidates, means.rewards[name], means)
 
@@ -67,6 +68,28 @@ def _by_judge(candidates: Sequence[Candidate], settings: JudgeReward, means: Mea
     return judged.values(candidates, settings, means)
 
 
+def _by_reward_model(candidates: Sequence[Candidate], settings: LearnedReward, means: Means) -> list[Value]:
+    """The logistic function of the scores, which are the parts.
+
+    Training sets the differences of scores and not their level, so these rewards compare responses to one query.
+    """
+    from sami.rewards.learned import Answer, response_scores
+
+    if means.reward_model is None or means.base_model is None or means.engine is None:
+        raise UserError(
+            "found no reward model, expected its folder (--reward-model), the base model that it was trained from "
+            "(--base-model) and how to compute it (--engine), since a reward of kind learned is its score. Name them."
+        )
+    answers = [Answer(c.where, c.query.text, c.text, c.constitution.statements) for c in candidates]
+    scores = response_scores(answers, settings.prompt, means.reward_model, means.base_model, means.engine)
+    return [Value(logistic(score), {"score": score}) for score in scores]
+
+
+def logistic(score: float) -> float:
+    """1 / (1 + exp(-score)), also where the exponential would be too large for a number."""
+    return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
+
+
 def _by_sum(candidates: Sequence[Candidate], settings: SumReward, means: Means) -> list[Value]:
     """Weighted means; the parts are the members' rewards."""
     members = {member: values(candidates, member, means) for member in settings.members}
@@ -82,5 +105,6 @@ KINDS: dict[type[Settings], Callable[..., list[Value]]] = {
     ChecksReward: _by_checks,
     RelevanceReward: _by_relevance,
     JudgeReward: _by_judge,
+    LearnedReward: _by_reward_model,
     SumReward: _by_sum,
 }

@@ -10,6 +10,7 @@ from sami.progress import Progress
 from sami.scoring.layout import Item
 from sami.scoring.packing import passes
 from sami.scoring.scorer import Scorer
+from sami.spent import spend
 
 Matrix = list[list[float]]  # C x R
 
@@ -55,8 +56,10 @@ def matrices(
         doing: what the bar of progress says.
     """
     found: dict[int, tuple[Matrix, Matrix]] = {}
+    sizes = token_counts(scorer, items)
+    spend("scored", sum(sizes))
     with Progress(len(items), doing, "queries") as progress:
-        for members, counts in own_passes(range(len(items)), token_counts(scorer, items), budget, group):
+        for members, counts in own_passes(range(len(items)), sizes, budget, group):
             scored = scorer(scorer.layout([items[i] for i in members]))
             if counts:
                 found |= zip(members, zip(scored.sum.tolist(), scored.mean.tolist(), strict=True), strict=True)

@@ -28,10 +28,12 @@ README = "config/README.md"
 COMMENTED: dict[str, dict[Keys, str]] = {  # file -> the models whose keys stand under some keys of it
     "config/config.yaml": {(): "experiment.Root", ("defaults",): "experiment.Experiment"},
     "config/judges/checks.yaml": {(): "judges.ChecksJudge"},
+    "config/judges/checks-held-out.yaml": {(): "judges.ChecksJudge"},
     "config/judges/gpt-4o.yaml": {(): "judges.EndpointJudge"},
     "config/judges/smollm2-likelihood.yaml": {(): "judges.LikelihoodJudge"},
     "config/rewards/checks.yaml": {(): "rewards.ChecksReward"},
     "config/rewards/relevance.yaml": {(): "rewards.RelevanceReward"},
+    "config/rewards/salmon-checks.yaml": {(): "rewards.LearnedReward"},
     "config/rewards/checks-and-relevance.yaml": {(): "rewards.SumReward"},
     "config/writers/openai.yaml": {(): "writers.Writer"},
 }

@@ -116,6 +116,7 @@ def _kind_of_policy(value: Any) -> str:
     return kinds.get(type(value), "name")
 
 
+Question = Literal["steerability", "internalising"]
 OtherPolicy = Annotated[
     Annotated[str, Tag("name")]
     | Annotated[PromptedModel, Tag("prompted")]
@@ -204,6 +205,11 @@ class Evaluation(Settings):
     def sampled_under(self) -> Literal["all", "positive"]:
         """Constitutions of a set that responses are drawn for: all, or the one that wants every principle."""
         return "positive" if self.constitution == "left-out" else "all"
+
+    @property
+    def question(self) -> Question:
+        """What policies are asked: do they do what they are told, or unasked what is wanted?"""
+        return "internalising" if self.constitution == "left-out" else "steerability"
 
     @property
     def contexts(self) -> tuple[Context, ...]:

@@ -193,13 +193,8 @@ class Experiment(Settings):
         if drawn < least:
             found = "null, which is 1" if responses is None else responses
             raise ValueError(f"'sampling.responses' is {found}, but '{self.method.name}' needs at least {least}")
-        most = self.method.most_iterations
-        if most is not None and self.iterations > most:
-            raise ValueError(
-                f"'iterations' is {self.iterations}, but '{self.method.name}' has at most {most}, since no policy is "
-                f"asked for attributes to train the next one; set it to {most}"
-            )
         self.method.reference(1, self.training)
+        self.method.check_counts(self.train_counts())
         return self
 
     @model_validator(mode="after")
@@ -303,6 +298,8 @@ class Root(Settings):
 
     They are `results/NAME/tables/comparison.*` and `results/NAME/figures/comparison.*`, with differences to the first
     of the list (docs/statistics.md#comparisons-of-experiments). Built by name (`snakemake --cores all NAME`), and by
-    the targets `all` and `figures` where all its experiments are. No experiment may have its name. Of an experiment
-    with `seeds`, name runs (NAME-seed-1).
+    the targets `all` and `figures` where all its experiments are. No experiment may have its name.
+
+    Experiments with the same `seeds` are compared over these, in tables of their own, one for each question that
+    policies are asked (docs/statistics.md#methods-side-by-side). Or name single runs (NAME-seed-1).
     """

@@ -25,14 +25,28 @@ class _Judge(Settings):
         """Names of the models that it runs on this machine."""
         return []
 
+    @property
+    def reads_held_out_checks(self) -> bool:
+        """Whether principles need a check that is held out."""
+        return False
+
 
 class ChecksJudge(_Judge):
     """The programmatic judge: `sami.judging.checks`."""
 
     kind: Literal["checks"]
     """The programmatic checks of the principles. Exact about what they measure, blind to all else. No model, no key."""
+    held_out: bool = False
+    """Judge by the `held_out_check` of each principle, in place of its `check`.
+
+    No reward and no label is made of those.
+    """
     tie_margin: Share = 0.0
     """Mean degrees (0 to 1) that differ by no more than this are a tie."""
+
+    @property
+    def reads_held_out_checks(self) -> bool:
+        return self.held_out
 
 
 JUDGE_FIELDS = ("constitution", "query", "first", "second")

@@ -5,13 +5,15 @@ answer them. A method's own rules stand in workflow/rules/methods/NAME.smk, its 
 """
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from sami.settings.base import IDENTIFIER, Count, Number, Settings, named_choice
+from sami.settings.rewards import HeadTraining
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Likelihood, Training
 
@@ -39,14 +41,12 @@ class Method(Settings):
     least_responses: the fewest that it can learn from, to one query.
     sampled_under: whether responses are drawn under all constitutions of a set, under the one that wants every
         principle, or under none: the query alone.
-    most_iterations: the most that it can have; None for any number.
     steers: whether its policies are asked for values of attributes when they are evaluated.
     """
 
     objectives: ClassVar[tuple[str, ...]]
     least_responses: ClassVar[int] = 1
     sampled_under: ClassVar[Literal["all", "positive", "none"]] = "all"
-    most_iterations: ClassVar[int | None] = None
     steers: ClassVar[bool] = False
 
     name: Any
@@ -118,12 +118,45 @@ class Method(Settings):
         """Name in `rewards` of what says how good the responses for training are; None where nothing does."""
         return None
 
+    def as_trained(self, iteration: int) -> Self:
+        """The method as far as policies 1, ..., t depend on it: without what later iterations or evaluation read."""
+        return self
+
     def labelled(self, checked: Iterable[str]) -> list[str]:
         """Attributes that label strings in training prompts hold, of principles with a check; none without labels.
 
         Raises ValueError where the method names others.
         """
         return []
+
+    def labels_asked(self, iteration: int) -> int | None:
+        """Iteration whose labels a policy is asked for when it responds for iteration t; None without labels.
+
+        Prompts then hold labels (`template`) in place of constitutions, one a response.
+        """
+        return None
+
+    @property
+    def labels_fixed(self) -> dict[str, int]:
+        """Values of attributes that all labels have that a policy is asked for."""
+        return {}
+
+    @property
+    def labelling(self) -> list[Any] | None:
+        """All that labels of responses depend on, besides responses and principles; None without labels."""
+        return None
+
+    @property
+    def labelled_share(self) -> float | None:
+        """Share of the queries of iteration 1 on which a model learns to label responses; None where none does."""
+        return None
+
+    def head_training(self, training: Training) -> Training:
+        """How that model is trained, as far as costs depend on it."""
+        return training
+
+    def check_counts(self, queries: Sequence[int]) -> None:
+        """Raises ValueError where numbers of training queries, an iteration each, do not suffice."""
 
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
@@ -374,11 +407,88 @@ class Rest(_LeavesOut):
         return self
 
 
+class Salmon(_LeavesOut):
+    """SALMON (arXiv 2310.05910) without PPO: of own responses the one with the highest reward is preferred."""
+
+    objectives = ("preference",)
+    least_responses = 2  # one alone has nothing that it could be preferred to
+
+    name: Literal["salmon"]
+    """Of a query's own responses the one with the highest reward is preferred to the one with the lowest."""
+    reward: str
+    """Name in `rewards`: what says how good a response is; in SALMON a learned one that reads principles."""
+    responses: Literal["plain", "contrasted"] = "plain"
+    """How the policy is asked for responses.
+
+    `plain`: by the query alone (`prompts.without_constitution` of the task), as in SALMON. `contrasted`: under all
+    constitutions of the query's set, as for RLCD, so that they differ more.
+    """
+
+    @property
+    def sampled_under(self) -> Literal["all", "none"]:  # type: ignore[override]  # a setting decides it here
+        return "all" if self.responses == "contrasted" else "none"
+
+    @property
+    def reward_name(self) -> str:
+        return self.reward
+
+    def makes_pairs(self, iteration: int) -> bool:
+        return True
+
+    def check_task(self, task: Task) -> None:
+        if self.responses == "plain":
+            expected = (
+                "the prompt with the query alone, by which 'method.responses: plain' asks for responses; write it"
+            )
+            _expect_prompt(task, "without_constitution", expected)
+        super().check_task(task)
+
+    def responses_learned(self, iteration: int, drawn: int) -> int:
+        return min(drawn, 2)
+
+    def example_shape(self, objective: str, prompts: int, responses: int) -> tuple[int, int]:
+        return 1, responses
+
+
+class AttributeModel(HeadTraining):
+    """How a model learns to label responses: a head with an output for each attribute, `sami.rewards.reward_model`.
+
+    Its loss is the squared error of values, over those that are known, as in the authors' code.
+    """
+
+    prompt: str = "Query: {query}\n\nResponse: {response}"
+    """What the model reads, with its values behind it; with the fields `{query}` and `{response}`."""
+    labelled: Annotated[Number, Field(gt=0, lt=1)] = 0.5
+    """Share of the queries of iteration 1 whose responses the checks label for it, drawn with the seed.
+
+    In the paper people have labelled them. On the others the model is measured.
+    """
+
+    def labelled_of(self, queries: int) -> int:
+        """Number of labelled queries among some. Raises ValueError where it is none, or all."""
+        found = round(self.labelled * queries)
+        if not 0 < found < queries:
+            raise ValueError(
+                f"'attribute_model.labelled' is {self.labelled:g}, of {queries} queries {found or 'none'}, expected "
+                "one at least that is labelled, and one that is not; change it, or raise 'queries.train'"
+            )
+        return found
+
+    @model_validator(mode="after")
+    def _fields(self) -> Self:
+        found = re.findall(r"{(\w+)}", self.prompt)
+        if sorted(found) != ["query", "response"]:
+            names = ", ".join(f"{{{name}}}" for name in found) or "none"
+            raise ValueError(f"'prompt' has the fields {names}, expected {{query}} and {{response}}, each once")
+        if re.match(r"\s*{", self.prompt):
+            raise ValueError("'prompt' begins with a field, which may be empty, expected a word before it; write one")
+        return self
+
+
 class SteerLM(Method):
     """SteerLM (arXiv 2310.05344): all responses are learned, each behind a label of how far it has each attribute."""
 
     objectives = ("supervised",)
-    most_iterations = 1
     steers = True
 
     name: Literal["steerlm"]
@@ -390,14 +500,52 @@ class SteerLM(Method):
 
     0 is the principle's opposite.
     """
-    labels: Literal["checks", "shuffled"] = "checks"
+    labels: Literal["checks", "shuffled", "model"] = "checks"
     """What says which value a response has.
 
-    `checks`: the checks of the principles. `shuffled`, a control: the same labels, dealt out to other responses by the
-    seed, so that they say nothing and steering must be flat.
+    `checks`: the checks of the principles. `model`: a model that has learned from the labels of some of the responses,
+    by these checks (`attribute_model`). `shuffled`, a control: the labels by checks, dealt out to other responses by
+    the seed, so that they say nothing and steering must be flat.
+    """
+    attribute_model: AttributeModel | None = None
+    """With `labels: model`: how that model learns from the responses of iteration 1."""
+    asked: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Or {short: 4}: values that policies are asked for when they respond for later iterations than the first.
+
+    Each response is drawn under a label that occurs in iteration 1, every one as likely as another: of all labels, or
+    with {short: 4} of those that have this. The paper asks for the highest quality.
     """
     steering: Steering = Steering()
     """How policies are asked for attributes once they are trained."""
+
+    def as_trained(self, iteration: int) -> Self:
+        return self.model_copy(update={"steering": Steering(), **({"asked": {}} if iteration == 1 else {})})
+
+    def labels_asked(self, iteration: int) -> int | None:
+        return 1 if iteration > 1 else None
+
+    @property
+    def labels_fixed(self) -> dict[str, int]:
+        return self.asked
+
+    @property
+    def labelling(self) -> list[Any]:
+        return [self.attributes, self.levels, self.attribute_model]
+
+    @property
+    def labelled_share(self) -> float | None:
+        return None if self.attribute_model is None else self.attribute_model.labelled
+
+    def head_training(self, training: Training) -> Training:
+        own = self.attribute_model
+        if own is None:
+            return training
+        told = {"epochs": own.epochs, "queries_per_step": own.queries_per_step, "optimizer": "adamw"}
+        return training.model_copy(update={**told, "lora": None, "kl_weight": 0.0})
+
+    def check_counts(self, queries: Sequence[int]) -> None:
+        if self.attribute_model:
+            self.attribute_model.labelled_of(queries[0])
 
     def labelled(self, checked: Iterable[str]) -> list[str]:
         known = list(checked)
@@ -406,6 +554,9 @@ class SteerLM(Method):
             if name not in known:
                 expected = f"expected principles with a check: {', '.join(known) or 'none'}"
                 raise ValueError(f"'method.attributes' names '{name}', {expected}")
+        for name in self.asked:
+            if name not in found:
+                raise ValueError(f"'method.asked' names '{name}', expected attributes: {', '.join(found) or 'none'}")
         if not found:
             raise ValueError(
                 "no principle has a check, expected one at least, since the method 'steerlm' labels responses by checks"
@@ -434,6 +585,18 @@ class SteerLM(Method):
         for position, name in enumerate(names):
             if name in names[:position]:
                 raise ValueError(f"'attributes' names '{name}' twice, expected each once; delete one")
+        if (self.labels == "model") is (self.attribute_model is None):
+            found = "null" if self.attribute_model is None else "given"
+            raise ValueError(
+                f"'labels' is {self.labels}, but 'attribute_model' is {found}, expected it with 'labels: model' and "
+                "only there; write it ({learning_rate: 2.0e-5}, say), or change 'labels'"
+            )
+        for name, value in self.asked.items():
+            if value >= self.levels:
+                raise ValueError(
+                    f"'asked' wants {value} of '{name}', expected at most {self.levels - 1}, since 'levels' is "
+                    f"{self.levels}; lower it, or raise 'levels'"
+                )
         return self
 
 
@@ -558,8 +721,8 @@ class Ditto(Method):
 
 
 METHODS: dict[str, type[Method]] = {
-    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, SteerLM, Ditto)
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in (Sami, Sft, Rlcd, Rest, Salmon, SteerLM, Ditto)
 }
 MethodChoice = Annotated[
-    Sami | Sft | Rlcd | Rest | SteerLM | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")
+    Sami | Sft | Rlcd | Rest | Salmon | SteerLM | Ditto, Field(discriminator="name"), named_choice(METHODS, "method")
 ]

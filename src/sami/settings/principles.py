@@ -30,6 +30,11 @@ class Side(Settings):
     """The line that stands in the prompt."""
     check: Check | None = None
     """How far a response follows it, measured by a program. The judge `checks` needs it."""
+    held_out_check: Check | None = None
+    """The same, measured by other means, of which no reward and no label is made.
+
+    The judge `checks-held-out` needs it: what a policy was trained on should not be all that it is judged by.
+    """
 
 
 class Pair(Settings):

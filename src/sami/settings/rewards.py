@@ -4,6 +4,7 @@ A reward says how good a response is, from 0 to 1, for one constitution. A kind 
 and listed in `Reward`; `sami.rewards.kinds` has the function by which it rewards.
 """
 
+import re
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
@@ -37,6 +38,22 @@ class _Reward(Settings):
     def comparisons(self, responses: int) -> int:
         """Pairs that its judge compares of so many responses to one query."""
         return 0
+
+    @property
+    def needs_contrast(self) -> bool:
+        """Whether responses must have been drawn under contrasted constitutions."""
+        return False
+
+
+class HeadTraining(Settings):
+    """How a head on the last token is trained, along with the model below it: AdamW at a constant rate."""
+
+    learning_rate: Annotated[Number, Field(gt=0)]
+    """Step size."""
+    epochs: Count = 1
+    """Passes over what is learned."""
+    queries_per_step: Count = 8
+    """Queries whose gradients are averaged in one optimiser step."""
 
 
 class ChecksReward(_Reward):
@@ -111,6 +128,68 @@ class JudgeReward(_Reward):
         return every if self.opponents is None else min(every, responses * self.opponents // 2)
 
 
+REWARD_FIELDS = ("response", "query", "principles")
+
+
+class LearnedReward(_Reward, HeadTraining):
+    """A reward model, trained on pairs of the experiment's own responses: `sami.rewards.reward_model`."""
+
+    kind: Literal["learned"]
+    """A reward model: the base model with a head, trained on pairs of responses.
+
+    They are those of iteration 1 of the same experiment.
+    """
+    labels: Literal["checks", "contrast"]
+    """What says which response of a pair is better.
+
+    `checks`: of some principles, each wanted or negated, the one that tells two responses apart most, by the degrees
+    of its check; the model reads these principles (SALMON). `contrast`: the one that was drawn under the constitution
+    that wants every principle is better than one under another (RLCD); the model reads no principles.
+    """
+    prompt: str
+    """What the model reads; the score is told at the last token.
+
+    Fields: `{query}`, `{response}`, and for `labels: checks` behind both `{principles}`, one line each.
+    """
+    pairs: Count = 1
+    """Pairs of responses to a query that are compared, drawn with the seed. Where there are fewer, all."""
+    draws: Count = 4
+    """With `checks`: sets of principles that are drawn for each pair of responses; SALMON's code has 4."""
+    most_principles: Count = 8
+    """With `checks`: most principles of such a set.
+
+    Their number is geometric with parameter 0.2, drawn again where it is larger, as in SALMON's code.
+    """
+    flipped: Annotated[Number, Field(ge=0, lt=0.5)] = 0.1
+    """Share of the labels that is turned round on purpose; SALMON's code has 0.1."""
+    held_out: Annotated[Number, Field(gt=0, lt=1)] = 0.25
+    """Share of the queries that the model is measured on, and not trained; drawn with the seed."""
+
+    @property
+    def reads_checks(self) -> bool:
+        return self.labels == "checks"
+
+    @property
+    def needs_contrast(self) -> bool:
+        return self.labels == "contrast"
+
+    @model_validator(mode="after")
+    def _fields(self) -> Self:
+        found = re.findall(r"{(\w+)}", self.prompt)
+        expected = {"query", "response"} | ({"principles"} if self.reads_checks else set())
+        if set(found) != expected or len(found) > len(expected):
+            names = ", ".join(f"{{{name}}}" for name in REWARD_FIELDS if name in expected)
+            raise ValueError(
+                f"'prompt' has the fields {', '.join(f'{{{name}}}' for name in found) or 'none'}, expected each of "
+                f"{names} once and no others, since 'labels' is {self.labels}"
+            )
+        if "principles" in found[:-1]:
+            raise ValueError("'prompt' has {principles} before another field, expected it last; move it behind them")
+        if re.match(r"\s*{", self.prompt):
+            raise ValueError("'prompt' begins with a field, which may be empty, expected a word before it; write one")
+        return self
+
+
 class SumReward(_Reward):
     """A weighted mean of other rewards."""
 
@@ -127,7 +206,9 @@ class SumReward(_Reward):
         return list(self.weights)
 
 
-Reward = Annotated[ChecksReward | RelevanceReward | JudgeReward | SumReward, Field(discriminator="kind")]
+Reward = Annotated[
+    ChecksReward | RelevanceReward | JudgeReward | LearnedReward | SumReward, Field(discriminator="kind")
+]
 
 REWARDS: dict[str, type[_Reward]] = {
     get_args(reward.model_fields["kind"].annotation)[0]: reward for reward in get_args(get_args(Reward)[0])

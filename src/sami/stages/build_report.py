@@ -27,7 +27,7 @@ def main(arguments) -> None:
         relevance=arguments.relevance,
     )
     data = browser.data(loaded)
-    origin = page.read_provenance(arguments.provenance or [arguments.tables])
+    origin = page.read_provenance(arguments.provenance or arguments.tables[:1])
     content = page.build(arguments.title, data, arguments.tables, arguments.figures, origin, loaded.evaluation)
     arguments.output.write_bytes(content)
     log.info("%d cases, %d policies, %.2f MB", len(data["cases"]), len(loaded.policies), len(content) / 1e6)
@@ -35,8 +35,8 @@ def main(arguments) -> None:
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
-    stage.input("--tables", "folder of tables")
-    stage.input("--figures", "folder of figures")
+    stage.input("--tables", "folders of tables, the one with the summary first", nargs="+")
+    stage.input("--figures", "folders of figures", nargs="+")
     stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.input("--queries", "held-out queries, one record a line")
     stage.setting("--policies", "names of the policies; iteration-0 is the base model", nargs="+")

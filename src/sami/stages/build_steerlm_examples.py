@@ -2,7 +2,8 @@
 
 Reads   sampled examples (Example), their labels (Label), queries (Query) and constitutions (Constitution)
 Writes  training examples (TrainingExample), one a response, and a JSON file that counts responses (sampled, kept, and
-        by reason dropped), and how many of those sampled have each value of each attribute
+        by reason dropped), how many of those sampled have each value of each attribute, and how many have the one that
+        they were asked for, if they were
 
     python -m sami.stages.build_steerlm_examples --help
 """
@@ -13,7 +14,7 @@ import logging
 from sami import records
 from sami.data.joined import read_by_id, read_examples
 from sami.errors import within
-from sami.methods.steerlm import counts, labelled_examples, occurrences
+from sami.methods.steerlm import as_asked, counts, labelled_examples, occurrences
 from sami.settings.methods import SteerLM
 from sami.settings.tasks import Filters, Prompts
 from sami.stage import Stage
@@ -31,7 +32,8 @@ def main(arguments) -> None:
     with within(str(arguments.labels)):
         kept, dropped = labelled_examples(examples, labels, *texts, shuffle_by)
     sampled = sum(len(example.responses) for example in examples)
-    counted = counts(kept, sampled, dropped, occurrences(labels, arguments.method.levels), arguments.policy)
+    found = occurrences(labels, arguments.method.levels), as_asked(examples, labels)
+    counted = counts(kept, sampled, dropped, *found, arguments.policy)
     log.info("kept %(kept)d of %(sampled)d responses, dropped: %(dropped)s, values: %(values)s", counted)
     records.write(kept, arguments.output)
     arguments.counts.write_text(json.dumps(counted, indent=2) + "\n")

@@ -1,7 +1,6 @@
 """Joins runs that differ in their seed alone: means over seeds, with intervals over seeds and queries.
 
-Reads   of each run its held-out queries (Query), constitutions (Constitution), the responses (Example) of every policy,
-        verdicts (Verdict) on them, and of those that have them log-probabilities (Scores) and relevance (Relevance)
+Reads   of each run its held-out queries (Query) and its folder of tables
 Writes  a folder with the tables `seeds` (a row a seed and policy) and `joined` (a row a policy) as CSV, Markdown and
         LaTeX
 
@@ -21,36 +20,21 @@ log = logging.getLogger(__name__)
 
 def main(arguments) -> None:
     evaluation = arguments.evaluation
-    runs = seeds.load(
-        arguments.seeds,
-        arguments.policies,
-        evaluation,
-        queries=arguments.queries,
-        constitutions=arguments.constitutions,
-        responses=arguments.responses,
-        verdicts=arguments.verdicts,
-        scores=arguments.information,
-        relevance=arguments.relevance,
-    )
+    runs = seeds.load(arguments.seeds, arguments.queries, arguments.tables)
     estimator = Estimator(evaluation.bootstrap_samples, evaluation.confidence, arguments.seeds[0])
     frames = {
         table.name: build.frame(table, build.rows_of(table, runs, estimator, arguments.split))
         for table in tables("seeds")
     }
     files.write(frames, arguments.output)
-    log.info("%d seeds, %d policies: %d tables", len(runs), len(arguments.policies), len(frames))
+    log.info("%d seeds: %d tables", len(runs), len(frames))
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
-    stage.setting("--seeds", "seeds of the runs; files are those of the first run first", nargs="+", type=int)
-    stage.setting("--policies", "names of the policies, iteration-0 (the base model) among them", nargs="+")
+    stage.setting("--seeds", "seeds of the runs, in the order of their files", nargs="+", type=int)
     stage.input("--queries", "held-out queries of each run", nargs="+")
-    stage.input("--constitutions", "constitutions of each run", nargs="+")
-    stage.input("--responses", "examples of the policies of each run, in their order", nargs="+")
-    stage.input("--verdicts", "verdicts of each run, one file for each policy, comparator and judge", nargs="+")
-    stage.input("--information", "log-probabilities of each run's policies", nargs="*", required=False, default=[])
-    stage.input("--relevance", "relevance of each run's policies", nargs="*", required=False, default=[])
+    stage.input("--tables", "folder of tables of each run", nargs="+")
     stage.setting(
         "--split",
         "the held-out queries of the task that these are",

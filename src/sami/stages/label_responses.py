@@ -7,33 +7,17 @@ Writes  labels (Label), one a response
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
 
 from sami import records
 from sami.data.joined import read_by_id, read_examples
 from sami.errors import within
-from sami.judging.checks import degree
-from sami.methods.steerlm import attributes, value_of
-from sami.records import Check, Example, Label, Principle
+from sami.methods.steerlm import attributes
+from sami.records import Principle
+from sami.rewards.labels import by_checks
 from sami.settings.methods import SteerLM
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
-
-
-def labels(examples: Iterable[Example], checks: Mapping[str, Check], levels: int) -> Iterator[Label]:
-    """Yields the label of each response, in order.
-
-    Args:
-        examples: sampled.
-        checks: attribute -> check of the principle.
-        levels: number of values.
-    """
-    for example in examples:
-        for number, response in enumerate(example.responses):
-            values = {name: value_of(degree(check, response.text), levels) for name, check in checks.items()}
-            place = {"query_id": example.query_id, "set_id": example.set_id, "number": number}
-            yield Label(**place, policy=example.policy, values=values)
 
 
 def main(arguments) -> None:
@@ -42,7 +26,7 @@ def main(arguments) -> None:
     queries = read_by_id(records.Query, arguments.queries)
     constitutions = read_by_id(records.Constitution, arguments.constitutions)
     examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)
-    made = list(labels(examples, checks, arguments.method.levels))
+    made = list(by_checks(examples, checks, arguments.method.levels))
     log.info("%d responses by %d attributes: %s", len(made), len(checks), ", ".join(checks))
     records.write(made, arguments.output)
 

@@ -1,6 +1,7 @@
 """Samples responses of one policy: for each query, R responses under the C constitutions of one set, or without any.
 
-Reads   a model folder, queries (Query), constitutions (Constitution); or the shards that other jobs have drawn
+Reads   a model folder, queries (Query), constitutions (Constitution), and where attributes are asked for in their place
+        labels (Label) that say which values occur; or the shards that other jobs have drawn
 Writes  examples (Example) and a JSON file that counts them; or one shard of the examples
 
     python -m sami.stages.sample_responses --help
@@ -8,58 +9,78 @@ Writes  examples (Example) and a JSON file that counts them; or one shard of the
 
 import json
 import logging
+from collections.abc import Sequence
 
 from sami import records
 from sami.data.constitutions import by_set, empty_examples
+from sami.data.labels import ask, attributes_prompt, label_string, seen
 from sami.data.queries import chosen_queries
-from sami.errors import UserError
+from sami.errors import UserError, within
 from sami.models.startup import import_libraries
 from sami.sampling.shards import files, share
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
 from sami.settings.training import Engine
+from sami.spent import spend
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
 
 
 def template_of(arguments) -> str:
-    """Template of the prompt; without a field for the constitution it puts the query alone."""
+    """Template of the prompt; without a field for constitution or attributes it puts the query alone."""
     return arguments.template or arguments.prompts.generation
 
 
-def longest_prompts(arguments, queries, constitutions, tokenizer) -> dict[str, list[int]]:
-    """Query id -> its prompt under the longest constitution (or without any), for all queries of the file.
+def longest_prompts(arguments, queries, constitutions, known, tokenizer) -> dict[str, list[int]]:
+    """Query id -> its prompt under the longest constitution (or label, or without any), for all queries of the file.
 
     Those of later iterations are in it too, so that one that is too long is found before the first iteration.
     """
     from sami.data.prompts import constitution_text, fill, render
 
-    def prompt(constitution: str, query: str) -> list[int]:
-        text = fill(template_of(arguments), constitution=constitution, query=query)
-        return render(text, arguments.prompts, tokenizer)
+    field = "attributes" if known else "constitution"
 
-    texts = [constitution_text(c, range(len(c.statements)), arguments.prompts) for c in constitutions.values()]
+    def prompt(text: str, query: str) -> list[int]:
+        return render(fill(template_of(arguments), **{field: text}, query=query), arguments.prompts, tokenizer)
+
+    if known:
+        texts = [label_string(values) for values in known]
+    else:
+        texts = [constitution_text(c, range(len(c.statements)), arguments.prompts) for c in constitutions.values()]
     longest = max(texts, key=lambda text: len(prompt(text, "")))
     return {query.id: prompt(longest, query.text) for query in queries.values()}
 
 
-def sample(arguments, examples, queries, constitutions) -> list[records.Example]:
+def prompts_of(arguments, example, queries, constitutions) -> tuple[list[records.Prompt], Sequence[int]]:
+    """The prompts of an example, and the number of the one that each of its responses is drawn under."""
+    from sami.data.prompts import example_prompts
+
+    asked = [response.asked for response in example.responses if response.asked]
+    if not asked:
+        texts = arguments.prompts, template_of(arguments)
+        return example_prompts(example, queries, constitutions, *texts), example.labels
+    query = queries[example.query_id]
+    prompts = [attributes_prompt(query, values, arguments.prompts, template_of(arguments)) for values in asked]
+    return prompts, range(len(prompts))
+
+
+def sample(arguments, examples, queries, constitutions, known) -> list[records.Example]:
     """Draws all responses. The length of every prompt is checked before the first one is drawn."""
     import_libraries()
-    from sami.data.prompts import example_prompts, prompt_tokens
+    from sami.data.prompts import prompt_tokens
     from sami.models import pretrained
     from sami.sampling.factory import open_sampler
     from sami.sampling.sampler import Request, check_lengths
 
     tokenizer = pretrained.load_tokenizer(arguments.model)
-    requests, longest = [], longest_prompts(arguments, queries, constitutions, tokenizer)
+    requests, longest = [], longest_prompts(arguments, queries, constitutions, known, tokenizer)
     for example in examples:
         query = queries[example.query_id]
-        asked = example_prompts(example, queries, constitutions, arguments.prompts, template_of(arguments))
+        asked, labels = prompts_of(arguments, example, queries, constitutions)
         prompts = [prompt_tokens(prompt, tokenizer) for prompt in asked]
         longest[query.id] = max(longest[query.id], *prompts, key=len)
-        for j, label in enumerate(example.labels, arguments.first_response):
+        for j, label in enumerate(labels, arguments.first_response):
             requests.append(Request(prompts[label], f"{arguments.seed}-{query.id}-{example.set_id}-{j}"))
     new_tokens = arguments.sampling.max_new_tokens
     check_lengths(longest, new_tokens, pretrained.context_length(pretrained.config(arguments.model)))
@@ -81,6 +102,22 @@ def sample(arguments, examples, queries, constitutions) -> list[records.Example]
     return filled
 
 
+def labels_of(arguments) -> list[dict[str, int]]:
+    """The values of attributes that the policy may be asked for; none where it is asked for none."""
+    if arguments.labels is None:
+        return []
+    with within(str(arguments.labels)):
+        return seen(records.read(records.Label, arguments.labels), dict(map(fixed_value, arguments.asked)))
+
+
+def fixed_value(text: str) -> tuple[str, int]:
+    """Attribute and value of "short:4". Raises UserError where it is none."""
+    name, _, value = text.rpartition(":")
+    if not name or not value.isdecimal():
+        raise UserError(f"--asked: found '{text}', expected an attribute and its value: short:4, for example.")
+    return name, int(value)
+
+
 def main(arguments) -> None:
     if "" in arguments.stop:
         raise UserError("--stop: found empty text, which ends every response at once; expected some characters.")
@@ -92,13 +129,15 @@ def main(arguments) -> None:
     else:
         asked = [query.id for query in chosen], by_set(constitutions), arguments.sampling.responses, arguments.policy
         examples = empty_examples(*asked, arguments.seed, arguments.shuffle, arguments.under == "positive")
-        examples = share(examples, arguments.shard)
-        examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions})
+        known = labels_of(arguments)
+        examples = share(ask(examples, known, arguments.seed) if known else examples, arguments.shard)
+        examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions}, known)
     if arguments.shard:
         records.write(examples, arguments.output)  # counted when all are there
         return
     tokens = sum(response.tokens for example in examples for response in example.responses)
     counts = {"sampled": len(examples), "tokens": tokens}
+    spend("sampled", tokens)
     log.info("sampled %(sampled)d examples of %(tokens)d tokens", counts)
     if not any(response.text for example in examples for response in example.responses):
         raise UserError(
@@ -116,10 +155,14 @@ if __name__ == "__main__":
     stage.input("--constitutions", "constitutions, one record a line", nargs="+")
     stage.structured("--prompts", Prompts, "the prompts of a task")
     stage.setting("--template", "the prompt to sample with, with the field {query} and, if wanted, {constitution} "
-                  "(default: that of --prompts)", required=False)  # fmt: skip
+                  "or, with --labels, {attributes} (default: that of --prompts)", required=False)  # fmt: skip
     stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
     stage.setting("--under", "constitutions of a set: all, or the positive one", default="all",
                   choices=["all", "positive"], required=False)  # fmt: skip
+    stage.input("--labels", "labels of responses: those that occur are asked for in place of constitutions",
+                required=False)  # fmt: skip
+    stage.setting("--asked", "with --labels: values that they must have, short:4 for example", nargs="*", default=[],
+                  required=False)  # fmt: skip
     stage.structured("--sampling", Sampling, "how to draw")
     stage.structured("--engine", Engine, "GPUs of the sampler vllm (default: one)", required=False)
     stage.setting("--policy", "name of the policy, kept in the records")

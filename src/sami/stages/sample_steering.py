@@ -9,9 +9,10 @@ Writes  responses (Steered), with what was asked and how far they have each attr
 import logging
 
 from sami import records
+from sami.data.labels import attributes_prompt
 from sami.errors import within
 from sami.judging.checks import degree
-from sami.methods.steerlm import Question, attributes, attributes_prompt, questions, typical
+from sami.methods.steerlm import Question, attributes, questions, typical
 from sami.models.startup import import_libraries
 from sami.records import Label, Principle, Query, Steered
 from sami.settings.methods import SteerLM

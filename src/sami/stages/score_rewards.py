@@ -1,7 +1,7 @@
 """Rewards the sampled responses of a policy, for the constitution that wants every principle or each for its own.
 
-Reads   examples of one policy (Example), queries, constitutions, and for some rewards the relevance of the responses or
-        the model folders of judges
+Reads   examples of one policy (Example), queries, constitutions, and for some rewards the relevance of the responses,
+        the model folders of judges, or a reward model
 Writes  rewards (Reward), a record a response
 
 Answers of judges behind an endpoint are kept as those about verdicts are (`sami.stages.judge_responses`).
@@ -21,6 +21,7 @@ from sami.rewards.responses import reward_responses
 from sami.settings.endpoints import Limits
 from sami.settings.judges import Judge
 from sami.settings.rewards import Reward
+from sami.settings.training import Engine
 from sami.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ def main(arguments) -> None:
         answers=arguments.answers,
         account=arguments.account,
         seed=arguments.seed,
+        reward_model=arguments.reward_model,
+        base_model=arguments.base_model,
+        engine=arguments.engine,
     )
     with within(", ".join(str(path) for path in (arguments.responses, arguments.relevance) if path)):
         found = reward_responses(examples, queries, constitutions, relevance, name, means, arguments.own)
@@ -79,6 +83,9 @@ if __name__ == "__main__":
     stage.setting(
         "--seed", "seed of the pairs that are compared, and of their order", type=int, default=0, required=False
     )
+    stage.input("--reward-model", "folder of the reward model, where the reward is a learned one", required=False)
+    stage.input("--base-model", "folder of the base model that it was trained from", required=False)
+    stage.structured("--engine", Engine, "how to compute its scores", required=False)
     stage.setting("--policy", "name of the policy")
     stage.setting("--reward", "name of the reward")
     stage.structured("--rewards", dict[str, Reward], "this reward and those that it is made of, by name")

@@ -22,6 +22,7 @@ from sami.progress import Progress
 from sami.scoring.layout import Item
 from sami.scoring.passes import own_passes, token_counts
 from sami.scoring.scorer import Scorer
+from sami.spent import spend
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ def compute_states(scorer: Scorer, items: list[Item], budget: int, group: Proces
         folder: where to.
         key: digest of what the states depend on.
     """
+    sizes = token_counts(scorer, items)
+    spend("scored", sum(sizes))  # also where a run that was killed has done it
     if is_complete(folder, key):
         log.info("states of the reference model: found in %s", folder)
         return
@@ -67,7 +70,6 @@ def compute_states(scorer: Scorer, items: list[Item], budget: int, group: Proces
         remove(partial)
         partial.mkdir(parents=True)
     group.wait()
-    sizes = token_counts(scorer, items)
     own: dict[str, torch.Tensor] = {}
     with torch.no_grad(), Progress(len(items), "scoring by the reference model", "queries") as progress:
         for members, counts in own_passes(range(len(items)), sizes, budget, group):

@@ -24,6 +24,7 @@ from sami.scoring.load import load_scorer
 from sami.scoring.scorer import Scorer
 from sami.scoring.tokens import tokenize_training
 from sami.settings.training import Engine, Training
+from sami.spent import spend
 from sami.training import adapters, losses
 from sami.training.checkpoints import Checkpoints
 from sami.training.loop import Diverged, Interrupted, train
@@ -149,6 +150,7 @@ class Run:
             def on_step(metrics: dict) -> None:
                 lines.write(json.dumps(metrics) + "\n")
                 lines.flush()
+                spend("trained", metrics["tokens"])
                 for tracker in active:
                     tracker.log(metrics, step=metrics["step"])
 

@@ -8,6 +8,7 @@ import json
 import shlex
 from collections.abc import Mapping
 
+from sami.data.labels import label_string
 from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge
@@ -107,6 +108,10 @@ class Arguments:
             under, more["template"] = "positive", self.configuration.tasks[settings.task].prompts.without_constitution
         if earlier := self._responses_before(settings, int(iteration)):
             more["first-response"] = earlier
+        if labels := settings.method.labels_asked(int(iteration)):
+            more["template"] = settings.method.template(self.configuration.tasks[settings.task].prompts)
+            more["labels"] = self.configuration.layout.path(layout.LABELS, experiment, iteration=labels)
+            more["asked"] = [label_string({name: value}) for name, value in settings.method.labels_fixed.items()]
         return self._samples(
             settings,
             settings.sampling,
@@ -144,7 +149,7 @@ class Arguments:
             prompts=prompts(task.prompts),
             template=settings.method.template(task.prompts),
             stop=task.stop,
-            method=as_json(settings.method, exclude={"labels"}),
+            method=as_json(settings.method, exclude={"labels", "attribute_model", "asked"}),
             sampling=as_json(settings.evaluation.sampling, exclude={"responses"}),
             seed=settings.seed,
             policy=policy,
@@ -175,6 +180,12 @@ class Arguments:
         judges = self.configuration.reward_judges(self.configuration.rewards_of(experiment, policy))
         limits = {name: judge.limits for name, judge in judges.items() if isinstance(judge, EndpointJudge)}
         return flag("limits", _by_name(limits) if limits else "")
+
+    def learned_reward(self, experiment: str) -> str:
+        """How responses are compared for a reward model, what it reads, and how it is trained, as JSON."""
+        reward = self.configuration.learned_reward(experiment)
+        assert reward is not None
+        return as_json(reward)
 
     def training(self, experiment: str, iteration: str) -> str:
         """Settings of an iteration's training, as JSON."""

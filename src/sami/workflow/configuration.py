@@ -21,7 +21,7 @@ from sami.settings.judges import JUDGES, Judge, JudgeKind
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
-from sami.settings.rewards import REWARDS, Reward, RewardKind
+from sami.settings.rewards import REWARDS, LearnedReward, Reward, RewardKind
 from sami.settings.tasks import Task
 from sami.settings.writers import Writer
 from sami.settings.yaml_files import Document, existing, lay_over, load_yaml, read_yaml, validate
@@ -67,7 +67,16 @@ class Configuration:
     @property
     def groups(self) -> dict[str, list[str]]:
         """What is made of several experiments: comparisons, and runs that are joined, by name -> experiments."""
-        return {**self.root.compare, **self.seeds}
+        compared = {
+            group: [run for name in names for run in self.seeds.get(name, [name])]
+            for group, names in self.root.compare.items()
+        }
+        return {**compared, **self.seeds}
+
+    @property
+    def method_comparisons(self) -> dict[str, list[str]]:
+        """Comparisons of experiments with several seeds, by name -> these experiments."""
+        return {group: names for group, names in self.root.compare.items() if set(names) <= set(self.seeds)}
 
     @property
     def usable(self) -> list[str]:
@@ -114,6 +123,10 @@ class Configuration:
         """Other queries under which the base model scores what a policy keeps the best of; None where it does not."""
         rewards = self.rewards_of(experiment, policy).values()
         return next(filter(None, (reward.relevance_others for reward in rewards)), None)
+
+    def learned_reward(self, experiment: str) -> LearnedReward | None:
+        """The reward of an experiment that a reward model is trained for; None where there is none."""
+        return next((one for one in self.rewards_of(experiment).values() if isinstance(one, LearnedReward)), None)
 
     def training_relevance(self, experiment: str) -> int | None:
         """Other queries under which the base model scores the responses for training: as method or reward want it."""
@@ -208,7 +221,10 @@ def load(files: Sequence[str | Path], command_line: Sequence[str] = ()) -> Confi
 
 
 def _check_comparisons(configuration: Configuration) -> None:
-    """A comparison has a name of its own, and compares different experiments of one seed that ask the same question."""
+    """A comparison has a name of its own, and compares different experiments, all of one seed or of the same seeds.
+
+    Those of one seed ask the same question; the others are told apart by it.
+    """
     root, sources = configuration.root, configuration.sources
     for comparison, names in root.compare.items():
         if comparison in root.experiments:
@@ -218,14 +234,17 @@ def _check_comparisons(configuration: Configuration) -> None:
             )
         for position, name in enumerate(names):
             where = sources.where(("compare", comparison, position))
-            if name in configuration.seeds:
-                raise UserError(
-                    f"{where}: found '{name}', which has several seeds; expected experiments of one seed each, whose "
-                    f"pairs are compared. Name runs of it: {', '.join(configuration.seeds[name])}."
-                )
-            known(name, configuration.experiments, "experiments", where)
+            known(name, {**configuration.experiments, **configuration.seeds}, "experiments", where)
             if name in names[:position]:
                 raise UserError(f"{where}: found '{name}' a second time, expected each experiment once. Delete one.")
+            seeds, expected = (_seeds(configuration, of) for of in (name, names[0]))
+            if seeds != expected:
+                raise UserError(
+                    f"{where}: found '{name}' with 'seeds: {seeds}', expected {expected} as in '{names[0]}': what is "
+                    "compared has the same seeds. Change one of them, or name single runs of both."
+                )
+            if seeds:
+                continue
             asked, first = (configuration.experiments[of].evaluation.constitution for of in (name, names[0]))
             if asked != first:
                 raise UserError(
@@ -233,6 +252,12 @@ def _check_comparisons(configuration: Configuration) -> None:
                     f"'{names[0]}': win rates of policies that were told what is wanted and of others that were not "
                     "have no difference that means anything. Make a comparison for each of the two questions."
                 )
+
+
+def _seeds(configuration: Configuration, name: str) -> list[int] | None:
+    """The seeds of an experiment with several of them; None for an experiment of one seed."""
+    runs = configuration.seeds.get(name)
+    return [configuration.experiments[run].seed for run in runs] if runs else None
 
 
 def _read_entries(configuration: Configuration, experiment: str) -> None:
@@ -329,6 +354,12 @@ def _read_reward(configuration: Configuration, name: str, where: str, whole: str
         raise UserError(
             f"{file}: weights: found rewards with different 'others' ({found}), expected the same, since the relevance "
             "of a response is scored once. Set them alike."
+        )
+    learned = [member for member in reward.members if isinstance(configuration.rewards[member], LearnedReward)]
+    if len(learned) > 1:
+        raise UserError(
+            f"{file}: weights: found {len(learned)} learned rewards ({', '.join(learned)}), expected one at most, "
+            "since an experiment trains one reward model. Leave the others out."
         )
 
 

@@ -105,6 +105,14 @@ class Inputs:
         asked = self.configuration.training_relevance(experiment)
         return self.layout.path(layout.TRAINING_RELEVANCE, experiment, iteration=iteration) if asked else []
 
+    def reward_model(self, experiment: str) -> str:
+        """Folder of the reward model, which is trained once."""
+        return self.layout.path(layout.REWARD_MODEL, experiment)
+
+    def first_responses(self, experiment: str) -> str:
+        """The responses of iteration 1, which a reward model is trained on."""
+        return self.layout.path(layout.RESPONSES, experiment, iteration=1)
+
     def writer(self, experiment: str) -> Writer:
         return self.configuration.writers[self._settings(experiment).constitutions.writer]
 
@@ -129,6 +137,11 @@ class Inputs:
         """The constitutions under which policies answer the held-out queries: those of training, and held-out ones."""
         folders = ["", HELD_OUT] if self._settings(experiment).constitutions.held_out else [""]
         return [self.layout.path(f"{folder}{CONSTITUTIONS}", experiment) for folder in folders]
+
+    def asked_labels(self, experiment: str, iteration: int | str) -> str | list[str]:
+        """The labels that a policy is asked for when it responds for an iteration; none where it is for none."""
+        labels = self._settings(experiment).method.labels_asked(int(iteration))
+        return self.layout.path(layout.LABELS, experiment, iteration=labels) if labels else []
 
     def training_chunks(self, experiment: str, iteration: int | str) -> list[str]:
         """The chunks that the responses of an iteration are joined from; none where one job samples them all."""
@@ -253,6 +266,32 @@ class Inputs:
     def queries_of_group(self, group: str) -> list[str]:
         """The held-out queries of each of these."""
         return [self.held_out_queries(name) for name in self.configuration.groups[group]]
+
+    def last_models(self, group: str) -> list[str]:
+        """The last policy of each of these that trains any; of an experiment without, its base model."""
+        found = []
+        for name in self.configuration.groups[group]:
+            last = last_trained(policies(self._settings(name)))
+            found.append(self.policy_model(name, last))
+        return found
+
+    def _compared(self, group: str) -> list[Experiment]:
+        """The settings of each experiment with several seeds that is compared, by its first run."""
+        seeds = self.configuration.seeds
+        return [self._settings(seeds[name][0]) for name in self.configuration.method_comparisons[group]]
+
+    def compared_methods(self, group: str) -> list[str]:
+        """The method of each of these."""
+        return [settings.method.name for settings in self._compared(group)]
+
+    def compared_questions(self, group: str) -> list[str]:
+        """The question that policies of each of these are asked."""
+        return [settings.evaluation.question for settings in self._compared(group)]
+
+    def compared_seeds(self, group: str) -> list[int]:
+        """The seeds that all of these have."""
+        first = self.configuration.method_comparisons[group][0]
+        return [self._settings(run).seed for run in self.configuration.seeds[first]]
 
     def compared_verdicts(self, comparison: str) -> list[tuple[str, str]]:
         """(experiment, file) of the verdicts of each experiment's first judge on its last trained policy."""

@@ -34,7 +34,12 @@ RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
 TRAINING_RELEVANCE = "iteration-{iteration}/relevance.jsonl"
 PAIRS = "iteration-{iteration}/pairs.jsonl"
 REWARDS = "iteration-{iteration}/rewards.jsonl"
+COMPARISONS = "iteration-1/comparisons.jsonl"  # a reward model is trained once, and serves all iterations
+REWARD_MODEL = "iteration-1/reward-model"
+REWARD_MODEL_SCORES = "iteration-1/reward-model.jsonl"
+REWARD_MODEL_MEASURES = "iteration-1/reward-model.json"
 LABELS = "iteration-{iteration}/labels.jsonl"
+ATTRIBUTE_MODEL = "attribute-model"  # folder of the model that labels responses, where it is learned
 EXAMPLES = "iteration-{iteration}/examples.jsonl"
 EXAMPLE_COUNTS = "iteration-{iteration}/examples.json"
 SAMPLING_COUNTS = "iteration-{iteration}/sampling.json"
@@ -61,6 +66,7 @@ JOINED_SUMMARY = "tables/joined.csv"  # of runs with several seeds
 REPORT = "report.html"
 STEERING_TABLES = "steering/tables"  # folders on what policies make of attributes, where they know of any
 STEERING_FIGURES = "steering/figures"
+LABEL_TABLES = "labels/tables"  # folder on labels that a model predicts, where one does
 
 _VERDICTS_JOB = "-{judge}-{policy}-vs-{comparator}"
 _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the rule, since there is one an experiment
@@ -84,6 +90,7 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "score_relevance": "score_relevance-{policy}",
     "score_training_relevance": "score_training_relevance-{iteration}",
     "score_rewards": "score_rewards-{iteration}",
+    "score_learned_rewards": "score_learned_rewards-{iteration}",
     "sample_steering": "sample_steering-{policy}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",

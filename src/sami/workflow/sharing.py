@@ -10,10 +10,13 @@ it, but none copies from them: they are made when somebody asks for them by name
   seed; not on later iterations, held-out principles or anything under `evaluation`. `engine` and `resources` change no
   result.
 - Responses for training depend on the policy that draws them, and not on what is made of them: methods share those of
-  the base model. Their relevance and rewards depend on how these are told, too.
+  the base model. Their relevance, rewards and labels depend on how these are told, too, and a reward model on the
+  responses of iteration 1.
 - Held-out responses depend on the policy, task, constitutions, held-out queries, how responses to them are sampled and
   whether prompts hold the constitution, and the seed, and where the best of several is kept, on how many and on the
-  reward; relevance also on how it is told; verdicts on both policies, the judge and `evaluation.judged`.
+  reward; relevance also on how it is told; verdicts on both policies, the judge and `evaluation.judged`. Those that are
+  asked for attributes also depend on `method.steering` and on the labels of iteration 1, but on no prompt with a
+  constitution.
 
 Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
@@ -23,7 +26,7 @@ from typing import Any
 
 from sami.records import BASE, policy_name
 from sami.settings.experiment import Experiment
-from sami.settings.rewards import Reward
+from sami.settings.rewards import LearnedReward, Reward
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
 from sami.workflow.policies import comparisons, models_by_policy
@@ -33,6 +36,9 @@ BEFORE_TRAINING = (
     layout.RESPONSES,
     layout.SAMPLING_COUNTS,
     layout.TRAINING_RELEVANCE,
+    layout.COMPARISONS,
+    layout.REWARD_MODEL,
+    layout.REWARD_MODEL_SCORES,
     layout.REWARDS,
     layout.PAIRS,
     layout.EXAMPLES,
@@ -65,7 +71,8 @@ def shared_files(configuration: Configuration, experiment: str) -> Mapping[str, 
     rewards = configuration.rewards_of(experiment)
     relevance = configuration.training_relevance(experiment)
     best = {name: configuration.rewards_of(experiment, name) for name in settings.evaluation.best}
-    found = _trained(settings, rewards, relevance) | _evaluated(settings, rewards, best)
+    found = _trained(settings, rewards, relevance)
+    found |= _evaluated(settings, rewards, best, found.get(layout.LABELS.format(iteration=1)))
     return {path: repr(values) for path, values in found.items()}
 
 
@@ -74,7 +81,8 @@ def _policy(settings: Experiment, rewards: Rewards, iteration: int) -> list[Any]
     if iteration == 0:
         return [settings.model]
     sampling = settings.sampling if settings.method.draws_responses else None
-    return [settings.model, *_queries(settings, iteration), settings.method, rewards, sampling, settings.training]
+    method = settings.method.as_trained(iteration)
+    return [settings.model, *_queries(settings, iteration), method, rewards, sampling, settings.training]
 
 
 def _queries(settings: Experiment, iteration: int) -> list[Any]:
@@ -102,17 +110,32 @@ def _trained(settings: Experiment, rewards: Rewards, relevance: int | None) -> d
             drawn += [method.demonstration_file, *_queries(settings, t)]
             told = {layout.RESPONSES: [], layout.SAMPLING_COUNTS: []}
             told |= {layout.TRAINING_RELEVANCE: [settings.model, relevance]} if relevance else {}
-            told |= {layout.REWARDS: [settings.model, rewards]} if rewards else {}
+            learned = [settings.training.precision] if _is_learned(rewards) else []  # by a model that is trained so
+            told |= {layout.REWARDS: [settings.model, rewards, *learned]} if rewards else {}
+            if learned and t == 1:
+                of_model = (layout.COMPARISONS, layout.REWARD_MODEL, layout.REWARD_MODEL_SCORES)
+                found |= {path: [*drawn, settings.model, rewards, *learned] for path in of_model}
+            if method.labelling:
+                predicted = [settings.training.precision] if method.labelled_share else []
+                told |= {layout.LABELS: [*method.labelling, *predicted]}
+            drawn += [method.labels_asked(t), method.labels_fixed] if method.labels_asked(t) else []
             found |= {path.format(iteration=t): [*drawn, *more] for path, more in told.items()}
     return found
 
 
-def _evaluated(settings: Experiment, rewards: Rewards, best: Mapping[str, Rewards]) -> dict[str, list[Any]]:
+def _is_learned(rewards: Rewards) -> bool:
+    return any(isinstance(reward, LearnedReward) for reward in rewards.values())
+
+
+def _evaluated(
+    settings: Experiment, rewards: Rewards, best: Mapping[str, Rewards], labels: list[Any] | None
+) -> dict[str, list[Any]]:
     """What the evaluation of each policy leaves -> all it depends on.
 
     Args:
         rewards: of the method.
         best: of each policy that keeps the best of several responses.
+        labels: all that the labels of iteration 1 depend on, whose usual values policies are asked for; None without.
     """
     evaluation, relevance = settings.evaluation, settings.relevance_model
     held_out = settings.queries.split, settings.queries.held_out
@@ -129,6 +152,9 @@ def _evaluated(settings: Experiment, rewards: Rewards, best: Mapping[str, Reward
     if relevance:
         told = [relevance, evaluation.relevance]
         found |= {layout.RELEVANCE.format(policy=name): [*of, *told] for name, of in known.items()}
+    if settings.method.steers and labels:
+        steered = [*common[:3], evaluation.sampling, settings.seed, settings.method.steering, labels]
+        found |= {layout.STEERED.format(policy=name): [*steered, *of] for name, of in policies.items()}
     if settings.scored:
         scored = range(settings.iterations + 1)
         found |= {layout.SCORES.format(iteration=t): [*known[f"iteration-{t}"], *known[BASE]] for t in scored}

@@ -10,11 +10,11 @@ from tabulated import EVALUATION, command, make_tables, row_of, verdicts_of, wri
 from sami import records
 from sami.analysis import summary
 from sami.analysis.figures import seeds as figures
-from sami.analysis.statistics.bootstrap import bootstrap_over_seeds
-from sami.analysis.tables import files
+from sami.analysis.statistics.bootstrap import bootstrap, bootstrap_over_seeds
+from sami.analysis.tables import files, measures
 from sami.analysis.tables import seeds as joining
 from sami.analysis.tables.catalogue import JOINED, ends, span
-from sami.records import Example, Query
+from sami.records import Query
 
 SEEDS = (1, 5, 7)
 POLICIES = ["iteration-0", "iteration-1", "iteration-2", "instruct"]
@@ -24,17 +24,23 @@ DRAWS = {"samples": EVALUATION["bootstrap_samples"], "confidence": EVALUATION["c
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Seed -> the flags of `tabulate` of a made-up run; runs have the same queries and other responses."""
+    """Seed -> the flags of `tabulate` of a made-up run, and its folder of tables.
+
+    Runs have the same queries and other responses.
+    """
     folder = tmp_path_factory.mktemp("seeds")
-    return {s: write_experiment(folder / str(s), 10, 2, judges=JUDGES, seed=f"-{s}") for s in SEEDS}
+    return {s: tabulated(folder / str(s), seed=f"-{s}") for s in SEEDS}
+
+
+def tabulated(folder, **options) -> dict:
+    flags = write_experiment(folder, 10, 2, judges=JUDGES, **options)
+    return flags | {"tables": [str(make_tables(flags, folder / "tables"))]}
 
 
 def flags_of(runs, output) -> dict[str, list[str]]:
     """The flags of `join_seeds`."""
-    flags = {"seeds": [str(seed) for seed in runs], "policies": POLICIES, "output": [str(output)]}
-    flags["evaluation"] = [json.dumps(EVALUATION)]
-    names = ("queries", "constitutions", "responses", "verdicts", "information", "relevance")
-    return flags | {name: [file for run in runs.values() for file in run[name]] for name in names}
+    flags = {"seeds": [str(seed) for seed in runs], "output": [str(output)], "evaluation": [json.dumps(EVALUATION)]}
+    return flags | {name: [file for run in runs.values() for file in run[name]] for name in ("queries", "tables")}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def test_there_is_a_row_a_seed_and_policy_and_a_row_a_policy(joined):
 def test_the_numbers_of_a_seed_are_those_of_the_tables_of_its_run(runs, joined, tmp_path):
     table = files.read(joined, "seeds")
     for seed in SEEDS:
-        folder = make_tables(runs[seed], tmp_path / str(seed))
+        (folder,) = runs[seed]["tables"]
         names = ("summary", "degeneration", "information", "lengths", "relevance", "echo")
         rows = {name: files.read(folder, name) for name in names}
         rows["relevance"] = rows["relevance"][rows["relevance"]["context"] == "alone"]
@@ -111,16 +117,28 @@ def test_what_a_policy_does_not_have_is_empty(joined):
     assert row_of(table, policy="instruct")[[*scored]].isna().all()
 
 
-def test_measures_are_the_columns_of_the_catalogue():
-    assert tuple(joining.MEASURES) == JOINED
+def test_what_is_joined_is_measured():
+    assert set(JOINED) == {*measures.MEASURES, *measures.OF_VERDICTS}
+
+
+def test_values_survive_the_file_of_measures(runs):
+    """A mean and a number of values tell as much as the values: estimates and intervals over queries are the same."""
+    found = measures.read(files.read(runs[5]["tables"][0], "measures"))
+    for judge in JUDGES:
+        values = {}
+        for verdict in verdicts_of(runs[5], "iteration-2", judge, "iteration-0"):
+            values.setdefault(verdict.query_id, []).append(verdict.preference)
+        read = found[measures.Measure("iteration-2", "win_rate", "iteration-0", judge)]
+        assert {query: len(of) for query, of in read.items()} == {query: len(of) for query, of in values.items()}
+        assert bootstrap(read, **DRAWS) == pytest.approx(bootstrap(values, **DRAWS), abs=1e-9)
+    assert measures.Measure("iteration-0", "win_rate", "iteration-0", "checks") not in found
 
 
 def test_a_run_alone_joins_with_the_interval_over_its_queries(runs, tmp_path):
     done = command("join_seeds", flags_of({5: runs[5]}, tmp_path / "tables"))
     assert done.returncode == 0, done.stderr
     row = row_of(files.read(tmp_path / "tables", "joined"), policy="iteration-1")
-    of_run = row_of(files.read(make_tables(runs[5], tmp_path / "run"), "information"), policy="iteration-1",
-                    responses="own")  # fmt: skip
+    of_run = row_of(files.read(runs[5]["tables"][0], "information"), policy="iteration-1", responses="own")
     assert (row["n_seeds"], row["bound_nats"]) == (1, of_run["bound_nats"])
     assert row["bound_low"] == pytest.approx(of_run["bound_low"], abs=0.03)  # whose bootstrap has another seed
 
@@ -175,17 +193,18 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
         return done.stderr
 
     flags = flags_of(runs, tmp_path / "tables")
-    assert "--seeds: found 1 1 7, expected each seed once." in said(flags | {"seeds": ["1", "1", "7"]})
-    assert "--responses: found 11 files, expected equally many for each of the 3 seeds" in said(
-        flags | {"responses": flags["responses"][1:]}
+    assert "--seeds: found 1 1 7, 3 files of --queries and 3 folders of --tables; expected each seed once" in said(
+        flags | {"seeds": ["1", "1", "7"]}
     )
-    other = write_experiment(tmp_path / "other", 10, 2, judges=JUDGES)
+    assert "found 1 5 7, 3 files of --queries and 2 folders" in said(flags | {"tables": flags["tables"][1:]})
+    other = tabulated(tmp_path / "other")
     (file,) = other["queries"]
     changed = [query.model_copy(update={"text": f"{query.text}!"}) for query in records.read(Query, file)]
     records.write(changed, file)
     assert f"{file}: found other held-out queries than in {runs[1]['queries'][0]}, expected the same" in said(
         flags_of({1: runs[1], 2: other}, tmp_path / "tables")
     )
-    records.write([e.model_copy(update={"policy": "x"}) for e in records.read(Example, other["responses"][0])],
-                  other["responses"][0])  # fmt: skip
-    assert other["responses"][0] in said(flags_of({1: other}, tmp_path / "tables"))
+    nowhere = str(tmp_path / "nowhere")
+    assert f"{nowhere}/measures.csv: no such file" in said(
+        flags_of({1: other}, tmp_path / "tables") | {"tables": [nowhere]}
+    )

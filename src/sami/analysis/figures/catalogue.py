@@ -18,14 +18,15 @@ class Figure:
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
         of: what has this figure: every experiment, those that train, those whose policies are scored, those with
-            held-out principles, those whose policies are steered, comparisons, or experiments with several seeds.
+            held-out principles, those whose policies are steered, comparisons of experiments with one seed or with
+            several, or experiments with several seeds.
     """
 
     name: str
     function: str
     tables: tuple[str, ...]
     caption: str
-    of: Literal["every", "training", "scored", "held-out", "steering", "comparison", "seeds"] = "every"
+    of: Literal["every", "training", "scored", "held-out", "steering", "comparison", "methods", "seeds"] = "every"
 
     @property
     def files(self) -> list[str]:
@@ -198,6 +199,28 @@ _ALL = (
         "one wants to be. An experiment is better than another where its points lie above and to the right. Those "
         "whose relevance was not measured are missing. Bars are intervals over queries.",
         of="comparison",
+    ),
+    Figure(
+        "quality",
+        "methods.quality",
+        ("steerability", "internalising"),
+        "Methods side by side: win rate by the first judge against the first comparator, and what it took. Across: "
+        "tokens of the policy's whole making, in forward passes: sampled, scored, and three times those trained on. "
+        "Hollow points were not trained. Left: policies that were told what is wanted, and what is not; right: asked "
+        "the query alone. A point is the mean over seeds, and its bar an interval over seeds and queries together.",
+        of="methods",
+    ),
+    Figure(
+        "quality_and_relevance",
+        "methods.quality_and_relevance",
+        ("steerability", "internalising"),
+        "Methods side by side: win rate by the first judge against the first comparator, and whether responses still "
+        "belong to their queries: by how much they are likelier under their own query than under the likeliest of some "
+        "others, per token, by the base model. A policy that moves to the right and down wins by answering less. Short "
+        "responses have larger margins: compare arms of one length. Dotted lines are the base model, which stands at "
+        "half the wins against itself; hollow points were not trained. Bars are intervals over seeds and queries "
+        "together.",
+        of="methods",
     ),
     Figure(
         "seeds",

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,16 +54,21 @@ class Figure(NamedTuple):
         return self.width > BROAD
 
 
-def files(folder: Path, suffix: str, known: Iterable[str], stage: str) -> list[Path]:
-    """The files of a folder that end with `suffix`: known names in their order, then the others by name.
+def files(folders: Iterable[Path], suffix: str, known: Iterable[str], stage: str) -> list[Path]:
+    """The files of some folders that end with `suffix`: known names in their order, then the others by name.
 
     Raises:
         UserError: there is no such folder.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder, expected one as the stage {stage} writes it. Run that stage first.")
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder, expected one as the stage {stage} writes it. Run that stage first."
+            )
+        found += folder.glob(f"*{suffix}")
     order = {name: position for position, name in enumerate(known)}
-    return sorted(folder.glob(f"*{suffix}"), key=lambda path: (order.get(path.stem, len(order)), path.name))
+    return sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.name))
 
 
 def caption_of(catalogue: Mapping[str, Any], name: str) -> str:
@@ -86,10 +91,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_tables(folder: Path) -> list[Table]:
-    """All CSV files of a folder but the summary. Raises UserError where one is no table."""
+def read_tables(folders: Iterable[Path]) -> list[Table]:
+    """All CSV files of some folders but the summary. Raises UserError where one is no table."""
     tables = []
-    for path in files(folder, ".csv", TABLES, "tabulate"):
+    for path in files(folders, ".csv", TABLES, "tabulate"):
         if path.stem == "summary":
             continue
         with path.open(encoding="utf-8", newline="") as file:
@@ -104,10 +109,10 @@ def read_tables(folder: Path) -> list[Table]:
     return tables
 
 
-def read_figures(folder: Path) -> list[Figure]:
-    """All PNG files of a folder. Raises UserError where one is no PNG file."""
+def read_figures(folders: Iterable[Path]) -> list[Figure]:
+    """All PNG files of some folders. Raises UserError where one is no PNG file."""
     figures = []
-    for path in files(folder, ".png", FIGURES, "plot_figures"):
+    for path in files(folders, ".png", FIGURES, "plot_figures"):
         content = path.read_bytes()
         if not content.startswith(_PNG) or len(content) < 24:
             raise UserError(f"{path}: this is no PNG file. Draw the figures again.")
@@ -170,8 +175,8 @@ def source_hash(text: str) -> str:
 def build(
     title: str,
     data: dict[str, Any],
-    tables: Path,
-    figures: Path,
+    tables: Sequence[Path],
+    figures: Sequence[Path],
     provenance: list[dict[str, Any]],
     evaluation: Evaluation,
 ) -> bytes:
@@ -180,7 +185,7 @@ def build(
     Args:
         title: the experiment's name.
         data: what `sami.analysis.report.browser.data` returns.
-        tables, figures: the folders.
+        tables, figures: the folders; the first of tables has the summary.
         provenance: the records to name.
         evaluation: how policies are compared.
 
@@ -192,7 +197,7 @@ def build(
         origin=origin(provenance),
         settings=settings_of(provenance),
         confidence=evaluation.confidence,
-        summary=table("summary", summary.cells(str(tables / "summary.csv"))),
+        summary=table("summary", summary.cells(str(tables[0] / "summary.csv"))),
         tables=read_tables(tables),
         figures=read_figures(figures),
         browser=data,

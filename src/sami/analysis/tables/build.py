@@ -2,14 +2,36 @@
 
 import pandas as pd
 
-from sami.analysis.tables import comparison, policies, relevance, seeds, steering, subsets, verdicts
+from sami.analysis.tables import (
+    comparison,
+    labels,
+    measures,
+    methods,
+    policies,
+    relevance,
+    seeds,
+    steering,
+    subsets,
+    verdicts,
+)
 from sami.analysis.tables.catalogue import WHOLE, Table, tables
 from sami.analysis.tables.rows import TRAINING, Row
 from sami.analysis.tables.run import Run
 
 MODULES = {
     module.__name__.split(".")[-1]: module
-    for module in (comparison, policies, relevance, seeds, steering, subsets, verdicts)
+    for module in (
+        comparison,
+        labels,
+        measures,
+        methods,
+        policies,
+        relevance,
+        seeds,
+        steering,
+        subsets,
+        verdicts,
+    )
 }
 
 

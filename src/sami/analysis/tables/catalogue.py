@@ -10,11 +10,17 @@ from typing import Literal
 
 STEMS = {"win_rate": "win", "lc_win_rate": "lc", "bound_nats": "bound"}  # of an interval, where it is not the name
 P_VALUES = ("p", "p_holm")
-FORMATS = {"learning_rate": ".3e", "kl": ".3e", "cost": ".6f", **dict.fromkeys(P_VALUES, ".3g")}  # others: 4 decimals
+FORMATS = {
+    "learning_rate": ".3e",
+    "kl": ".3e",
+    "cost": ".6f",
+    "mean": ".12g",
+    **dict.fromkeys(P_VALUES, ".3g"),
+}  # others: 4 decimals
 WHOLE = ("iteration", "queries_needed", "shared_pairs")  # numbers that stay whole beside empty cells
-MEASURED = (  # not printed where no policy was scored, and where no relevance was measured
+MEASURED = (  # not printed where no policy was scored, no relevance was measured, and no principle has a check
     "bound_nats", "row_accuracy", "column_accuracy", "base_log_probability", "own_log_probability",
-    "relevant_win_rate", "unidentified_wins", "identified", "margin", "log_probability",
+    "relevant_win_rate", "unidentified_wins", "identified", "margin", "log_probability", "degree", "held_out_degree",
 )  # fmt: skip
 HEADINGS = {  # in print; others are their names
     "bound_nats": "bound (nats)",
@@ -55,8 +61,9 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        of: what has this table: every experiment, or those whose policies are steered, comparisons, or experiments
-            with several seeds; the function of these takes what is steered, compared or joined, and an estimator.
+        of: what has this table: every experiment, or those whose policies are steered, comparisons of experiments
+            with one seed or with several, or experiments with several seeds; the function of these takes what is
+            steered, compared or joined, and an estimator.
         reported: whether Snakemake's report shows it.
     """
 
@@ -67,7 +74,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "steering", "comparison", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "labels", "comparison", "methods", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -95,14 +102,34 @@ PUBLISHED = ends("published")
 RELEVANCE = ("identified", "margin", "bound_nats", "log_probability")
 OF_SUMMARY = ("identified", "margin", "log_probability")  # of relevance, under the queries alone
 ECHO = ("echo", "echo_words", "echo_bigrams", "about_instruction")
-# What is joined over seeds, each with its values in `tables.seeds.MEASURES`.
+# What is joined over seeds, each with its values in `tables.measures`.
 JOINED = ("bound_nats", "row_accuracy", "column_accuracy", "win_rate", "relevant_win_rate", "unidentified_wins",
-          *OF_SUMMARY, "echo", "response_tokens", "response_words", "degenerate_share", "repeated_share",
-          "base_log_probability", "own_log_probability",
+          *OF_SUMMARY, "echo", "degree", "held_out_degree", "response_tokens", "response_words", "degenerate_share",
+          "repeated_share", "base_log_probability", "own_log_probability",
           *(f"{name}_difference" for name in (*OF_SUMMARY, "echo")))  # fmt: skip
 DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "own_log_probability")
 
 COMPARED = ("win_rates", "information", "degeneration", "relevance", "echo")  # what comparisons read of experiments
+
+# Of an arm of a comparison of methods, beside its win rates.
+OF_ARMS = ("degree", "held_out_degree", *OF_SUMMARY, "echo", "degenerate_share", "base_log_probability",
+           "response_words")  # fmt: skip
+_COST = ("sampled_tokens", "scored_tokens", "trained_tokens", "forward_tokens", "minutes")
+_ARMS = ("arm", "method", *JUDGED, "other_judge", "other_comparator",
+         *span("win_rate", "other_judge_rate", "other_comparator_rate"), "lc_win_rate", *span("difference"), "p",
+         "p_holm", *span(*OF_ARMS), *_COST, "n_seeds", "n_queries", "split")  # fmt: skip
+_PRINTED_ARMS = ("arm", "win_rate", "other_judge_rate", "other_comparator_rate", "lc_win_rate", "difference", "p_holm",
+                 *OF_ARMS, "forward_tokens", "minutes", "n_seeds", "n_queries", "split")  # fmt: skip
+_OF_ARMS = (
+    "One row an arm: the last policy of an experiment, or one that was not trained. ``win_rate`` is by the first judge "
+    "against the first comparator, ``other_judge_rate`` by the second judge, ``other_comparator_rate`` against the "
+    "second comparator. ``difference`` is the win rate less that of the first arm, query by query; ``p`` is of no "
+    "difference, by flips of sign over queries for these seeds, and ``p_holm`` is corrected for the number of "
+    "differences in the table. ``degree`` is how far responses follow their constitutions by the checks that rewards "
+    "and labels are made of, ``held_out_degree`` by those that nothing is made of. ``forward_tokens`` is the budget of "
+    "the whole making of a policy: tokens sampled, scored, and three times those trained on; ``minutes`` those of the "
+    "stages that ran a model. Means over seeds, with intervals over seeds and queries together."
+)
 
 _ALL = (
     Table(
@@ -238,6 +265,12 @@ _ALL = (
         printed=("policy", *ECHO, "echo_difference", "n_responses"),
     ),
     Table(
+        "measures",
+        "measures.measures",
+        (*POLICY, "measure", *JUDGED[1:], "query_id", "n", "mean"),
+        "Each measure of each policy, query by query: the mean of the ``n`` values that it has there.",
+    ),
+    Table(
         "training",
         "policies.training",
         (*POLICY, "step", "loss"),
@@ -274,6 +307,18 @@ _ALL = (
         reported=True,
     ),
     Table(
+        "label_agreement",
+        "labels.label_agreement",
+        ("attribute", *span("exact"), "usual", *span("correlation"), *COUNTED),
+        "Labels that the attribute model predicts against those by the checks, on responses of iteration 1 to queries "
+        "from which it has not learned. ``exact`` is the share of responses with the same value, ``usual`` that of the "
+        "commonest value by the checks, ``correlation`` the rank correlation (Spearman) of both, empty where all "
+        "values of a side are equal. Intervals are over queries.",
+        printed=("attribute", "exact", "usual", "correlation", "n_queries"),
+        of="labels",
+        reported=True,
+    ),
+    Table(
         "comparison",
         "comparison.comparison",
         ("experiment", *VERDICTS, *span("win_rate", "lc_win_rate"), *PUBLISHED, *span("bound_nats"), "mean_words",
@@ -298,6 +343,25 @@ _ALL = (
         "which has none itself, beside relevance and echo.",
         printed=("experiment", *JUDGED, "win_rate", "relevant_win_rate", *OF_SUMMARY, "echo"),
         of="comparison",
+    ),
+    Table(
+        "steerability",
+        "methods.steerability",
+        _ARMS,
+        "Methods side by side, told what is wanted: the constitution, or values of attributes, are in the prompt, and "
+        "both polarities are judged. " + _OF_ARMS,
+        printed=_PRINTED_ARMS,
+        of="methods",
+        reported=True,
+    ),
+    Table(
+        "internalising",
+        "methods.internalising",
+        _ARMS,
+        "Methods side by side, asked the query alone: does a policy do unasked what is wanted? " + _OF_ARMS,
+        printed=_PRINTED_ARMS,
+        of="methods",
+        reported=True,
     ),
     Table(
         "joined",

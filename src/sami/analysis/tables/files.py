@@ -32,7 +32,7 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> None:
 
 
 def _unmeasured(frame: pd.DataFrame, column: str) -> bool:
-    """True for a column that only scores or relevance fill, where there are none."""
+    """True for a column that only scores, relevance or checks fill, where there are none."""
     return column in MEASURED and len(frame) > 0 and frame[column].isna().all()
 
 

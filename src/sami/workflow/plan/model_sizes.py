@@ -80,6 +80,13 @@ def model_size(name: str, model: Model, prepared: Path) -> ModelSize:
     return ModelSize(name, model.dtype, parameters, model.active_parameters or parameters, shape)
 
 
+def context_length(model: Model, prepared: Path) -> int | None:
+    """Most tokens that a model attends to, by its folder on this machine; None where that does not tell."""
+    folder = prepared if (prepared / "config.json").is_file() else Path(model.path or "")
+    found = _config(folder).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
 def _config(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "config.json").read_text())

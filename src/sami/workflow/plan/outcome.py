@@ -53,6 +53,8 @@ def outcomes(rows: Sequence[Row], configuration: Configuration) -> list[Outcome 
 OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the folder of an experiment
     "score_reference": layout.EXAMPLES,
     "train": layout.MODEL,
+    "train_reward_model": layout.REWARD_MODEL,
+    "score_learned_rewards": layout.REWARDS,
     "sample_responses": layout.RESPONSES,
     "sample_evaluation": layout.EVAL_RESPONSES,
     "sample_candidates": layout.CANDIDATES,

@@ -3,11 +3,13 @@
 import functools
 from pathlib import Path
 
+from sami.data.labels import label_string
 from sami.endpoints.requests import tokens_of
-from sami.methods.steerlm import label_string
 from sami.models.engine_limits import LEAST_SAVING
+from sami.rewards.comparisons import STOP
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind
+from sami.settings.rewards import LearnedReward
 from sami.settings.sampling import Sampling
 from sami.settings.training import Training
 from sami.workflow import layout
@@ -18,6 +20,12 @@ from sami.workflow.plan.costs import Matrix
 from sami.workflow.plan.model_sizes import ModelSize, model_size
 
 QUERIES = {"train": TRAIN_QUERIES, "eval": EVAL_QUERIES, "test": TEST_QUERIES}
+
+
+def principles_read(most: int) -> float:
+    """Mean number of principles that are read at a time: geometric, drawn again where it exceeds `most`."""
+    chances = [STOP * (1 - STOP) ** (number - 1) for number in range(1, most + 1)]
+    return sum(number * chance for number, chance in enumerate(chances, 1)) / sum(chances) if most else 0.0
 
 
 class Quantities:
@@ -123,6 +131,12 @@ class Quantities:
         others = training.other_queries if negatives else 0
         return self._matrix("train", e.sampling, shape, e.method.template(self.task.prompts), longest, others)
 
+    def label_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same for what an attribute model reads of the responses to one query, without predicting any token."""
+        found = self._matrix("train", self.experiment.sampling, (1, layout.responses_for_training(self.experiment)),
+                             "{query}", longest)  # fmt: skip
+        return found and (found[0], 0)
+
     def held_out_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the matrix of one held-out example, all responses under all constitutions of a set."""
         e = self.experiment
@@ -157,6 +171,36 @@ class Quantities:
         shape, others = (e.constitutions.per_set, responses), min(others, e.queries.held_out - 1)
         found = self._relevance(e.queries.split, e.evaluation.sampling, shape, others, longest)
         return found and found[0]
+
+    def comparisons_matrix(self, longest: bool = False) -> Matrix | None:
+        """Tokens that a reward model reads of the comparisons of one query; it predicts none."""
+        reward, e = self.configuration.learned_reward(self.name), self.experiment
+        assert reward is not None
+        drawn = layout.responses_for_training(e)
+        pairs = min(reward.pairs, drawn * (drawn - 1) // 2)
+        each, read = 1, 0.0
+        if reward.reads_checks:
+            most = min(reward.most_principles, len(self.configuration.checks(self.name)))
+            each, read = reward.draws, principles_read(most) * self.constitution() / e.constitutions.statements
+        return self._read(reward, pairs, each, read, longest)
+
+    def rewards_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same of the responses of one example, each for one constitution."""
+        reward = self.configuration.learned_reward(self.name)
+        assert reward is not None
+        read = self.constitution() if reward.reads_checks else 0.0
+        return self._read(reward, layout.responses_for_training(self.experiment) / 2, 1, read, longest)
+
+    def _read(self, reward: LearnedReward, pairs: float, each: int, read: float, longest: bool) -> Matrix | None:
+        """Tokens of so many pairs, each compared `each` times with `read` tokens of principles."""
+        e, texts = self.experiment, self.queries("train")
+        query = texts.longest if longest else texts.mean
+        if query is None:
+            return None
+        response = e.sampling.max_new_tokens if longest else self.response(e.sampling)
+        common = tokens_of(reward.prompt) + query + response
+        times = each if e.engine.scoring == "padded" else 1
+        return 2 * pairs * (times * common + each * read), 0.0
 
     def _relevance(
         self, part: str, sampling: Sampling, shape: tuple[int, int], others: int, longest: bool

@@ -21,14 +21,18 @@ from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
 from sami.workflow.layout import (
     CANDIDATES,
+    COMPARISONS,
     EVAL_RESPONSES,
     EXAMPLES,
+    LABELS,
     MODEL,
     RELEVANCE,
     RESPONSES,
+    REWARD_MODEL,
     REWARDS,
     SAMPLING_COUNTS,
     SCORES,
+    STEERED,
     TRAINING_RELEVANCE,
     VERDICTS,
 )
@@ -124,12 +128,16 @@ class Planner:
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
         iterations = range(1, 1 + (0 if e.external else e.iterations))
         relevant = self.configuration.training_relevance(self.name)
+        learned = self.configuration.learned_reward(self.name)
         sampled = {t: self.sample_responses(t) for t in iterations if e.method.samples(t)}
         for t in iterations:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
+            yield from [self.train_reward_model()] if t == 1 and learned else []
+            yield from [self.score_learned_rewards(t)] if t in sampled and learned else []
             yield from self.score_rewards(t) if t in sampled else []
             yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
+            yield from self.label(t) if t in sampled else []
             yield self.train(t)
         yield from evaluated
         candidates = {policy: self.sample_candidates(policy) for policy in e.evaluation.best}
@@ -147,14 +155,18 @@ class Planner:
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        rewards = sampled if e.method.reward_name and not self._judges() else []  # else they have rows of their own
+        told = learned or self._judges()  # by jobs that have rows of their own
+        rewards = sampled if e.method.reward_name and not told else []
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
         chosen = [policy for policy in candidates if EVAL_RESPONSES.format(policy=policy) not in self.copied]
         rewarded += [policy for policy in chosen if not self._judges(policy)]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
-        steering = len(sampled) + 2 if iterations and e.method.steers else 0  # labels, and tables and figures
-        own = len(built) + demonstrated + len(rewarded) + len(chosen)
+        modelled = bool(learned) + bool(learned and COMPARISONS not in self.copied)  # measures, and comparisons
+        labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
+        labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
+        steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
+        own = len(built) + demonstrated + len(rewarded) + len(chosen) + modelled
         yield self.light(own + steering + joined + combined + self._copies(iterations))
 
     def _copies(self, iterations: Iterable[int]) -> int:
@@ -166,11 +178,22 @@ class Planner:
         }
         best = self.experiment.evaluation.best
         unasked |= {CANDIDATES.format(policy=p) for p in best if EVAL_RESPONSES.format(policy=p) in self.copied}
+        unasked |= {LABELS.format(iteration=t) for t in set(iterations) - self._labelled(iterations)}
         return len(self.copied.keys() - unasked)
 
     def _judges(self, policy: str | None = None) -> dict[str, Judge]:
         """The judges that tell rewards, for training or of a policy that keeps the best of several responses."""
         return self.configuration.reward_judges(self.configuration.rewards_of(self.name, policy))
+
+    def _labelled(self, iterations: Iterable[int]) -> set[int]:
+        """Iterations whose labels are asked for: to train, to sample under such labels, or to know the usual ones."""
+        e = self.experiment
+        if not e.method.labelling:
+            return set()
+        built = {t for t in iterations if MODEL.format(iteration=t) not in self.copied}
+        asked = {labels for t in built if (labels := e.method.labels_asked(t))}
+        steered = any(STEERED.format(policy=name) not in self.copied for name in models_by_policy(e))
+        return built | asked | ({1} if e.method.steers and steered else set())
 
     def _maker(self, path: str) -> "Planner":
         """The planner of the experiment that makes a file for this one."""
@@ -222,6 +245,7 @@ class Planner:
         requests = e.train_counts()[iteration - 1] * layout.responses_for_training(e)
         jobs, prompts = layout.sampling_jobs(e, iteration), maker.quantities.task.prompts
         template = (prompts.without_constitution or "") if e.method.sampled_under == "none" else prompts.generation
+        template = e.method.template(prompts) if e.method.labels_asked(iteration) else template
         return maker._sample("sample_responses", of, e.model, e.sampling, "train", template, requests, jobs)
 
     def sample_evaluation(self, policy: str) -> Row:
@@ -282,10 +306,11 @@ class Planner:
 
     def sample_steering(self, policy: str) -> Row:
         """The responses of one policy to queries that ask for attributes."""
-        e, model = self.experiment, models_by_policy(self.experiment)[policy]
-        requests = e.method.steered(e.queries.held_out, len(self.configuration.attributes(self.name)))
-        asked = e.queries.split, e.method.template(self.quantities.task.prompts), requests, 1
-        return self._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
+        maker = self._maker(STEERED.format(policy=policy))
+        e, model = maker.experiment, models_by_policy(maker.experiment)[policy]
+        requests = e.method.steered(e.queries.held_out, len(maker.configuration.attributes(maker.name)))
+        asked = e.queries.split, e.method.template(maker.quantities.task.prompts), requests, 1
+        return maker._sample("sample_steering", policy, model, e.evaluation.sampling, *asked)
 
     def _sample(
         self, stage: str, of: str, model: str, sampling: Sampling, part: str, template: str, requests: int, jobs: int
@@ -299,6 +324,28 @@ class Planner:
         row = self._row(stage, of, "sample", used=gpus, jobs=jobs)
         cost = costs.sampling_cost(row.machine, self.quantities.size(model), sampling, load, gpus)
         return row.with_cost(replace(cost, disk=requests * (response * BYTES_OF_A_TOKEN + 100)))
+
+    def label(self, iteration: int) -> Iterable[Row]:
+        """The labels of an iteration by a model, which learns before the first of them."""
+        maker, share = self._maker(LABELS.format(iteration=iteration)), self.experiment.method.labelled_share
+        if not share:
+            return
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        queries, processes = e.train_counts()[iteration - 1], 1
+        matrices = [maker.quantities.label_matrix(longest) for longest in (False, True)]
+        if iteration == 1:
+            row = maker._row("train_attribute_model", "", "train", used=1)
+            own = e.model_copy(
+                update={
+                    "training": e.method.head_training(e.training),
+                    "engine": e.engine.model_copy(update={"processes": processes}),
+                }
+            )
+            count = round(share * queries)
+            yield row.with_cost(costs.training_cost(own, row.machine, model, count, *matrices, matrices[0]))
+        row = maker._row("predict_labels", f"iteration-{iteration}", "score", used=1)
+        cost = costs.scoring_cost(row.machine, model, queries, *matrices, e.engine.tokens_per_pass)
+        yield row.with_cost(replace(cost, disk=queries * layout.responses_for_training(e) * 150))
 
     def score_reference(self, iteration: int) -> Row:
         """The pairs of an iteration under the reference model, in the number formats of training."""
@@ -314,6 +361,30 @@ class Planner:
         responses = count * e.method.responses_learned(iteration, layout.responses_for_training(e))
         disk = responses * (maker.quantities.response(e.sampling) * BYTES_OF_A_TOKEN + 100)
         return row.with_cost(replace(computed, memory=held.memory, disk=disk))
+
+    def train_reward_model(self) -> Row:
+        """The reward model of a learned reward: AdamW, all weights, one process."""
+        maker = self._maker(REWARD_MODEL)
+        e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
+        reward = maker.configuration.learned_reward(maker.name)
+        assert reward is not None
+        own = {"epochs": reward.epochs, "queries_per_step": reward.queries_per_step, "optimizer": "adamw"}
+        alone = e.engine.model_copy(update={"processes": 1, "activation_checkpointing": "none"})
+        training = e.training.model_copy(update={**own, "lora": None, "kl_weight": 0.0})
+        e = e.model_copy(update={"training": training, "engine": alone})
+        row = maker._row("train_reward_model", "", "train", used=1)
+        matrices = [maker.quantities.comparisons_matrix(longest) for longest in (False, True)]
+        return row.with_cost(costs.training_cost(e, row.machine, model, e.train_counts()[0], *matrices, matrices[0]))
+
+    def score_learned_rewards(self, iteration: int) -> Row:
+        """The rewards of the responses for an iteration, by the reward model."""
+        maker = self._maker(REWARDS.format(iteration=iteration))
+        e, row = maker.experiment, maker._row("score_learned_rewards", f"iteration-{iteration}", "score", used=1)
+        matrices = [maker.quantities.rewards_matrix(longest) for longest in (False, True)]
+        examples, each = e.train_counts()[iteration - 1], layout.responses_for_training(e)
+        model, tokens = maker.quantities.size(e.model), e.engine.tokens_per_pass
+        cost = costs.scoring_cost(row.machine, model, examples, *matrices, tokens)
+        return row.with_cost(replace(cost, disk=examples * each * 200))
 
     def train(self, iteration: int) -> Row:
         """The training of one iteration."""

@@ -8,12 +8,15 @@ from pathlib import Path
 from sami.data import authors_format, demonstrations, external_responses, queries
 from sami.data.constitutions import build, build_held_out, by_set, check_held_out, empty_examples
 from sami.data.data_files import local
+from sami.data.labels import label_string
 from sami.data.principles import from_people
+from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
-from sami.settings.rewards import Reward
+from sami.settings.rewards import LearnedReward, Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
+from sami.workflow.plan.model_sizes import context_length
 from sami.workflow.policies import response_files
 
 log = logging.getLogger(__name__)
@@ -174,8 +177,9 @@ def check_method(configuration: Configuration, name: str) -> None:
 
 
 def check_evaluation(configuration: Configuration, name: str) -> None:
-    """There is a prompt with the query alone, where policies are evaluated without the constitution."""
+    """There is a prompt with the query alone, where policies are evaluated so, and checks that are held out."""
     experiment = configuration.experiments[name]
+    _check_held_out_checks(configuration, name)
     asked_alone = experiment.evaluation.constitution == "left-out"
     if asked_alone and configuration.tasks[experiment.task].prompts.without_constitution is None:
         raise UserError(
@@ -183,6 +187,20 @@ def check_evaluation(configuration: Configuration, name: str) -> None:
             "the prompt with the query alone, which 'evaluation.constitution: left-out' puts to policies; write it, or "
             f"set 'evaluation.constitution' to in-prompt (experiment '{name}')."
         )
+
+
+def _check_held_out_checks(configuration: Configuration, name: str) -> None:
+    """Some principle has a held-out check, where a judge counts these: without any, all its verdicts are invalid."""
+    experiment = configuration.experiments[name]
+    file = experiment.constitutions.principles
+    sides = [side for pair in configuration.principle_files[file].pairs for side in (pair.principle, pair.opposite)]
+    for judge in experiment.evaluation.judges:
+        if configuration.judges[judge].reads_held_out_checks and not any(side.held_out_check for side in sides):
+            raise UserError(
+                f"{configuration.root.constitutions}/{file}.yaml: found no 'held_out_check', expected one of each "
+                f"principle, which the judge '{judge}' counts; write them, or take '{judge}' out of "
+                f"'evaluation.judges' (experiment '{name}')."
+            )
 
 
 def check_demonstrations(configuration: Configuration, name: str) -> None:
@@ -243,23 +261,51 @@ def check_relevance(configuration: Configuration, name: str) -> None:
 
 
 def check_labels(configuration: Configuration, name: str) -> None:
-    """The attributes of label strings, where the method has any, are principles with a check."""
+    """The attributes of label strings, where the method has any, are principles with a check, and not too many."""
     file = configuration.experiments[name].constitutions.principles
     try:
-        configuration.attributes(name)
+        attributes = configuration.attributes(name)
     except ValueError as error:
         raise UserError(
             f"{configuration.root.constitutions}/{file}.yaml: {error} (experiment '{name}'). Write a check, or set "
             "'method.attributes' to others."
         ) from None
+    if attributes:
+        _check_room(configuration, name, attributes)
+
+
+def _check_room(configuration: Configuration, name: str, attributes: list[str]) -> None:
+    """A label string leaves room for a response, as far as the model is here already; queries are told later."""
+    experiment = configuration.experiments[name]
+    model = configuration.models[experiment.model]
+    context = context_length(model, Path(configuration.layout.model(experiment.model)))
+    tokens = tokens_of(label_string(dict.fromkeys(attributes, 0)))  # by its length: rather too few than too many
+    longest = max(how.max_new_tokens for how in experiment.samplings.values())
+    if context is not None and tokens + longest > context:
+        raise UserError(
+            f"{configuration.where(name, 'method')}: found {len(attributes)} attributes, whose label string has at "
+            f"least {tokens} tokens; with max_new_tokens = {longest} that is more than the context of {context} of "
+            f"the model '{experiment.model}', expected some room for a query, too. Name fewer in 'method.attributes'."
+        )
 
 
 def check_rewards(configuration: Configuration, name: str) -> None:
-    """Each principle has a check, where a reward reads these, and its opposite, where responses are rewarded for it."""
+    """Each principle has a check, where a reward reads these, and its opposite, where responses are rewarded for it.
+
+    Responses are contrasted, where a reward learns of that; and what is learned rewards responses for training alone.
+    """
     experiment = configuration.experiments[name]
     trained, held_out = experiment.constitutions.principles, experiment.constitutions.held_out
     _check_reward(configuration, name, configuration.rewards_of(name), "method.reward", [trained])
+    for reward, settings in configuration.rewards_of(name).items():
+        if settings.needs_contrast and experiment.method.sampled_under != "all":
+            raise UserError(
+                f"{configuration.where(name, 'method', 'reward')}: found '{reward}', which learns which constitution a "
+                "response was drawn under, but responses for training are drawn under one alone; expected another "
+                "reward, or a method that contrasts constitutions (salmon with 'method.responses: contrasted')."
+            )
     for policy in experiment.evaluation.best:
+        _check_not_learned(configuration, name, policy)
         rewards, key = configuration.rewards_of(name, policy), f"evaluation.policies.{policy}.best_of.reward"
         opposites, files = experiment.evaluation.sampled_under == "all", [file for file in (trained, held_out) if file]
         _check_reward(configuration, name, rewards, key, files, opposites)
@@ -290,9 +336,20 @@ def _check_reward(
                     if check is None:
                         raise UserError(
                             f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the "
-                            f"{side}, expected one, since the reward '{reward}' is the mean degree of the checks; "
+                            f"{side}, expected one, since the reward '{reward}' reads the checks; "
                             f"write it, or set '{key}' to another (experiment '{name}')."
                         )
+
+
+def _check_not_learned(configuration: Configuration, name: str, policy: str) -> None:
+    """Raises UserError where a policy keeps the best by a reward that is learned of responses for training."""
+    for reward, settings in configuration.rewards_of(name, policy).items():
+        if isinstance(settings, LearnedReward):
+            where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
+            raise UserError(
+                f"{where}: found '{reward}', a learned reward, expected one of another kind, since a reward model rewards "
+                "the responses for training alone. Name another."
+            )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:

@@ -1,0 +1,80 @@
+"""Figures of methods side by side: what they win for what they cost, and whether what wins still answers."""
+
+from collections.abc import Callable
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from sami.analysis.figures.parts import empty_figure, error_bars, policy_label, subplots
+from sami.analysis.figures.style import DOTTED, GREY, SEQUENCE, TWO_COLUMNS, styled
+from sami.analysis.tables.catalogue import ends
+
+TITLES = ("Told what is wanted", "Asked the query alone")  # steerability, internalising
+
+
+@styled
+def quality(steerability: pd.DataFrame, internalising: pd.DataFrame, title: str = "") -> Figure:
+    """Win rate against budget, a point an arm; what was not trained stands at zero, and is hollow."""
+
+    def draw(axes: Axes, shown: pd.DataFrame) -> None:
+        _points(axes, shown.assign(thousands=shown["forward_tokens"] / 1000), "thousands", "win_rate")
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel("Budget (thousand forward tokens)")
+        axes.set_ylabel(f"Win rate against {policy_label(shown['comparator'].iloc[0])}")
+        axes.set_xlim(left=-0.04 * axes.get_xlim()[1])
+
+    return _panels(draw, steerability, internalising, "win_rate", title)
+
+
+@styled
+def quality_and_relevance(steerability: pd.DataFrame, internalising: pd.DataFrame, title: str = "") -> Figure:
+    """Margin under the query alone against win rate, a point an arm; dotted lines are the base model's."""
+
+    def draw(axes: Axes, shown: pd.DataFrame) -> None:
+        placed = shown.assign(win_rate=shown["win_rate"].fillna(0.5))
+        _points(axes, placed, "win_rate", "margin")
+        base = shown[shown["arm"] == "base"]["margin"]
+        axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
+        if len(base):
+            axes.axhline(base.iloc[0], color=GREY, linewidth=0.8, linestyle=DOTTED)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel(f"Win rate against {policy_label(shown['comparator'].iloc[0])}")
+        axes.set_ylabel("Margin (nats per token)")
+
+    return _panels(draw, steerability, internalising, "margin", title)
+
+
+def _panels(
+    draw: Callable[[Axes, pd.DataFrame], None],
+    steerability: pd.DataFrame,
+    internalising: pd.DataFrame,
+    needed: str,
+    title: str,
+) -> Figure:
+    """A panel for each question that has arms with the column `needed`."""
+    shown = (table[table[needed].notna()] for table in (steerability, internalising))
+    asked = [(name, table) for name, table in zip(TITLES, shown, strict=True) if len(table)]
+    if not asked:
+        return empty_figure(TWO_COLUMNS, 1.2, title, "It was not measured.")
+    figure, panels = subplots(TWO_COLUMNS, 2.9, len(asked), title)
+    for axes, (name, table) in zip(panels, asked, strict=True):
+        draw(axes, table)
+        axes.set_title(name)
+    return figure
+
+
+def _points(axes: Axes, shown: pd.DataFrame, across: str, up: str) -> None:
+    """A point an arm, with its name and the intervals that the table has; arms that were not trained are hollow."""
+    for number, row in enumerate(shown.index):
+        arm = shown.loc[[row]]
+        colour, marker, _ = SEQUENCE[number % len(SEQUENCE)]
+        bars = {
+            side: error_bars(arm, name) for side, name in (("xerr", across), ("yerr", up)) if ends(name)[0] in shown
+        }
+        face = "white" if arm["method"].isna().iloc[0] else colour
+        axes.errorbar(arm[across], arm[up], fmt=marker, color=colour, elinewidth=0.6, markerfacecolor=face, **bars)
+        place = arm[across].iloc[0], arm[up].iloc[0]
+        axes.annotate(arm["arm"].iloc[0], place, (4, 4), textcoords="offset points", fontsize=6.5, color=GREY)

@@ -1,0 +1,72 @@
+"""Label strings: values of attributes as prompts hold them, and those that a policy is asked for.
+
+A label string is "short:4,warm:0": name and value of each attribute, in an order that is the same everywhere.
+
+Ground floor: no torch.
+"""
+
+import random
+from collections.abc import Iterable, Mapping
+
+from sami.data.prompts import fill, policy_prompt
+from sami.errors import UserError
+from sami.records import Example, Label, Prompt, Query
+from sami.settings.tasks import Prompts
+
+BETWEEN = ":,"  # what a label string sets names and values apart with
+
+Values = Mapping[str, int]  # attribute -> its value, in the order of label strings
+
+
+def label_string(values: Values) -> str:
+    """Values as prompts hold them: name:value, joined by commas, in their order."""
+    return ",".join(f"{name}:{value}" for name, value in values.items())
+
+
+def attributes_prompt(query: Query, values: Values, prompts: Prompts, template: str) -> Prompt:
+    """Prompt that puts a query with a label.
+
+    Args:
+        query, values: what is asked, and for which values.
+        prompts: of the task.
+        template: with the fields {query} and {attributes}.
+    """
+    return policy_prompt(fill(template, query=query.text, attributes=label_string(values)), prompts)
+
+
+def seen(labels: Iterable[Label], fixed: Values) -> list[dict[str, int]]:
+    """The different values of all attributes together that occur in labels and have those that are fixed.
+
+    What has never occurred together would be extrapolation (SteerLM, section 3, step 4).
+
+    Raises:
+        UserError: none has.
+    """
+    every = {label_string(label.values): label.values for label in labels}
+    found = [values for values in every.values() if fixed.items() <= values.items()]
+    if not found:
+        raise UserError(
+            f"found no response with {label_string(fixed)} among {len(every)} different labels, expected one at least, "
+            "since policies are asked for what occurs. Change 'method.asked', or draw more responses."
+        )
+    return found
+
+
+def ask(examples: Iterable[Example], known: list[dict[str, int]], seed: int) -> list[Example]:
+    """Examples whose responses are drawn under a label each, in place of a constitution.
+
+    Args:
+        examples: whose responses are still to be drawn.
+        known: the labels, of which each is as likely as another.
+        seed: of the draws, by query, set and number of the response.
+    """
+    asked = []
+    for example in examples:
+        draws = [random.Random(f"asked-{seed}-{example.query_id}-{example.set_id}-{j}")
+                 for j in range(len(example.responses))]  # fmt: skip
+        responses = [
+            response.model_copy(update={"constitution": 0, "asked": draw.choice(known)})
+            for response, draw in zip(example.responses, draws, strict=True)
+        ]
+        asked.append(example.model_copy(update={"responses": responses}))
+    return asked

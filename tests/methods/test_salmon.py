@@ -1,0 +1,266 @@
+"""SALMON: the best and the worst response of a query, its settings and plan, and two iterations with a reward model."""
+
+import json
+from collections import Counter
+
+import pytest
+import yaml
+from configured import message
+from workflow_project import TINY
+from workflow_project import Project as Workflow
+
+from sami import records
+from sami.data.prompts import constitution_text, fill
+from sami.errors import UserError
+from sami.methods.salmon import KIND, best_and_worst, counts
+from sami.records import (
+    Comparison,
+    Constitution,
+    Example,
+    Query,
+    Response,
+    Reward,
+    ScoredComparison,
+    Statement,
+    TrainingExample,
+)
+from sami.rewards.kinds import logistic
+from sami.settings.methods import Salmon
+from sami.settings.tasks import Filters, Prompts
+from sami.workflow import sharing
+from sami.workflow.plan.quantities import principles_read
+from sami.workflow.plan.rows import plan
+
+QUERIES = {name: Query(id=name, task="t", text="Why?") for name in "abc"}
+CONSTITUTIONS = {
+    name: Constitution(
+        id=name, set_id="s", writer="w", statements=[Statement(principle="p", wanted=wanted, text=f"Do {name}.")]
+    )
+    for name, wanted in (("-c", False), ("c", True))
+}
+PROMPTS = Prompts(
+    style="plain",
+    generation="{constitution} {query}",
+    training="{constitution} {query}",
+    without_constitution="{query}",
+)
+
+
+def sampled(*texts: str, query: str = "a", rewards: list[float]) -> tuple[Example, list[Reward]]:
+    """An example, half of whose responses are under each constitution, and a reward for each."""
+    responses = [Response(text=text, constitution=k % 2, tokens=1, finish="end") for k, text in enumerate(texts)]
+    place = {"query_id": query, "set_id": "s", "policy": "iteration-0"}
+    example = Example(**place, constitution_ids=["-c", "c"], order=[0], responses=responses)
+    return example, [Reward(**place, number=n, reward=reward) for n, reward in enumerate(rewards)]
+
+
+def ranked(*of: tuple[Example, list[Reward]], template: str = "{query}", filters: Filters | None = None):
+    told = [reward for _, rewards in of for reward in rewards]
+    return best_and_worst(
+        [example for example, _ in of], told, QUERIES, CONSTITUTIONS, PROMPTS, template, filters or Filters()
+    )
+
+
+def pairs(made) -> list[tuple[str, str]]:
+    """Texts of the chosen and the rejected response of each example."""
+    return [
+        (example.responses[pair.chosen].text, example.responses[pair.rejected].text)
+        for example in made.examples
+        for pair in example.pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "pair"),
+    [
+        ([0.2, 0.9, 0.1, 0.5], ("B.", "C.")),
+        ([0.9, 0.1, 0.5, 0.2], ("A.", "B.")),
+        ([0.5, 0.9, 0.9, 0.5], ("B.", "A.")),  # of equal ones the first
+    ],
+)
+def test_the_best_is_preferred_to_the_worst(rewards, pair):
+    made = ranked(sampled("A.", "B.", "C.", "D.", rewards=rewards))
+    assert pairs(made) == [pair]
+    (example,) = made.examples
+    assert [response.text for response in example.responses] == sorted(pair)  # nothing else costs a pass
+    assert (example.prompts, example.pairs[0].kind, example.pairs[0].reference) == (["Why?"], KIND, None)
+    assert {response.source for response in example.responses} == {"iteration-0"}
+    assert (made.ties, made.dropped) == (0, Counter())
+
+
+def test_filters_come_first():
+    made = ranked(sampled("", "[x]", "C.", "D.", rewards=[1.0, 0.0, 0.3, 0.6]), filters=Filters(forbidden=["["]))
+    assert pairs(made) == [("D.", "C.")]
+    assert made.dropped == Counter({"empty response": 1, "forbidden mark": 1})
+
+
+def test_the_prompt_holds_what_is_wanted_where_the_template_does():
+    """Whichever constitution of the set comes first, and whichever a response was drawn under."""
+    (example,) = ranked(sampled("A.", "B.", rewards=[0.1, 0.9]), template="{constitution} {query}").examples
+    assert example.prompts == ["Do c. Why?"]
+
+
+def test_ties_are_left_out_and_counted():
+    tied = sampled("A.", "B.", rewards=[0.5, 0.5])
+    same = sampled("A.", "A.", query="b", rewards=[0.2, 0.7])
+    made = ranked(tied, same, sampled("A.", "B.", query="c", rewards=[0.2, 0.8]))
+    assert (pairs(made), made.ties) == ([("B.", "A.")], 2)
+    assert counts(made, 3, "iteration-0") == {
+        "sampled": 3,
+        "kept": 1,
+        "dropped": {},
+        "ties": 2,
+        "mean_reward": {"sampled": pytest.approx(2.9 / 6), "chosen": 0.8, "rejected": 0.2},
+    }
+
+
+def test_nothing_but_ties_is_told():
+    made = ranked(sampled("A.", "B.", rewards=[0.5, 0.5]), sampled("", "", query="b", rewards=[0.1, 0.9]))
+    with pytest.raises(UserError) as told:
+        counts(made, 2, "iteration-0")
+    assert "iteration-0: none of 2 examples has a pair to learn from: found 1 ties" in str(told.value)
+    assert "rewards from 0.1 to 0.9, and dropped responses: {'empty response': 2}; expected" in str(told.value)
+
+
+def test_a_response_without_a_reward_is_told():
+    example, rewards = sampled("A.", "B.", rewards=[0.1, 0.9])
+    with pytest.raises(UserError, match="query 'a', set 's': found no reward of response 1 by 'iteration-0', expected"):
+        ranked((example, rewards[:1]))
+
+
+def quickstart(method: str, more: str = "") -> str:
+    fixed = "training: {objective: preference}, sampling: {responses: 4}"
+    return f"experiments: {{quickstart: {{method: {method}, {fixed}{more}}}}}"
+
+
+PLAIN = "{name: salmon, reward: salmon-checks}"
+CONTRASTED = "{name: salmon, reward: contrast, responses: contrasted}"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (quickstart("salmon"), ["method.reward", "missing"]),
+        (quickstart(PLAIN.replace("}", ", responses: many}")), ["method.responses", 'found "many"']),
+        (quickstart(PLAIN).replace("preference", "supervised"), ["'training.objective' is supervised", "preference"]),
+        (quickstart(PLAIN).replace("responses: 4", "responses: 1"), ["'sampling.responses' is 1, but 'salmon' needs"]),
+        (quickstart(PLAIN).replace("responses: 4", "responses: null"), ["'sampling.responses' is null, which is 1"]),
+    ],
+)
+def test_wrong_settings_are_told(project, text, parts):
+    told = message(project.load, text)
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart")
+    for part in parts:
+        assert part in told
+
+
+def test_responses_are_asked_for_as_the_method_says(project):
+    assert Salmon(name="salmon", reward="r").sampled_under == "none"
+    assert Salmon(name="salmon", reward="r", responses="contrasted").sampled_under == "all"
+    project.check(quickstart(PLAIN))
+    project.check(quickstart(CONTRASTED))
+    told = message(project.check, quickstart(PLAIN.replace("salmon-checks", "contrast")))
+    assert "experiments.quickstart.method.reward: found 'contrast', which learns which constitution" in told
+
+
+def test_what_a_task_lacks_is_told(project):
+    task = yaml.safe_load((project.root / "config/tasks/everyday.yaml").read_text())
+    task["prompts"].pop("without_constitution")
+    project.write("config/tasks/everyday.yaml", yaml.safe_dump(task))
+    bare = ", evaluation: {relevance: null}"
+    for method in (PLAIN, PLAIN.replace("}", ", constitution: in-prompt}"), CONTRASTED):
+        assert "prompts.without_constitution: found null" in message(project.check, quickstart(method, bare))
+    project.check(quickstart(CONTRASTED.replace("}", ", constitution: in-prompt}"), bare))
+
+
+def test_a_reward_model_is_planned_once(project):
+    def rows(method, more=", iterations: 2, queries: {train: 6}"):
+        return {(row.stage, row.of): row for row in plan(project.load(quickstart(method, more)), ["quickstart"])[0]}
+
+    found, by_checks = rows(PLAIN), rows("{name: salmon, reward: checks}")
+    assert [of for stage, of in found if stage == "train_reward_model"] == [""]
+    assert [of for stage, of in found if stage == "score_learned_rewards"] == ["iteration-1", "iteration-2"]
+    assert not {"train_reward_model", "score_learned_rewards"} & {stage for stage, _ in by_checks}
+    # Comparisons and measures in place of two files of rewards by checks.
+    assert found["light", ""].jobs == by_checks["light", ""].jobs
+    model, scored = found["train_reward_model", ""], found["score_learned_rewards", "iteration-1"]
+    assert model.flop == pytest.approx(3 * 2 * model.prompt_tokens * scored.flop / (2 * scored.prompt_tokens))
+    assert model.fits
+    more = rows(PLAIN, ", iterations: 2, queries: {train: 12}")
+    assert more["train_reward_model", ""].prompt_tokens == pytest.approx(2 * model.prompt_tokens, rel=0.05)
+
+
+@pytest.mark.parametrize(("most", "mean"), [(0, 0.0), (1, 1.0), (2, (0.2 + 2 * 0.16) / 0.36)])
+def test_how_many_principles_are_reckoned(most, mean):
+    assert principles_read(most) == pytest.approx(mean)
+
+
+def test_methods_share_a_reward_model_of_the_same_responses(project):
+    training = {"objective": "preference"}
+    one = {"method": {"name": "salmon", "reward": "salmon-checks"}, "training": training, "sampling": {"responses": 4}}
+    other = {**one, "training": {**training, "epochs": 2}}
+    apart = {**one, "training": {**training, "precision": "mixed"}}
+    text = json.dumps({"run": ["one", "other", "apart"], "experiments": {"one": one, "other": other, "apart": apart}})
+    owners = sharing.owners(project.load(text))
+    first = {
+        f"iteration-1/{name}" for name in ("comparisons.jsonl", "reward-model", "reward-model.jsonl", "rewards.jsonl")
+    }
+    assert first <= {path for path, owner in owners["other"].items() if owner == "one"}
+    assert "iteration-2/rewards.jsonl" not in owners["other"]
+    assert not first & owners["apart"].keys()
+
+
+def test_two_iterations_by_one_reward_model(tiny_source, tmp_path):
+    workflow = Workflow(tmp_path, tiny_source)
+    reward = yaml.safe_load((tmp_path / "config/rewards/salmon-checks.yaml").read_text())
+    workflow.write("config/rewards/salmon-checks.yaml", {**reward, "learning_rate": 1e-3, "draws": 3, "held_out": 0.5})
+    settings = {
+        "model": "tiny",
+        "iterations": 2,
+        "queries": {"train": 6},
+        "method": {"name": "salmon", "reward": "salmon-checks", "constitution": "in-prompt"},
+        "sampling": {"responses": 3},
+        "training": {"objective": "preference", "warmup_steps": 0},
+    }
+    workflow.overrides = workflow.write("salmon.yaml", {**TINY, "experiments": {"quickstart": settings}})
+    folder = tmp_path / "results/quickstart"
+    targets = [f"results/quickstart/{path}" for path in ("iteration-2/training.jsonl", "iteration-1/reward-model.json")]
+    workflow.run(*targets)
+
+    made = records.read(Comparison, folder / "iteration-1/comparisons.jsonl")
+    assert {c.held_out for c in made} == {True, False}
+    scored = records.read(ScoredComparison, folder / "iteration-1/reward-model.jsonl")
+    assert [s.comparison for s in scored] == [c for c in made if c.held_out]
+    assert len({s.chosen for s in scored}) > 1
+    told = json.loads((folder / "iteration-1/reward-model.json").read_text())
+    assert told["accuracy"]["count"] == len(scored)
+    right = sum(s.chosen > s.rejected for s in scored) + sum(s.chosen == s.rejected for s in scored) / 2
+    assert told["accuracy"]["estimate"] == pytest.approx(right / len(scored))
+    model = folder / "iteration-1/reward-model"
+    assert {"model.safetensors", "head.safetensors", "reward_model.json", "provenance.json"} <= {
+        path.name for path in model.iterdir()
+    }
+    assert not (folder / "iteration-2/reward-model").exists()
+
+    task = yaml.safe_load((tmp_path / "config/tasks/everyday.yaml").read_text())
+    prompts = Prompts(**task["prompts"])
+    constitutions = {c.id: c for c in records.read(Constitution, folder / "constitutions.jsonl")}
+    queries = {q.id: q for q in records.read(Query, folder / "queries/train.jsonl")}
+    for t in (1, 2):
+        drawn = {e.query_id: e for e in records.read(Example, folder / f"iteration-{t}/responses.jsonl")}
+        rewards = records.read(Reward, folder / f"iteration-{t}/rewards.jsonl")
+        assert [(r.query_id, r.number) for r in rewards] == [(q, k) for q in drawn for k in range(3)]
+        assert all(r.reward == pytest.approx(logistic(r.parts["score"])) for r in rewards)
+        for example in records.read(TrainingExample, folder / f"iteration-{t}/examples.jsonl"):
+            (pair,) = example.pairs
+            assert pair.reference is not None
+            own = drawn[example.query_id]
+            known = {r.number: r.reward for r in rewards if r.query_id == example.query_id}
+            usable = {own.responses[n].text: known[n] for n in known if own.responses[n].text}
+            chosen, rejected = (example.responses[n].text for n in (pair.chosen, pair.rejected))
+            assert (usable[chosen], usable[rejected]) == (max(usable.values()), min(usable.values()))
+            wanted = constitutions[own.constitution_ids[0]]
+            words = constitution_text(wanted, own.order, prompts)
+            asked = fill(prompts.training, constitution=words, query=queries[example.query_id].text)
+            assert example.prompts[0][-1].content == asked
+    assert workflow.planned(*targets) == set()
