@@ -34,6 +34,7 @@ for method in METHODS:
 
 
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/best_of.smk"
 include: "workflow/rules/steering.smk"
 include: "workflow/rules/sharing.smk"
 include: "workflow/rules/analysis.smk"

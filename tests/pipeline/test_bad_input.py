@@ -30,14 +30,14 @@ STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py
 SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "build_ditto_queries",
          "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
          "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
-         "build_test_queries", "combine_verdicts", "compare_experiments", "compare_methods",
+         "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments", "compare_methods",
          "import_queries", "import_responses", "join_seeds", "judge_responses", "label_responses",
          "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
          "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
            "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
-           "build_steerlm_examples", "compare_experiments", "import_responses", "judge_responses",
+           "build_steerlm_examples", "choose_best", "compare_experiments", "import_responses", "judge_responses",
            "label_responses", "predict_labels", "score_relevance", "score_responses", "score_rewards",
            "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
@@ -161,6 +161,10 @@ class Stages:
         records.write(relevance_of(records.read(records.Example, run["responses"][0])), folder / "run/relevance.jsonl")
         records.write(rewards_of(records.read(records.Example, run["responses"][0])), folder / "run/rewards.jsonl")
         records.write(labels_of(records.read(records.Example, run["responses"][0])), folder / "run/labels.jsonl")
+        drawn = records.read(records.Example, run["responses"][0])
+        candidates = [example.model_copy(update={"responses": example.responses * 2}) for example in drawn]
+        records.write(candidates, folder / "run/candidates.jsonl")
+        records.write(rewards_of(candidates), folder / "run/candidate-rewards.jsonl")
         shutil.copytree(folder / "run", folder / "other")  # the same records, with the ids of another run
         for path in (folder / "other").rglob("*.jsonl"):
             text = path.read_text().replace('"q0', '"z0').replace('"short+', '"y+').replace('"-short+', '"-y+')
@@ -248,6 +252,8 @@ class Stages:
                                        "method": '{"name": "steerlm"}'},
             "build_test_queries": {"test-dataset": json.dumps(test), "test-count": 1, "task": "t",
                                    "eval-dataset": json.dumps(dataset), "train": queries},
+            "choose_best": {"candidates": folder / "run/candidates.jsonl", **texts, "policy": "iteration-0",
+                            "rewards": folder / "run/candidate-rewards.jsonl", "count": 2},
             "combine_verdicts": {"members": [verdicts], "judge-name": "panel"},
             "compare_experiments": {"experiments": ["a", "b"], "tables": [folder / "tables"] * 2,
                                     **{flag: [file] * 2 for flag, file in texts.items()}, "judged": ["a", "b"],
@@ -285,7 +291,8 @@ class Stages:
                                 "sampling": settings.sampling, "policy": "iteration-0"},
             "share_results": {"original": base},
             "score_rewards": {"responses": base, **texts, "policy": "iteration-0", "reward": "both",
-                              "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS)},
+                              "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS),
+                              "judges": json.dumps({"checks": {"kind": "checks"}}), "limits": "{}"},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
             "tabulate_labels": {"responses": base, **texts, "labels": folder / "run/labels.jsonl",

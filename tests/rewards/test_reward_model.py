@@ -10,8 +10,9 @@ from conftest import make_tiny_llama
 from sami.distributed.processes import processes
 from sami.errors import UserError
 from sami.models.prepare import prepare
-from sami.records import Comparison, Constitution, Statement
-from sami.rewards.kinds import Candidate, Means, logistic, values
+from sami.records import Comparison, Constitution, Query, Statement
+from sami.rewards.candidates import Candidate, Means
+from sami.rewards.kinds import logistic, values
 from sami.rewards.learned import lessons, readings, score_comparisons, text
 from sami.rewards.losses import masked_squared_error
 from sami.rewards.reward_model import DESCRIPTION, HEAD, Lesson, Reading, RewardModel, scores, train
@@ -191,18 +192,26 @@ WANTED = Constitution(
 )
 
 
+QUERY = Query(id="q", task="t", text="rain?")
+
+
+def means(*of_model) -> Means:
+    folders = dict(zip(("reward_model", "base_model", "engine"), of_model, strict=False))
+    return Means({"salmon": REWARD}, **folders)
+
+
 def candidates(*texts: str):
-    return [Candidate(f"response {k}", each, WANTED, query="rain?") for k, each in enumerate(texts)]
+    return [Candidate(f"response {k}", each, WANTED, QUERY) for k, each in enumerate(texts)]
 
 
 def test_rewards_are_the_logistic_function_of_scores(tiny, folder):
     told = candidates("cat", "", "cat", "all day")
-    found = values(told, "salmon", {"salmon": REWARD}, Means(folder, tiny, ENGINE))
+    found = values(told, "salmon", means(folder, tiny, ENGINE))
     with processes() as alone:
         model = RewardModel.load(folder, tiny, "auto", alone)
         read = [
             Reading("", beginning, [ending])
-            for beginning, ending in (text(PROMPT, c.query, c.text, c.constitution.statements) for c in told)
+            for beginning, ending in (text(PROMPT, c.query.text, c.text, c.constitution.statements) for c in told)
         ]
         expected = [float(each[0, 0]) for each in scores(model, read, 1)]
     assert [value.parts["score"] for value in found] == pytest.approx(expected, abs=1e-5)
@@ -219,12 +228,12 @@ def test_a_reward_model_of_another_base_model_is_told(folder, tmp_path):
     other = tmp_path / "other"
     prepare("other", Model(source="path", path=str(make_tiny_llama(tmp_path / "source", seed=7))), other)
     with pytest.raises(UserError, match=r"reward-model: found a reward model that was trained from another base model"):
-        values(candidates("cat"), "salmon", {"salmon": REWARD}, Means(folder, other, ENGINE))
+        values(candidates("cat"), "salmon", means(folder, other, ENGINE))
 
 
 def test_a_learned_reward_without_a_model_is_told():
     with pytest.raises(UserError, match="found no reward model, expected its folder"):
-        values(candidates("cat"), "salmon", {"salmon": REWARD})
+        values(candidates("cat"), "salmon", means())
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from configured import message
 from conftest import ROOT
 
 from sami.errors import UserError
-from sami.records import Check, Constitution, Example, Relevance, Response, Statement
-from sami.rewards.kinds import KINDS, Candidate, Value, values
+from sami.records import Check, Constitution, Example, Query, Relevance, Response, Statement
+from sami.rewards.candidates import Candidate, Means, Value
+from sami.rewards.kinds import KINDS, values
 from sami.rewards.responses import reward_responses
-from sami.settings.rewards import REWARDS, ChecksReward, RelevanceReward, SumReward
+from sami.settings.rewards import REWARDS, ChecksReward, JudgeReward, RelevanceReward, SumReward
 from sami.workflow.configuration import load_reward
 
 SHORT = Check(measure="words", best=2, worst=6)
@@ -28,11 +29,20 @@ def constitution(name: str, wanted: bool, *checks: Check | None) -> Constitution
 
 
 CONSTITUTIONS = {"c": constitution("c", True, SHORT, LOUD), "-c": constitution("-c", False, LOUD)}
+QUERY = Query(id="q", task="t", text="What?")
 ALL = {
     "checks": ChecksReward(kind="checks"),
     "relevance": RelevanceReward(kind="relevance", others=2, full_margin=0.5),
     "both": SumReward(kind="sum", weights={"checks": 3, "relevance": 1}),
 }
+
+
+def candidate(text: str, told: Relevance | None = None) -> Candidate:
+    return Candidate("", text, CONSTITUTIONS["c"], QUERY, told)
+
+
+def rewarded(examples, constitutions, told, name: str, **options):
+    return reward_responses(examples, {"q": QUERY}, constitutions, told, name, Means(ALL), **options)
 
 
 def relevance(sums: list[float], tokens: int, number: int = 0, policy: str = "iteration-0") -> Relevance:
@@ -71,7 +81,7 @@ def test_checks_are_the_mean_degree():
         "a b c d e f g": (0.0, 0.0),
         "": (0.0, 0.0),
     }
-    found = values([Candidate("", text, CONSTITUTIONS["c"]) for text in texts], "checks", ALL)
+    found = values([candidate(text) for text in texts], "checks", Means(ALL))
     assert found == [Value((p0 + p1) / 2, {"p0": p0, "p1": p1}) for p0, p1 in texts.values()]
 
 
@@ -84,30 +94,27 @@ def test_relevance_is_the_margin_up_to_a_full_one():
         ((-4.0, -14.0, -24.0), 4): (2.5, 1.0),
         ((0.0, 0.0, 0.0), 0): (0.0, 0.0),
     }
-    candidates = [Candidate("", "x", CONSTITUTIONS["c"], relevance(list(sums), tokens)) for sums, tokens in told]
-    found = values(candidates, "relevance", ALL)
+    candidates = [candidate("x", relevance(list(sums), tokens)) for sums, tokens in told]
+    found = values(candidates, "relevance", Means(ALL))
     assert found == [Value(reward, {"margin": margin}) for margin, reward in told.values()]
 
 
 def test_a_sum_weighs_its_members_and_stays_below_one():
     half, full = relevance([-4.0, -5.0], 4), relevance([0.0, -9.0], 1)
-    candidates = [
-        Candidate("", "one two three four", CONSTITUTIONS["c"], half),
-        Candidate("", "Yes !", CONSTITUTIONS["c"], full),
-    ]
-    assert values(candidates, "both", ALL) == [
+    candidates = [candidate("one two three four", half), candidate("Yes !", full)]
+    assert values(candidates, "both", Means(ALL)) == [
         Value((3 * 0.25 + 1 * 0.5) / 4, {"checks": 0.25, "relevance": 0.5}),
         Value(1.0, {"checks": 1.0, "relevance": 1.0}),
     ]
     tenths = SumReward(kind="sum", weights={"checks": 0.1, "relevance": 0.7})
-    assert values(candidates[1:], "tenths", ALL | {"tenths": tenths})[0].reward == 1.0
+    assert values(candidates[1:], "tenths", Means(ALL | {"tenths": tenths}))[0].reward == 1.0
 
 
 def test_responses_are_rewarded_for_what_is_wanted_whatever_they_were_drawn_under():
     sampled = example("Yes !", "one two three four", labels=[0, 1])
     other = sampled.model_copy(update={"constitution_ids": ["-c", "c"]})
     for one in (sampled, other):
-        found = reward_responses([one], CONSTITUTIONS, [], "checks", ALL)
+        found = rewarded([one], CONSTITUTIONS, [], "checks")
         assert [(r.query_id, r.set_id, r.number, r.policy, r.reward) for r in found] == [
             ("q", "s", 0, "iteration-0", 1.0),
             ("q", "s", 1, "iteration-0", 0.25),
@@ -115,38 +122,45 @@ def test_responses_are_rewarded_for_what_is_wanted_whatever_they_were_drawn_unde
         assert found[1].parts == {"p0": 0.5, "p1": 0.0}
 
 
+def test_candidates_are_rewarded_for_what_they_were_drawn_under():
+    sampled = example("Yes !", "one two three four !", "none", labels=[0, 1, 1])
+    found = rewarded([sampled], CONSTITUTIONS, [], "checks", own=True)
+    assert [r.reward for r in found] == [1.0, 1.0, 0.0]  # the opposite wants marks alone
+    assert [r.parts for r in found[:2]] == [{"p0": 1.0, "p1": 1.0}, {"-p0": 1.0}]
+
+
 def test_relevance_goes_by_the_number_of_the_response():
     told = [relevance([0.0, -0.25], 1, number=1), relevance([0.0, -0.5], 1, number=0)]
-    found = reward_responses([example("a", "b")], CONSTITUTIONS, told, "relevance", ALL)
+    found = rewarded([example("a", "b")], CONSTITUTIONS, told, "relevance")
     assert [r.reward for r in found] == [1.0, 0.5]
 
 
 @pytest.mark.parametrize("told", [[], [relevance([0.0, -1.0], 1)], [relevance([0.0, -1.0], 1, 1, "iteration-1")] * 2])
 def test_responses_without_relevance_are_told(told):
     with pytest.raises(UserError, match="^query 'q', set 's', response [01]: found no relevance of the response, exp"):
-        reward_responses([example("a", "b")], CONSTITUTIONS, told, "both", ALL)
+        rewarded([example("a", "b")], CONSTITUTIONS, told, "both")
 
 
 def test_a_statement_without_a_check_is_named():
     bare = {"c": constitution("c", True, SHORT, None)}
     one = example("a", "b").model_copy(update={"constitution_ids": ["c"]})
     with pytest.raises(UserError, match="^constitution 'c': the statement 'Do 1.' of the principle 'p1' has no check"):
-        reward_responses([one], bare, [], "checks", ALL)
+        rewarded([one], bare, [], "checks")
 
 
 def test_a_set_without_a_wanted_constitution_is_told():
     one = example("a", "b").model_copy(update={"constitution_ids": ["-c"]})
     with pytest.raises(UserError, match="query 'q', set 's': none of the constitutions -c wants every principle"):
-        reward_responses([one], CONSTITUTIONS, [], "checks", ALL)
+        rewarded([one], CONSTITUTIONS, [], "checks")
 
 
 def test_a_constant_reward_is_told():
     with pytest.raises(UserError, match=r"all 3 responses have the reward 0.5 \('checks'\), expected different ones"):
-        reward_responses([example("a b", "c d", "e")], CONSTITUTIONS, [], "checks", ALL)
+        rewarded([example("a b", "c d", "e")], CONSTITUTIONS, [], "checks")
 
 
 def test_every_kind_has_a_name_and_a_way_to_reward():
-    assert list(REWARDS) == ["checks", "relevance", "learned", "sum"]
+    assert list(REWARDS) == ["checks", "relevance", "judge", "learned", "sum"]
     assert set(KINDS) == set(REWARDS.values())
 
 
@@ -154,6 +168,9 @@ def test_what_a_reward_needs():
     assert [reward.members for reward in ALL.values()] == [[], [], ["checks", "relevance"]]
     assert [reward.reads_checks for reward in ALL.values()] == [True, False, False]
     assert [reward.relevance_others for reward in ALL.values()] == [None, 2, None]
+    assert [reward.asked_judge for reward in ALL.values()] == [None] * 3
+    judged = JudgeReward(kind="judge", judge="checks")
+    assert (judged.asked_judge, judged.members, judged.reads_checks) == ("checks", [], False)
 
 
 def test_shipped_rewards_load():
@@ -164,11 +181,14 @@ def test_shipped_rewards_load():
 @pytest.mark.parametrize(
     ("reward", "part"),
     [
-        ({"kind": "luck"}, 'kind: found "luck" (text), expected one of: checks, relevance, learned, sum'),
+        ({"kind": "luck"}, 'kind: found "luck" (text), expected one of: checks, relevance, judge, learned, sum'),
         ({"kind": "checks", "weight": 1}, "weight: found the unknown key 'weight'"),
         ({"kind": "relevance", "others": 3}, "full_margin"),
         ({"kind": "relevance", "others": 0, "full_margin": 1}, "others: found 0"),
         ({"kind": "relevance", "others": 3, "full_margin": 0}, "full_margin: found 0"),
+        ({"kind": "judge"}, "judge"),
+        ({"kind": "judge", "judge": "checks", "opponents": 3}, "'opponents' is 3, expected an even number"),
+        ({"kind": "judge", "judge": "checks", "opponents": 0}, "opponents: found 0"),
         ({"kind": "sum", "weights": {"checks": 1}}, "weights"),
         (
             LEARNED | {"prompt": "P: {query}"},
@@ -255,3 +275,34 @@ def test_what_a_reward_reads_is_told_before_anything_runs(project):
     told = message(project.check, one)
     assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.train: found 1, expected at least 2")
     assert told.endswith("set 'method.reward' to one that reads no relevance.")
+
+
+def keeping_best(reward: str, more: str = "") -> str:
+    best = f"{{policy: base, best_of: {{responses: 8, reward: {reward}}}}}"
+    return f"experiments: {{quickstart: {{evaluation: {{policies: {{best: {best}}}{more}}}}}}}"
+
+
+def test_what_the_reward_of_the_best_reads_is_told_before_anything_runs(project):
+    project.check(keeping_best("checks-and-relevance"))
+    file = project.root / "config/constitutions/everyday.yaml"
+    text = file.read_text()
+    opposite = "      check: {measure: words, best: 35, worst: 10}\n"
+    assert opposite in text
+    file.write_text(text.replace(opposite, ""))
+    told = message(project.check, keeping_best("checks"))
+    assert told.startswith("config/constitutions/everyday.yaml: 'short': found no check of the opposite, expected one")
+    assert told.endswith("set 'evaluation.policies.best.best_of.reward' to another (experiment 'quickstart').")
+    project.check(keeping_best("checks", ", constitution: left-out"))  # nothing is rewarded for an opposite
+    project.check(using("checks"))
+    one = keeping_best("relevance", ", relevance: null").replace("quickstart: {", "quickstart: {queries: {eval: 1}, ")
+    told = message(project.check, one)
+    assert told.startswith("mine.yaml, line 1: experiments.quickstart.queries.eval: found 1, expected at least 2")
+    assert told.endswith("set 'evaluation.policies.best.best_of.reward' to one that reads no relevance.")
+
+
+def test_the_best_by_a_learned_reward_is_refused(project):
+    told = message(project.check, keeping_best("salmon-checks"))
+    assert told.startswith(
+        "mine.yaml, line 1: experiments.quickstart.evaluation.policies.best.best_of.reward: found 's"
+    )
+    assert "a learned reward, expected one of another kind" in told

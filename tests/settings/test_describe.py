@@ -70,6 +70,8 @@ def test_every_mapping_has_a_table():
         "Degeneration",
         "Published",
         "PromptedModel",
+        "BestOf",
+        "BestPolicy",
         "ResponseFile",
         "Lora",
     }

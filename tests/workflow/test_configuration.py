@@ -265,6 +265,11 @@ def test_panel_names_its_members(project):
     assert "'members' names a judge twice" in message(project.load, experiment("evaluation: {judges: [some]}"))
 
 
+def best_of(policy: str) -> str:
+    """A policy that keeps the best of several responses; REST stands for a sound choice."""
+    return f"evaluation: {{policies: {{best: {policy}}}}}".replace("REST", "best_of: {responses: 8, reward: checks}")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -300,6 +305,35 @@ def test_panel_names_its_members(project):
             "policies.told.constitution: found the key 'constitution', which does not go with the others here. Delete",
         ),
         ("evaluation: {sampling: {responses: 1}}", "'sampling.responses' is 1, expected at least 2"),
+        (
+            best_of("{policy: iteration-4, REST}"),
+            "policies.best.policy' is 'iteration-4', expected a policy of the exp",
+        ),
+        (
+            best_of("{policy: best, REST}"),
+            "is 'best', expected a policy of the experiment that is a model: base, iterat",
+        ),
+        (
+            best_of("{policy: released, REST}, released: {responses: a.jsonl}"),
+            "policies.best.policy' is 'released', exp",
+        ),
+        (best_of("{REST}"), "policies.best.policy: this key is missing"),
+        (best_of("{policy: base}"), "policies.best.best_of: this key is missing"),
+        (best_of("{model: smollm2-135m-instruct, REST}"), "policies.best"),
+        (best_of("{policy: base, best_of: {responses: 1, reward: checks}}"), "best_of.responses: found 1"),
+        (best_of("{policy: base, best_of: {responses: -8, reward: checks}}"), "best_of.responses: found -8"),
+        (
+            best_of("{policy: base, best_of: {responses: 2, reward: cheks}}"),
+            'best_of.reward: found "cheks" (text), exp',
+        ),
+        (
+            best_of("{policy: base, REST}}, sampling: {temperature: 0"),
+            "'evaluation.sampling.temperature' is 0, expected a higher one, since 'best_of' chooses among draws",
+        ),
+        (
+            best_of("{policy: base, REST}}, sampling: {responses: 3"),
+            "'evaluation.sampling.responses' is 3, expected null",
+        ),
     ],
 )
 def test_policies_that_do_not_exist(project, text, told):

@@ -65,6 +65,7 @@ SETTINGS = {
     "constitutions": "constitutions",
     "writers": "writers",
     "judges": "judges",
+    "rewards": "rewards",
     "hardware": "hardware.yaml",
     "experiments": {
         "one": {
@@ -92,7 +93,7 @@ def planned(tmp_path, monkeypatch):
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
     for folder in ("tasks", "constitutions"):
         (tmp_path / folder).mkdir()
-    for folder in ("writers", "judges"):
+    for folder in ("writers", "judges", "rewards"):
         (tmp_path / folder).symlink_to(ROOT / "config" / folder)
 
     def make(change=None, task=None, model=None, card=None, pair=None):
@@ -252,6 +253,47 @@ def test_relevance_by_hand(planned):
     fewer = planned({"evaluation": {"relevance": {"others": 1}}})["score_relevance", "iteration-1"]
     assert fewer.prompt_tokens == 4 * (alone / 2 + 2 * (5 + 2 * (11 + 8)))
     assert ("score_relevance", "iteration-0") not in planned({"evaluation": {"relevance": None}})
+
+
+def best(reward: str, responses: int = 3, **evaluation) -> dict:
+    """A change of the experiment: the best of several responses of a policy."""
+    policies = {"best": {"policy": "iteration-1", "best_of": {"responses": responses, "reward": reward}}}
+    return {"evaluation": {"policies": policies, **evaluation}}
+
+
+def test_the_best_of_several_by_hand(planned):
+    found = planned(best("checks"))
+    row, plain = found["sample_candidates", "best"], found["sample_evaluation", "iteration-1"]
+    # Three candidates under each of two constitutions, to each of 4 queries.
+    assert (
+        (row.prompt_tokens, row.new_tokens)
+        == (4 * 6 * 16, 4 * 6 * 8)
+        == (
+            3 * plain.prompt_tokens,
+            3 * plain.new_tokens,
+        )
+    )
+    assert ("sample_evaluation", "best") not in found
+    assert found["score_relevance", "best"].prompt_tokens == found["score_relevance", "iteration-1"].prompt_tokens
+    assert found["light", ""].jobs == planned()["light", ""].jobs + 2  # their rewards, and the choice
+    alone = planned(best("checks", constitution="left-out"))["sample_candidates", "best"]
+    assert (alone.prompt_tokens, alone.new_tokens) == (4 * 3 * 11, 4 * 3 * 8)
+    jobs = planned(best("checks") | {"engine": {"tokens_per_job": 72}})
+    assert jobs["sample_candidates", "best"].jobs == 4
+    assert jobs["sample_evaluation", "iteration-1"].jobs == 2
+
+
+def test_rewards_of_candidates_by_hand(planned):
+    relevance = planned(best("checks-and-relevance"))["score_candidate_relevance", "best"]
+    assert relevance.prompt_tokens == 4 * 4 * (11 + 6 * 8)  # behind the queries alone
+    asked = planned(best("gpt-4o", 4))
+    row = asked["score_candidate_rewards", "best"]
+    # Four candidates meet two others each: 4 pairs under each of two constitutions, in both orders.
+    assert row.requests == 4 * 2 * 4 * 2
+    assert row.dollars == pytest.approx((row.prompt_tokens * 2.5 + row.new_tokens * 10) / 1e6)
+    assert asked["light", ""].jobs == planned()["light", ""].jobs + 1
+    alone = planned(best("gpt-4o", 4, constitution="left-out"))["score_candidate_rewards", "best"]
+    assert alone.requests == 4 * 4 * 2
 
 
 def test_an_evaluation_without_the_constitution_by_hand(planned):

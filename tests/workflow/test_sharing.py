@@ -196,6 +196,24 @@ def test_other_models_and_verdicts_between_what_nobody_trains(project):
     assert found == {path: "a" for path in (*BASE, INSTRUCT, INSTRUCT_RELEVANCE)}
 
 
+def test_the_best_of_several_is_drawn_and_kept_once(project):
+    def best(policy="base", count=8, reward="checks", **more):
+        kept = {"best": {"policy": policy, "best_of": {"responses": count, "reward": reward}}}
+        return {"evaluation": {"policies": kept}, **more}
+
+    def of_best(first, second):
+        found = shared(project, {"a": first, "b": second}).get("b", {})
+        return {path.removeprefix("best/eval/") for path in found if path.startswith("best/")}
+
+    every = {"candidates.jsonl", "responses.jsonl", "relevance.jsonl", "verdicts-checks-vs-base.jsonl"}
+    trained_otherwise = {"training": {"learning_rate": 1e-3}}
+    assert of_best(best(), best()) == of_best(best(), best(**trained_otherwise)) == every
+    assert of_best(best(), best(reward="relevance")) == {"candidates.jsonl"}
+    assert of_best(best(), best(count=4)) == set()
+    assert of_best(best("iteration-1"), best("iteration-1")) == every
+    assert of_best(best("iteration-1"), best("iteration-1", **trained_otherwise)) == set()
+
+
 def test_relevance_depends_on_how_it_is_told(project):
     for relevance in ({"others": 5}, {"model": "mistral-7b"}, None):
         changed = {"evaluation": {"relevance": relevance}}

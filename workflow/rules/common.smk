@@ -9,8 +9,9 @@ from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
 from sami.settings.methods import METHODS
+from sami.settings.rewards import LearnedReward
 from sami.workflow import layout, resources, sharing
-from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts
+from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, flags, prompts
 from sami.workflow.configuration import local_model
 from sami.workflow.inputs import Inputs
 from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
@@ -65,11 +66,11 @@ WITH_TRAINING_RELEVANCE = one_of(
 WITH_LEARNED_REWARD = one_of(
     n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.learned_reward(n)
 )
-WITH_REWARDS = one_of(
+REWARDED = [  # otherwise
     n
     for n, e in SETTINGS.experiments.items()
     if not e.external and e.method.reward_name and not SETTINGS.learned_reward(n)
-)
+]
 # Before the folders of iterations whose training examples are pairs.
 WITH_PAIRS = before(
     {
@@ -78,6 +79,8 @@ WITH_PAIRS = before(
         if (paired := [str(t) for t in range(1, 1 + e.iterations) if not e.external and e.method.makes_pairs(t)])
     }
 )
+# Before the folders of policies that keep the best of several responses.
+BEST = before({n: f"(?:{one_of(e.evaluation.best)})/" for n, e in SETTINGS.experiments.items()})
 WITH_HELD_OUT = experiments(lambda settings: not settings.external and settings.constitutions.held_out)
 
 
@@ -323,6 +326,40 @@ def judges(wanted):
 
 def judging_kind(wildcards, input):
     return "score" if judge_of(wildcards).runs_model else "judge"
+
+
+def rewards_of(wildcards):
+    """Rewards of the responses for training, or of those of which the policy of a job keeps the best."""
+    return SETTINGS.rewards_of(wildcards.experiment, wildcards.get("policy"))
+
+
+def reward_judges(wildcards):
+    return SETTINGS.reward_judges(rewards_of(wildcards)).values()
+
+
+def rewards_kind(wildcards, input):
+    return "judge" if any(judge.asks_endpoint for judge in reward_judges(wildcards)) else "light"
+
+
+def rewards_code(wildcards):
+    """Digest of the code that rewards, without that of judges and of reward models where there are none."""
+    learned = any(isinstance(reward, LearnedReward) for reward in rewards_of(wildcards).values())
+    without = () if learned else ("rewards.learned", "rewards.reward_model")
+    return code_digest("score_rewards", without=without if reward_judges(wildcards) else (*without, "rewards.judged"))
+
+
+def rewards_run_model(experiment, policy=None):
+    """Whether a reward asks a judge that is a model of this machine or cluster."""
+    judges = SETTINGS.reward_judges(SETTINGS.rewards_of(experiment, policy))
+    return any(judge.runs_model for judge in judges.values())
+
+
+def best_policies(run_model):
+    """Pattern of experiments before policies that keep the best by a reward with a model of this machine, or without."""
+    chosen = lambda name: [
+        p for p in SETTINGS.experiments[name].evaluation.best if rewards_run_model(name, p) == run_model
+    ]
+    return before({name: f"(?:{one_of(chosen(name))})/" for name in SETTINGS.experiments})
 
 
 def group_inputs(*paths):

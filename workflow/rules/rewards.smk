@@ -46,6 +46,7 @@ rule score_rewards:
         queries=in_experiment(layout.TRAIN_QUERIES),
         constitutions=in_experiment(layout.CONSTITUTIONS),
         relevance=by_wildcards(INPUTS.training_relevance),
+        models=by_wildcards(INPUTS.reward_models, policy=None),
     output:
         in_experiment(layout.REWARDS),
     log:
@@ -53,22 +54,39 @@ rule score_rewards:
     benchmark:
         in_experiment(layout.benchmark("score_rewards"))
     wildcard_constraints:
-        experiment=WITH_REWARDS,
+        experiment=one_of(n for n in REWARDED if not rewards_run_model(n)),
         iteration=r"[1-9]\d*",
-    localrule: True  # seconds, beside the workflow
+    localrule: True  # seconds, or questions to an endpoint, beside the workflow
     conda:
         "../../envs/analysis.yaml"
     resources:
-        **job_resources("light"),
+        **job_resources(rewards_kind),
+        api_jobs=lambda wildcards, input: 1 if rewards_kind(wildcards, input) == "judge" else None,
+        limits=by_wildcards(ARGUMENTS.reward_limits, policy=None),
     params:
-        code=code_digest("score_rewards", without=("rewards.learned", "rewards.reward_model")),
+        code=rewards_code,
         policy=by_wildcards(ARGUMENTS.sampled_policy),
-        rewards=by_wildcards(ARGUMENTS.rewards),
+        rewards=by_wildcards(ARGUMENTS.rewards, policy=None),
         relevance=lambda wildcards, input: flag("relevance", input.relevance),
+        models=lambda wildcards, input: flags(models=list(input.models)) if input.models else "",
     shell:
         stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} {params.relevance} --policy {params.policy} {params.rewards} "
-        "--output {output:q}"
+        "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} "
+        "--policy {params.policy} {params.rewards} --output {output:q}"
+
+
+# A judge that is a model of this cluster is not asked from a login node.
+use rule score_rewards as score_rewards_by_model with:
+    wildcard_constraints:
+        experiment=one_of(filter(rewards_run_model, REWARDED)),
+        iteration=r"[1-9]\d*",
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        api_jobs=lambda wildcards, input: 1 if rewards_kind(wildcards, input) == "judge" else None,
+        limits=by_wildcards(ARGUMENTS.reward_limits, policy=None),
 
 
 # Where the reward is a learned one: a model of the responses of iteration 1, for those of all iterations.
@@ -165,6 +183,7 @@ rule score_learned_rewards:
         queries=in_experiment(layout.TRAIN_QUERIES),
         constitutions=in_experiment(layout.CONSTITUTIONS),
         relevance=by_wildcards(INPUTS.training_relevance),
+        models=by_wildcards(INPUTS.reward_models, policy=None),
         reward_model=by_wildcards(INPUTS.reward_model),
         base_model=by_wildcards(INPUTS.base_model),
     output:
@@ -182,13 +201,16 @@ rule score_learned_rewards:
     resources:
         **job_resources("score"),
         engine=slice_of("engine"),
+        api_jobs=lambda wildcards, input: 1 if rewards_kind(wildcards, input) == "judge" else None,
+        limits=by_wildcards(ARGUMENTS.reward_limits, policy=None),
     params:
-        code=code_digest("score_rewards"),
+        code=rewards_code,
         policy=by_wildcards(ARGUMENTS.sampled_policy),
-        rewards=by_wildcards(ARGUMENTS.rewards),
+        rewards=by_wildcards(ARGUMENTS.rewards, policy=None),
         relevance=lambda wildcards, input: flag("relevance", input.relevance),
+        models=lambda wildcards, input: flags(models=list(input.models)) if input.models else "",
     shell:
         stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} {params.relevance} --reward-model {input.reward_model:q} "
+        "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} --reward-model {input.reward_model:q} "
         "--base-model {input.base_model:q} --engine {resources.engine:q} --policy {params.policy} {params.rewards} "
         "--output {output:q}"

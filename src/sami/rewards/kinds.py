@@ -5,81 +5,32 @@ once, so that one that runs a model can load it once.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from sami.analysis.statistics.relevance import relevance
 from sami.errors import UserError
 from sami.judging import checks
-from sami.records import Constitution, Relevance
+from sami.records import Constitution
+from sami.rewards.candidates import Candidate, Means, Value
 from sami.settings.base import Settings
-from sami.settings.rewards import ChecksReward, LearnedReward, RelevanceReward, SumReward
-from sami.settings.training import Engine
+from sami.settings.rewards import ChecksReward, JudgeReward, LearnedReward, RelevanceReward, SumReward
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A response that is to be rewarded.
-
-    where: query, set and number, for messages.
-    constitution: the one of its set that wants every principle.
-    relevance: to its query; None where nobody told it.
-    query: text of the query.
-    """
-
-    where: str
-    text: str
-    constitution: Constitution
-    relevance: Relevance | None = None
-    query: str = ""
-
-
-@dataclass(frozen=True)
-class Means:
-    """What one run gives a reward beside its settings and the responses.
-
-    reward_model: folder of the reward model, for a learned reward.
-    base_model: folder of the experiment's base model, of which that one must have been trained.
-    engine: how passes are computed.
-    """
-
-    reward_model: Path | None = None
-    base_model: Path | None = None
-    engine: Engine | None = None
-
-
-ALONE = Means()
-
-
-@dataclass(frozen=True)
-class Value:
-    """A reward in [0, 1], and by name what it is made of."""
-
-    reward: float
-    parts: dict[str, float]
-
-
-def values(
-    candidates: Sequence[Candidate], name: str, rewards: Mapping[str, Settings], means: Means = ALONE
-) -> list[Value]:
+def values(candidates: Sequence[Candidate], name: str, means: Means) -> list[Value]:
     """Rewards of responses by a reward of any kind, one each, in their order.
 
     Args:
         candidates: the responses.
         name: of the reward.
-        rewards: settings of this reward and of those that it is made of, by name.
-        means: what a run gives it besides.
+        means: what it rewards with.
 
     Raises:
-        UserError: a response lacks what the reward reads, or the run.
+        UserError: a response lacks what the reward reads, or the run; or a judge gives no verdicts.
     """
-    return KINDS[type(rewards[name])](candidates, rewards[name], rewards, means)
+    return KINDS[type(means.rewards[name])](candidates, means.rewards[name], means)
 
 
-def _by_checks(
-    candidates: Sequence[Candidate], settings: ChecksReward, rewards: Mapping[str, Settings], means: Means
-) -> list[Value]:
+def _by_checks(candidates: Sequence[Candidate], settings: ChecksReward, means: Means) -> list[Value]:
     """Mean degrees; the parts are the degrees by statement."""
     for constitution in {id(c.constitution): c.constitution for c in candidates}.values():
         _require_checks(constitution)
@@ -98,9 +49,7 @@ def _require_checks(constitution: Constitution) -> None:
             )
 
 
-def _by_relevance(
-    candidates: Sequence[Candidate], settings: RelevanceReward, rewards: Mapping[str, Settings], means: Means
-) -> list[Value]:
+def _by_relevance(candidates: Sequence[Candidate], settings: RelevanceReward, means: Means) -> list[Value]:
     """Margins on a scale from 0 to 1; the part is the margin in nats per token."""
     found = []
     for candidate in candidates:
@@ -113,9 +62,13 @@ def _by_relevance(
     return [Value(min(1.0, max(0.0, nats / settings.full_margin)), {"margin": nats}) for nats in found]
 
 
-def _by_reward_model(
-    candidates: Sequence[Candidate], settings: LearnedReward, rewards: Mapping[str, Settings], means: Means
-) -> list[Value]:
+def _by_judge(candidates: Sequence[Candidate], settings: JudgeReward, means: Means) -> list[Value]:
+    from sami.rewards import judged
+
+    return judged.values(candidates, settings, means)
+
+
+def _by_reward_model(candidates: Sequence[Candidate], settings: LearnedReward, means: Means) -> list[Value]:
     """The logistic function of the scores, which are the parts.
 
     Training sets the differences of scores and not their level, so these rewards compare responses to one query.
@@ -127,7 +80,7 @@ def _by_reward_model(
             "found no reward model, expected its folder (--reward-model), the base model that it was trained from "
             "(--base-model) and how to compute it (--engine), since a reward of kind learned is its score. Name them."
         )
-    answers = [Answer(c.where, c.query, c.text, c.constitution.statements) for c in candidates]
+    answers = [Answer(c.where, c.query.text, c.text, c.constitution.statements) for c in candidates]
     scores = response_scores(answers, settings.prompt, means.reward_model, means.base_model, means.engine)
     return [Value(logistic(score), {"score": score}) for score in scores]
 
@@ -137,11 +90,9 @@ def logistic(score: float) -> float:
     return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
 
 
-def _by_sum(
-    candidates: Sequence[Candidate], settings: SumReward, rewards: Mapping[str, Settings], means: Means
-) -> list[Value]:
+def _by_sum(candidates: Sequence[Candidate], settings: SumReward, means: Means) -> list[Value]:
     """Weighted means; the parts are the members' rewards."""
-    members = {member: values(candidates, member, rewards, means) for member in settings.members}
+    members = {member: values(candidates, member, means) for member in settings.members}
     total = sum(settings.weights.values())
     found = []
     for place in range(len(candidates)):
@@ -153,6 +104,7 @@ def _by_sum(
 KINDS: dict[type[Settings], Callable[..., list[Value]]] = {
     ChecksReward: _by_checks,
     RelevanceReward: _by_relevance,
+    JudgeReward: _by_judge,
     LearnedReward: _by_reward_model,
     SumReward: _by_sum,
 }

@@ -4,31 +4,29 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sami.errors import UserError
 from sami.records import Constitution, Example, Query, Relevance, Reward
-from sami.rewards.kinds import ALONE, Candidate, Means, values
-from sami.settings.base import Settings
+from sami.rewards.candidates import Candidate, Means
+from sami.rewards.kinds import values
 
 
 def reward_responses(
     examples: Sequence[Example],
+    queries: Mapping[str, Query],
     constitutions: Mapping[str, Constitution],
     relevance: Iterable[Relevance],
     name: str,
-    rewards: Mapping[str, Settings],
-    queries: Mapping[str, Query] | None = None,
-    means: Means = ALONE,
+    means: Means,
+    own: bool = False,
 ) -> list[Reward]:
-    """Rewards of every response, in order, under the constitution that wants every principle.
-
-    Whichever constitution of the set a response was drawn under: what is wanted is one thing.
+    """Rewards of every response, in order.
 
     Args:
         examples: of one policy.
-        constitutions: by id.
+        queries, constitutions: by id.
         relevance: of each response, where the reward reads it.
         name: of the reward.
-        rewards: settings of this reward and of those that it is made of, by name.
-        queries: by id, where the reward reads their texts.
-        means: what a run gives the reward besides.
+        means: what it rewards with.
+        own: whether each is rewarded for the constitution that it was written for, also where that is an opposite;
+            else all are for the one of their set that wants every principle, since what is learned is one thing.
 
     Raises:
         UserError: a set has no constitution that wants every principle, a response lacks what the reward reads, or all
@@ -37,16 +35,17 @@ def reward_responses(
     told = {record.place: record for record in relevance}
     candidates, places = [], []
     for example in examples:
-        wanted = _wanted(example, constitutions)
+        wanted = None if own else _wanted(example, constitutions)
         for number, response in enumerate(example.responses):
             place = {"query_id": example.query_id, "set_id": example.set_id, "number": number, "policy": example.policy}
             where = f"query '{example.query_id}', set '{example.set_id}', response {number}"
-            query = queries[example.query_id].text if queries else ""
-            candidates.append(Candidate(where, response.text, wanted, told.get(tuple(place.values())), query))
+            constitution = wanted or constitutions[example.constitution_ids[response.constitution]]
+            query, belongs = queries[example.query_id], told.get(tuple(place.values()))
+            candidates.append(Candidate(where, response.text, constitution, query, belongs))
             places.append(place)
     found = [
         Reward(**place, reward=value.reward, parts=value.parts)
-        for place, value in zip(places, values(candidates, name, rewards, means), strict=True)
+        for place, value in zip(places, values(candidates, name, means), strict=True)
     ]
     _check_different(found, name)
     return found

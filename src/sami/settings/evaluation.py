@@ -70,6 +70,28 @@ class PromptedModel(Settings):
     """The only way to ask that can differ from `evaluation.constitution`."""
 
 
+class BestOf(Settings):
+    """Best of N: several responses are drawn where one is asked for, and the one with the highest reward is kept."""
+
+    responses: Annotated[int, Field(ge=2)]
+    """N, responses that are drawn for each one that is kept."""
+    reward: str
+    """Name in `rewards`: what says which is best; the first drawn of equal ones."""
+
+
+class BestPolicy(Settings):
+    """Another policy of the experiment, of whose responses the best of several is kept."""
+
+    policy: str
+    """The policy that responds: `base`, an iteration (`iteration-2`), or one of `policies` that is a model."""
+    best_of: BestOf
+    """How many responses are drawn for each one that is kept, and what says which is best.
+
+    They are rewarded for the constitution that they are drawn under, also where that is an opposite; where prompts
+    leave the constitution out, for the one that wants every principle. See docs/methods.md#best-of-n.
+    """
+
+
 class ResponseFile(Settings):
     """A policy that is a file of responses: our records, or the SAMI authors' format (`data.external_responses`)."""
 
@@ -87,13 +109,19 @@ class ResponseFile(Settings):
 def _kind_of_policy(value: Any) -> str:
     """The alternative of `OtherPolicy` that a value is meant to be, so that a mistake is told of this one alone."""
     if isinstance(value, dict):
+        if value.keys() & BestPolicy.model_fields:
+            return "best"
         return "prompted" if value.keys() & PromptedModel.model_fields and "responses" not in value else "file"
-    return "prompted" if isinstance(value, PromptedModel) else "file" if isinstance(value, ResponseFile) else "name"
+    kinds: dict[type, str] = {PromptedModel: "prompted", BestPolicy: "best", ResponseFile: "file"}
+    return kinds.get(type(value), "name")
 
 
 Question = Literal["steerability", "internalising"]
 OtherPolicy = Annotated[
-    Annotated[str, Tag("name")] | Annotated[PromptedModel, Tag("prompted")] | Annotated[ResponseFile, Tag("file")],
+    Annotated[str, Tag("name")]
+    | Annotated[PromptedModel, Tag("prompted")]
+    | Annotated[BestPolicy, Tag("best")]
+    | Annotated[ResponseFile, Tag("file")],
     Discriminator(_kind_of_policy),
 ]
 
@@ -131,7 +159,8 @@ class Evaluation(Settings):
 
     Models (names in `models`) answer the held-out queries, for example `{instruct: mistral-7b-instruct}`; files hold
     responses that were made elsewhere. `{name: {model: MODEL, constitution: in-prompt}}` asks a model with the
-    constitution where the others are asked without it.
+    constitution where the others are asked without it. `{name: {policy: base, best_of: {responses: 8, reward: NAME}}}`
+    keeps the best of 8 responses of a policy that is evaluated without that, too.
     """
     relevance: Relevance | None
     """How it is told whether responses belong to their queries; null = it is not.
@@ -155,13 +184,22 @@ class Evaluation(Settings):
     @property
     def models(self) -> dict[str, str]:
         """The other policies that are models: name -> name of the model."""
-        found = {name: policy for name, policy in self.policies.items() if not isinstance(policy, ResponseFile)}
-        return {name: policy if isinstance(policy, str) else policy.model for name, policy in found.items()}
+        named = {name: policy for name, policy in self.policies.items() if isinstance(policy, str | PromptedModel)}
+        return {name: policy if isinstance(policy, str) else policy.model for name, policy in named.items()}
 
     @property
     def files(self) -> dict[str, ResponseFile]:
         """The other policies that are files of responses."""
         return {name: policy for name, policy in self.policies.items() if isinstance(policy, ResponseFile)}
+
+    @property
+    def best(self) -> dict[str, BestPolicy]:
+        """The other policies that keep the best of several responses of one."""
+        return {name: policy for name, policy in self.policies.items() if isinstance(policy, BestPolicy)}
+
+    def responding(self, policy: str) -> str:
+        """Name of the policy whose model responds: of one that keeps the best, the one that it is of."""
+        return policy_name(self.best[policy].policy) if policy in self.best else policy
 
     @property
     def sampled_under(self) -> Literal["all", "positive"]:
@@ -180,7 +218,8 @@ class Evaluation(Settings):
 
     def constitution_of(self, policy: str) -> Literal["in-prompt", "left-out"]:
         """Whether a policy's prompts hold the constitution."""
-        return "in-prompt" if isinstance(self.policies.get(policy), PromptedModel) else self.constitution
+        prompted = isinstance(self.policies.get(self.responding(policy)), PromptedModel)
+        return "in-prompt" if prompted else self.constitution
 
     def published_range(self, comparator: str, principles: str = "training") -> tuple[float, float]:
         """Lowest and highest published win rate against a policy; NaN where none is given."""

@@ -165,6 +165,22 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _candidates(self) -> Self:
+        responses, prompts = self.evaluation.sampling.responses, self.constitutions.per_set
+        if self.evaluation.best and self.evaluation.sampling.temperature == 0:
+            raise ValueError(
+                "'evaluation.sampling.temperature' is 0, expected a higher one, since 'best_of' chooses among draws, "
+                "which would all be the same; raise it"
+            )
+        if self.evaluation.best and self.evaluation.sampled_under == "all" and responses and responses % prompts:
+            raise ValueError(
+                f"'evaluation.sampling.responses' is {responses}, expected null or a multiple of the {prompts} "
+                "constitutions of a set ('constitutions.per_set'), since 'best_of' chooses among as many responses "
+                "under each"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _method_fits(self) -> Self:
         objective, known = self.training.objective.name, self.method.objectives
         if objective not in known:

@@ -56,6 +56,11 @@ class PrincipleFile(Settings):
     behaviours: list[Behaviour] = []
     """Behaviours, for a writer of kind `local` or `endpoint`."""
 
+    def checks(self) -> dict[str, tuple[Check | None, Check | None]]:
+        """Check of each principle, or of each that a model is to write, and check of its opposite, by id."""
+        pairs = {pair.id: (pair.principle.check, pair.opposite.check) for pair in self.pairs}
+        return pairs | {behaviour.id: (behaviour.check, behaviour.opposite_check) for behaviour in self.behaviours}
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if bool(self.pairs) == bool(self.behaviours):

@@ -1,7 +1,7 @@
 """Files of config/rewards: the kinds of rewards.
 
-A reward says how good a response is, from 0 to 1, for the constitution that wants every principle. A kind is named in
-the class of its settings, and listed in `Reward`; `sami.rewards.kinds` has the function by which it rewards.
+A reward says how good a response is, from 0 to 1, for one constitution. A kind is named in the class of its settings,
+and listed in `Reward`; `sami.rewards.kinds` has the function by which it rewards.
 """
 
 import re
@@ -29,6 +29,15 @@ class _Reward(Settings):
     def relevance_others(self) -> int | None:
         """Other queries under which the base model scores the responses first; None where it reads no relevance."""
         return None
+
+    @property
+    def asked_judge(self) -> str | None:
+        """Name of the judge that compares the responses; None where it asks none."""
+        return None
+
+    def comparisons(self, responses: int) -> int:
+        """Pairs that its judge compares of so many responses to one query."""
+        return 0
 
     @property
     def needs_contrast(self) -> bool:
@@ -81,6 +90,42 @@ class RelevanceReward(_Reward):
     @property
     def relevance_others(self) -> int | None:
         return self.others
+
+
+class JudgeReward(_Reward):
+    """Share of comparisons with other responses to the same query that a judge says it wins: `sami.rewards.judged`."""
+
+    kind: Literal["judge"]
+    """A judge: the share of comparisons with other responses to the same query that a response wins.
+
+    A tie is half a win, and so is an invalid verdict. Over the responses to a query the mean is 0.5, or near it with
+    `opponents`, so it says which response is better, not which query was answered well.
+    """
+    judge: str
+    """Name in `judges`: who compares, of any kind but one that the workflow has to serve."""
+    opponents: Annotated[int, Field(ge=2)] | None = None
+    """Other responses that each response is compared with, an even number; null = all of its query.
+
+    Of R responses that is R x opponents / 2 pairs a query, else R (R - 1) / 2. The responses stand on a circle in an
+    order drawn with the seed, and each meets as many neighbours on either side, so that all are compared equally often.
+    """
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.opponents is not None and self.opponents % 2:
+            raise ValueError(
+                f"'opponents' is {self.opponents}, expected an even number, since a response meets as many neighbours "
+                f"on either side; set it to {self.opponents - 1} or {self.opponents + 1}"
+            )
+        return self
+
+    @property
+    def asked_judge(self) -> str:
+        return self.judge
+
+    def comparisons(self, responses: int) -> int:
+        every = responses * (responses - 1) // 2
+        return every if self.opponents is None else min(every, responses * self.opponents // 2)
 
 
 REWARD_FIELDS = ("response", "query", "principles")
@@ -161,7 +206,9 @@ class SumReward(_Reward):
         return list(self.weights)
 
 
-Reward = Annotated[ChecksReward | RelevanceReward | LearnedReward | SumReward, Field(discriminator="kind")]
+Reward = Annotated[
+    ChecksReward | RelevanceReward | JudgeReward | LearnedReward | SumReward, Field(discriminator="kind")
+]
 
 REWARDS: dict[str, type[_Reward]] = {
     get_args(reward.model_fields["kind"].annotation)[0]: reward for reward in get_args(get_args(Reward)[0])

@@ -6,10 +6,12 @@ Ground floor: no torch, no Snakemake.
 import functools
 import json
 import shlex
+from collections.abc import Mapping
 
 from sami.data.labels import label_string
 from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
+from sami.settings.judges import EndpointJudge
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
 from sami.workflow import conversations, layout
@@ -22,6 +24,11 @@ def as_json(settings: Settings, exclude: set[str] | None = None) -> str:
     Without what is at its default, so that a new key makes nothing out of date; a new default is a change of the code.
     """
     return settings.model_dump_json(exclude=exclude, exclude_defaults=True)
+
+
+def _by_name(settings: Mapping[str, Settings], exclude: set[str] | None = None) -> str:
+    """Several of them, by name."""
+    return json.dumps({name: json.loads(as_json(one, exclude)) for name, one in settings.items()})
 
 
 def flag(name: str, value: object) -> str:
@@ -55,6 +62,7 @@ class Arguments:
         self.configuration = configuration
         self.training_samples = functools.cache(self.training_samples)
         self.evaluation_samples = functools.cache(self.evaluation_samples)
+        self.candidate_samples = functools.cache(self.candidate_samples)
 
     def _samples(self, settings: Experiment, sampling: Sampling, **more: object) -> str:
         task = self.configuration.tasks[settings.task]
@@ -123,12 +131,15 @@ class Arguments:
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""
         settings = self.configuration.experiments[experiment]
+        return self._evaluation_samples(settings, settings.evaluation.sampling, policy)
+
+    def _evaluation_samples(self, settings: Experiment, sampling: Sampling, policy: str, **more: object) -> str:
         evaluation, asked = settings.evaluation, {"policy": policy, "count": settings.queries.held_out}
         if evaluation.sampled_under == "positive":
             asked["under"] = "positive"
         if evaluation.constitution_of(policy) == "left-out":
             asked["template"] = self.configuration.tasks[settings.task].prompts.without_constitution
-        return self._samples(settings, evaluation.sampling, **asked)
+        return self._samples(settings, sampling, **asked, **more)
 
     def steering_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that ask a policy for attributes."""
@@ -144,11 +155,31 @@ class Arguments:
             policy=policy,
         )
 
-    def rewards(self, experiment: str) -> str:
-        """Arguments that say how responses for training are rewarded."""
-        rewards = self.configuration.rewards_of(experiment)
-        written = {name: json.loads(as_json(reward)) for name, reward in rewards.items()}
-        return flags(reward=next(iter(rewards)), rewards=json.dumps(written))
+    def candidate_samples(self, experiment: str, policy: str) -> str:
+        """Arguments of jobs that sample what a policy keeps the best of.
+
+        They are further draws, behind those by which the policy is evaluated without a choice: were these among the
+        candidates, the best would win against them more often than against draws that it knows nothing of.
+        """
+        settings = self.configuration.experiments[experiment]
+        sampling, evaluated = layout.candidate_sampling(settings, policy), layout.responses_for_evaluation(settings)
+        return self._evaluation_samples(settings, sampling, policy, **{"first-response": evaluated})
+
+    def rewards(self, experiment: str, policy: str | None) -> str:
+        """Arguments that say how responses for training are rewarded, or those of which a policy keeps the best."""
+        rewards = self.configuration.rewards_of(experiment, policy)
+        arguments = {"reward": next(iter(rewards)), "rewards": _by_name(rewards)}
+        if judges := self.configuration.reward_judges(rewards):
+            root, settings = self.configuration.root, self.configuration.experiments[experiment]
+            asked = {"judges": _by_name(judges, exclude={"limits"}), "answers": root.answers}
+            arguments |= asked | {"account": experiment, "seed": settings.seed}
+        return flags(**arguments, own=policy is not None)
+
+    def reward_limits(self, experiment: str, policy: str | None) -> str:
+        """Argument that says how judges behind an endpoint are asked for rewards; no reward depends on it."""
+        judges = self.configuration.reward_judges(self.configuration.rewards_of(experiment, policy))
+        limits = {name: judge.limits for name, judge in judges.items() if isinstance(judge, EndpointJudge)}
+        return flag("limits", _by_name(limits) if limits else "")
 
     def learned_reward(self, experiment: str) -> str:
         """How responses are compared for a reward model, what it reads, and how it is trained, as JSON."""

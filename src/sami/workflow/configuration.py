@@ -92,17 +92,37 @@ class Configuration:
         """The writer of an experiment and its judges, by the file they stand in."""
         settings = self.experiments[experiment]
         writer = settings.constitutions.writer
+        judges = {name: self.judges[name] for name in settings.evaluation.judges}
+        for policy in (None, *settings.evaluation.best):
+            judges |= self.reward_judges(self.rewards_of(experiment, policy))
         return {
             f"{self.root.writers}/{writer}.yaml": self.writers[writer],
-            **{f"{self.root.judges}/{judge}.yaml": self.judges[judge] for judge in settings.evaluation.judges},
+            **{f"{self.root.judges}/{name}.yaml": judge for name, judge in judges.items()},
         }
 
-    def rewards_of(self, experiment: str) -> dict[str, Reward]:
-        """The reward of an experiment's method, and those that it is made of, by name; none where it has none."""
-        name = self.experiments[experiment].method.reward_name
+    def rewards_of(self, experiment: str, policy: str | None = None) -> dict[str, Reward]:
+        """The reward of an experiment's method, and those that it is made of, by name; none where it has none.
+
+        With a `policy` that keeps the best of several responses, the reward that tells which is best.
+        """
+        settings = self.experiments[experiment]
+        name = settings.evaluation.best[policy].best_of.reward if policy else settings.method.reward_name
         if name is None or name not in self.rewards:  # which has been told, where the experiment is to run
             return {}
         return {one: self.rewards[one] for one in (name, *self.rewards[name].members)}
+
+    def reward_judges(self, rewards: Mapping[str, Reward]) -> dict[str, Judge]:
+        """The judges that rewards ask, and the members of panels among them, by name."""
+        found: dict[str, Judge] = {}
+        for name in filter(None, (reward.asked_judge for reward in rewards.values())):
+            if name in self.judges:  # else it has been told, where the experiment is to run
+                found |= {one: self.judges[one] for one in (name, *getattr(self.judges[name], "members", []))}
+        return found
+
+    def candidate_relevance(self, experiment: str, policy: str) -> int | None:
+        """Other queries under which the base model scores what a policy keeps the best of; None where it does not."""
+        rewards = self.rewards_of(experiment, policy).values()
+        return next(filter(None, (reward.relevance_others for reward in rewards)), None)
 
     def learned_reward(self, experiment: str) -> LearnedReward | None:
         """The reward of an experiment that a reward model is trained for; None where there is none."""
@@ -116,8 +136,7 @@ class Configuration:
     def checks(self, experiment: str) -> dict[str, Check | None]:
         """Principles of an experiment, or behaviours that they are to be written about -> check of the principle."""
         file = self.principle_files[self.experiments[experiment].constitutions.principles]
-        checks = {pair.id: pair.principle.check for pair in file.pairs}
-        return checks | {behaviour.id: behaviour.check for behaviour in file.behaviours}
+        return {name: check for name, (check, _) in file.checks().items()}
 
     def attributes(self, experiment: str) -> list[str]:
         """Attributes of an experiment's label strings; none where its method has no such.
@@ -264,6 +283,9 @@ def _read_entries(configuration: Configuration, experiment: str) -> None:
         judges |= dict.fromkeys(getattr(configuration.judges[name], "members", []))  # how far they agree is of interest
     if name := settings.method.reward_name:
         _read_reward(configuration, name, configuration.where(experiment, "method", "reward"))
+    for policy, best in settings.evaluation.best.items():
+        keys = "evaluation", "policies", policy, "best_of", "reward"
+        _read_reward(configuration, best.best_of.reward, configuration.where(experiment, *keys))
     evaluation = settings.evaluation.model_copy(update={"judges": list(judges)})
     configuration.experiments[experiment] = settings.model_copy(update={"evaluation": evaluation})
     if not settings.external:
@@ -323,6 +345,8 @@ def _read_reward(configuration: Configuration, name: str, where: str, whole: str
     file = f"{configuration.root.rewards}/{name}.yaml"
     for member in reward.members:
         _read_reward(configuration, member, f"{file}: weights", whole=name)
+    if reward.asked_judge is not None:
+        _read_reward_judge(configuration, reward.asked_judge, f"{file}: judge")
     others = {member: configuration.rewards[member].relevance_others for member in reward.members}
     asked = {member: number for member, number in others.items() if number is not None}
     if len(set(asked.values())) > 1:
@@ -337,6 +361,18 @@ def _read_reward(configuration: Configuration, name: str, where: str, whole: str
             f"{file}: weights: found {len(learned)} learned rewards ({', '.join(learned)}), expected one at most, "
             "since an experiment trains one reward model. Leave the others out."
         )
+
+
+def _read_reward_judge(configuration: Configuration, name: str, where: str) -> None:
+    """Reads the judge that a reward asks. Raises UserError where the workflow would have to serve it."""
+    _read_judge(configuration, name, where)
+    for one in (name, *getattr(configuration.judges[name], "members", [])):
+        if getattr(configuration.judges[one], "serve", None):
+            raise UserError(
+                f"{where}: found '{one}', a judge that the workflow serves ('serve'), which it does for verdicts "
+                "alone; expected another. Take one of kind likelihood, or name the endpoint of a server of your own "
+                f"with 'model' and 'base_url' in {configuration.root.judges}/{one}.yaml."
+            )
 
 
 def load_reward(path: str | Path) -> Reward:

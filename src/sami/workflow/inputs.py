@@ -55,6 +55,7 @@ class Inputs:
     def policy_model(self, experiment: str, policy: str) -> str:
         """Model folder of a policy: the base model, a trained one, or another that is judged beside them."""
         settings = self._settings(experiment)
+        policy = settings.evaluation.responding(policy)
         if policy == BASE:
             return self.layout.model(settings.model)
         if policy in settings.evaluation.models:
@@ -156,6 +157,23 @@ class Inputs:
         return layout.chunks(
             path, settings.queries.held_out, settings.evaluation.sampling, layout.evaluation_jobs(settings)
         )
+
+    def candidate_chunks(self, experiment: str, policy: str) -> list[str]:
+        """The same for the responses of which a policy keeps the best."""
+        settings = self._settings(experiment)
+        path = self.layout.path(layout.CANDIDATES, experiment, policy=policy)
+        sampling, jobs = layout.candidate_sampling(settings, policy), layout.candidate_jobs(settings, policy)
+        return layout.chunks(path, settings.queries.held_out, sampling, jobs)
+
+    def candidate_relevance(self, experiment: str, policy: str) -> str | list[str]:
+        """The relevance of these, where the reward reads it."""
+        asked = self.configuration.candidate_relevance(experiment, policy)
+        return self.layout.path(layout.CANDIDATE_RELEVANCE, experiment, policy=policy) if asked else []
+
+    def reward_models(self, experiment: str, policy: str | None = None) -> list[str]:
+        """Model folders of the judges that a reward asks, as `Configuration.rewards_of`."""
+        judges = self.configuration.reward_judges(self.configuration.rewards_of(experiment, policy))
+        return [self.layout.model(model) for model in dict.fromkeys(m for j in judges.values() for m in j.local_models)]
 
     def response_file(self, experiment: str, policy: str) -> str:
         """The file that a policy is, where its responses were made elsewhere."""

@@ -49,6 +49,10 @@ CHECKPOINTS = "iteration-{iteration}/checkpoints"
 TENSORBOARD = "tensorboard/iteration-{iteration}"
 EVAL_RESPONSES = "{policy}/eval/responses.jsonl"
 EVAL_RESPONSE_CHUNK = "{policy}/eval/responses/shard-{shard}.jsonl"
+CANDIDATES = "{policy}/eval/candidates.jsonl"  # of a policy that keeps the best of several responses
+CANDIDATE_CHUNK = "{policy}/eval/candidates/shard-{shard}.jsonl"
+CANDIDATE_RELEVANCE = "{policy}/eval/candidate-relevance.jsonl"
+CANDIDATE_REWARDS = "{policy}/eval/rewards.jsonl"
 EVAL_SAMPLING_COUNTS = "{policy}/eval/sampling.json"
 SCORES = "iteration-{iteration}/eval/scores.jsonl"
 RELEVANCE = "{policy}/eval/relevance.jsonl"
@@ -77,6 +81,11 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "train": "train-{iteration}",
     "sample_evaluation": "sample_evaluation-{policy}",
     "sample_evaluation_shard": "sample_evaluation-{policy}/shard-{shard}",
+    "sample_candidates": "sample_candidates-{policy}",
+    "sample_candidates_shard": "sample_candidates-{policy}/shard-{shard}",
+    "choose_best": "choose_best-{policy}",
+    "score_candidate_relevance": "score_candidate_relevance-{policy}",
+    "score_candidate_rewards": "score_candidate_rewards-{policy}",
     "score_responses": "score_responses-{iteration}",
     "score_relevance": "score_relevance-{policy}",
     "score_training_relevance": "score_training_relevance-{iteration}",
@@ -150,6 +159,18 @@ def evaluation_jobs(experiment: Experiment) -> int:
     return job_count(examples, each, sampling.max_new_tokens, experiment.engine.tokens_per_job)
 
 
+def candidate_sampling(experiment: Experiment, policy: str) -> Sampling:
+    """How a policy that keeps the best of N samples: N times as many responses to each held-out example."""
+    sampling, count = experiment.evaluation.sampling, experiment.evaluation.best[policy].best_of.responses
+    return sampling.model_copy(update={"responses": count * responses_for_evaluation(experiment)})
+
+
+def candidate_jobs(experiment: Experiment, policy: str) -> int:
+    """Jobs that sample the candidates of one policy."""
+    sampling, examples = candidate_sampling(experiment, policy), held_out_examples(experiment)
+    return job_count(examples, sampling.responses or 1, sampling.max_new_tokens, experiment.engine.tokens_per_job)
+
+
 def held_out_queries(experiment: Experiment) -> str:
     """The queries that policies are evaluated on."""
     return TEST_QUERIES if experiment.queries.split == "test" else EVAL_QUERIES
@@ -187,7 +208,8 @@ def job_count(examples: int, responses: int, max_new_tokens: int, tokens_per_job
 def check_jobs(experiment: Experiment) -> None:
     """Raises ValueError where an experiment samples in more jobs than `MOST_JOBS`."""
     iterations = range(1, experiment.iterations + 1)
-    jobs = max(evaluation_jobs(experiment), *(sampling_jobs(experiment, t) for t in iterations))
+    candidates = (candidate_jobs(experiment, policy) for policy in experiment.evaluation.best)
+    jobs = max(evaluation_jobs(experiment), *candidates, *(sampling_jobs(experiment, t) for t in iterations))
     if jobs > MOST_JOBS:
         raise ValueError(
             f"'engine.tokens_per_job: {experiment.engine.tokens_per_job}' splits the sampling of a policy into {jobs} "

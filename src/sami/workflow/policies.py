@@ -54,10 +54,17 @@ def comparisons(experiment: Experiment) -> list[tuple[str, str, str]]:
 
 
 def check(experiment: Experiment) -> None:
-    """Raises ValueError where the base model's responses are missing, or a comparator is no policy."""
+    """Raises ValueError where the base model's responses are missing, or a name is that of no policy."""
     names = policies(experiment)
     if BASE not in names:
         raise ValueError(f"'external.policies' lacks '{BASE}', the base model's responses")
+    models = list(models_by_policy(experiment))
+    for name, best in experiment.evaluation.best.items():
+        if policy_name(best.policy) not in models:
+            raise ValueError(
+                f"'evaluation.policies.{name}.policy' is '{best.policy}', expected a policy of the experiment that is "
+                f"a model: {', '.join(['base', *models[1:]])}"
+            )
     for comparator in experiment.evaluation.comparators:
         if policy_name(comparator) not in names:
             raise ValueError(

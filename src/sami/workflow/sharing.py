@@ -13,9 +13,10 @@ it, but none copies from them: they are made when somebody asks for them by name
   the base model. Their relevance, rewards and labels depend on how these are told, too, and a reward model on the
   responses of iteration 1.
 - Held-out responses depend on the policy, task, constitutions, held-out queries, how responses to them are sampled and
-  whether prompts hold the constitution, and the seed; relevance also on how it is told; verdicts on both policies, the
-  judge and `evaluation.judged`. Those that are asked for attributes also depend on `method.steering` and on the labels
-  of iteration 1, but on no prompt with a constitution.
+  whether prompts hold the constitution, and the seed, and where the best of several is kept, on how many and on the
+  reward; relevance also on how it is told; verdicts on both policies, the judge and `evaluation.judged`. Those that are
+  asked for attributes also depend on `method.steering` and on the labels of iteration 1, but on no prompt with a
+  constitution.
 
 Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
@@ -69,8 +70,9 @@ def shared_files(configuration: Configuration, experiment: str) -> Mapping[str, 
         return {}
     rewards = configuration.rewards_of(experiment)
     relevance = configuration.training_relevance(experiment)
+    best = {name: configuration.rewards_of(experiment, name) for name in settings.evaluation.best}
     found = _trained(settings, rewards, relevance)
-    found |= _evaluated(settings, rewards, found.get(layout.LABELS.format(iteration=1)))
+    found |= _evaluated(settings, rewards, best, found.get(layout.LABELS.format(iteration=1)))
     return {path: repr(values) for path, values in found.items()}
 
 
@@ -125,10 +127,14 @@ def _is_learned(rewards: Rewards) -> bool:
     return any(isinstance(reward, LearnedReward) for reward in rewards.values())
 
 
-def _evaluated(settings: Experiment, rewards: Rewards, labels: list[Any] | None) -> dict[str, list[Any]]:
+def _evaluated(
+    settings: Experiment, rewards: Rewards, best: Mapping[str, Rewards], labels: list[Any] | None
+) -> dict[str, list[Any]]:
     """What the evaluation of each policy leaves -> all it depends on.
 
     Args:
+        rewards: of the method.
+        best: of each policy that keeps the best of several responses.
         labels: all that the labels of iteration 1 depend on, whose usual values policies are asked for; None without.
     """
     evaluation, relevance = settings.evaluation, settings.relevance_model
@@ -137,7 +143,12 @@ def _evaluated(settings: Experiment, rewards: Rewards, labels: list[Any] | None)
     policies = {name: [model] for name, model in models_by_policy(settings).items()}
     policies |= {f"iteration-{t}": _policy(settings, rewards, t) for t in range(settings.iterations + 1)}
     known = {name: [*common, settings.seed, *of, evaluation.constitution_of(name)] for name, of in policies.items()}
-    found = {layout.EVAL_RESPONSES.format(policy=name): of for name, of in known.items()}
+    found = {}
+    for name, told in best.items():
+        drawn = [*known[evaluation.responding(name)], evaluation.best[name].best_of.responses]
+        found[layout.CANDIDATES.format(policy=name)] = drawn
+        known[name] = [*drawn, settings.model, told]
+    found |= {layout.EVAL_RESPONSES.format(policy=name): of for name, of in known.items()}
     if relevance:
         told = [relevance, evaluation.relevance]
         found |= {layout.RELEVANCE.format(policy=name): [*of, *told] for name, of in known.items()}

@@ -57,6 +57,10 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "score_learned_rewards": layout.REWARDS,
     "sample_responses": layout.RESPONSES,
     "sample_evaluation": layout.EVAL_RESPONSES,
+    "sample_candidates": layout.CANDIDATES,
+    "score_candidate_relevance": layout.CANDIDATE_RELEVANCE,
+    "score_candidate_rewards": layout.CANDIDATE_REWARDS,
+    "score_rewards": layout.REWARDS,
     "score_responses": layout.SCORES,
     "score_relevance": layout.RELEVANCE,
     "score_training_relevance": layout.TRAINING_RELEVANCE,
@@ -97,6 +101,8 @@ class _Files:
             queries, sampling = e.train_counts()[self.wildcards["iteration"] - 1], e.sampling
         elif self.row.stage == "sample_evaluation":
             queries, sampling = e.queries.held_out, e.evaluation.sampling
+        elif self.row.stage == "sample_candidates":
+            queries, sampling = e.queries.held_out, layout.candidate_sampling(e, self.row.of)
         else:
             return []
         jobs = layout.finished_jobs(self.output(), (queries, sampling.responses, sampling.max_new_tokens)) or 1

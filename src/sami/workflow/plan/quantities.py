@@ -165,6 +165,13 @@ class Quantities:
         found = self._relevance("train", e.sampling, shape, others, longest)
         return found and found[0]
 
+    def candidate_relevance_matrix(self, responses: int, others: int, longest: bool = False) -> Matrix | None:
+        """The same for the candidates of one held-out example, of which some are kept."""
+        e = self.experiment
+        shape, others = (e.constitutions.per_set, responses), min(others, e.queries.held_out - 1)
+        found = self._relevance(e.queries.split, e.evaluation.sampling, shape, others, longest)
+        return found and found[0]
+
     def comparisons_matrix(self, longest: bool = False) -> Matrix | None:
         """Tokens that a reward model reads of the comparisons of one query; it predicts none."""
         reward, e = self.configuration.learned_reward(self.name), self.experiment

@@ -6,7 +6,8 @@ Every formula is in docs/plan.md. A number that cannot be told is None, and a no
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
@@ -14,10 +15,12 @@ from sami.models.engine_limits import PRECISIONS
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge, Judge, LikelihoodJudge
 from sami.settings.resources import Hardware, JobKind
+from sami.settings.rewards import Reward
 from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
 from sami.workflow.layout import (
+    CANDIDATES,
     COMPARISONS,
     EVAL_RESPONSES,
     EXAMPLES,
@@ -116,6 +119,7 @@ class Planner:
         self.quantities = Quantities(configuration, name, self.notes)
         self.owners = sharing.owners(configuration) if owners is None else owners
         self.copied = self.owners.get(name, {})
+        self.dollars: Counter[str] = Counter()  # by judge, of the rows that this planner has made
 
     def rows(self) -> Iterable[Row]:
         """All rows but those of preparing models, in the order of the work."""
@@ -131,39 +135,39 @@ class Planner:
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
             yield from [self.train_reward_model()] if t == 1 and learned else []
             yield from [self.score_learned_rewards(t)] if t in sampled and learned else []
+            yield from self.score_rewards(t) if t in sampled else []
             yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
             yield from self.label(t) if t in sampled else []
             yield self.train(t)
         yield from evaluated
+        candidates = {policy: self.sample_candidates(policy) for policy in e.evaluation.best}
+        for policy, row in candidates.items():
+            yield row
+            yield from self.score_candidates(policy)
+        evaluated += candidates.values()
         yield from map(self.sample_steering, models_by_policy(e) if iterations and e.method.steers else [])
         for t in range(e.iterations + 1 if e.scored else 0):
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
         judges = self.configuration.judges
-        verdicts = [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
-        yield from verdicts
-        self.compare_cost([row for row in verdicts if row.experiment == self.name])
+        yield from [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
+        self.compare_cost()
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        rewards = sampled if e.method.reward_name and not learned else []
+        told = learned or self._judges()  # by jobs that have rows of their own
+        rewards = sampled if e.method.reward_name and not told else []
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
+        chosen = [policy for policy in candidates if EVAL_RESPONSES.format(policy=policy) not in self.copied]
+        rewarded += [policy for policy in chosen if not self._judges(policy)]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
         modelled = bool(learned) + bool(learned and COMPARISONS not in self.copied)  # measures, and comparisons
         labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
         labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
         steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
-        yield self.light(
-            len(built)
-            + demonstrated
-            + len(rewarded)
-            + modelled
-            + steering
-            + joined
-            + combined
-            + self._copies(iterations)
-        )
+        own = len(built) + demonstrated + len(rewarded) + len(chosen) + modelled
+        yield self.light(own + steering + joined + combined + self._copies(iterations))
 
     def _copies(self, iterations: Iterable[int]) -> int:
         """Number of files and models that are copied; what a copied model was made of is not asked for."""
@@ -172,8 +176,14 @@ class Planner:
             for t in iterations
             for path in (sharing.BEFORE_TRAINING if MODEL.format(iteration=t) in self.copied else [SAMPLING_COUNTS])
         }
+        best = self.experiment.evaluation.best
+        unasked |= {CANDIDATES.format(policy=p) for p in best if EVAL_RESPONSES.format(policy=p) in self.copied}
         unasked |= {LABELS.format(iteration=t) for t in set(iterations) - self._labelled(iterations)}
         return len(self.copied.keys() - unasked)
+
+    def _judges(self, policy: str | None = None) -> dict[str, Judge]:
+        """The judges that tell rewards, for training or of a policy that keeps the best of several responses."""
+        return self.configuration.reward_judges(self.configuration.rewards_of(self.name, policy))
 
     def _labelled(self, iterations: Iterable[int]) -> set[int]:
         """Iterations whose labels are asked for: to train, to sample under such labels, or to know the usual ones."""
@@ -247,6 +257,52 @@ class Planner:
         alone = e.evaluation.constitution_of(policy) == "left-out"
         asked = e.queries.split, (prompts.without_constitution or "") if alone else prompts.generation, requests, jobs
         return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, *asked)
+
+    def sample_candidates(self, policy: str) -> Row:
+        """The responses of which a policy keeps the best."""
+        maker = self._maker(CANDIDATES.format(policy=policy))
+        e = maker.experiment
+        sampling, responding = layout.candidate_sampling(e, policy), e.evaluation.responding(policy)
+        prompts, requests = maker.quantities.task.prompts, layout.held_out_examples(e) * (sampling.responses or 1)
+        alone = e.evaluation.constitution_of(policy) == "left-out"
+        template = (prompts.without_constitution or "") if alone else prompts.generation
+        asked = e.queries.split, template, requests, layout.candidate_jobs(e, policy)
+        return maker._sample("sample_candidates", policy, models_by_policy(e)[responding], sampling, *asked)
+
+    def score_candidates(self, policy: str) -> Iterable[Row]:
+        """Relevance of these, where the reward reads it, and their rewards, where a judge tells them."""
+        maker = self._maker(EVAL_RESPONSES.format(policy=policy))
+        e, configuration = maker.experiment, maker.configuration
+        each, examples = layout.candidate_sampling(e, policy).responses or 1, layout.held_out_examples(e)
+        if others := configuration.candidate_relevance(maker.name, policy):
+            row = maker._row("score_candidate_relevance", policy, "score", used=1)
+            matrices = [maker.quantities.candidate_relevance_matrix(each, others, longest) for longest in (False, True)]
+            yield maker._with_relevance(row, e.model, examples, each, matrices)
+        under = e.constitutions.per_set if e.evaluation.sampled_under == "all" else 1  # rewarded for each apart
+        asked = examples * under, each // under, e.queries.split, e.evaluation.sampling
+        rewards = configuration.rewards_of(maker.name, policy)
+        yield from maker._rewards("score_candidate_rewards", policy, rewards, *asked)
+
+    def score_rewards(self, iteration: int) -> Iterable[Row]:
+        """The rewards of the responses for an iteration, where a judge tells them."""
+        maker = self._maker(REWARDS.format(iteration=iteration))
+        e, rewards = maker.experiment, maker.configuration.rewards_of(maker.name)
+        asked = e.train_counts()[iteration - 1], layout.responses_for_training(e), "train", e.sampling
+        yield from maker._rewards("score_rewards", f"iteration-{iteration}", rewards, *asked)
+
+    def _rewards(
+        self, stage: str, of: str, rewards: Mapping[str, Reward], groups: int, size: int, part: str, sampling: Sampling
+    ) -> Iterable[Row]:
+        """One row for all judges that compare the responses of each of some groups; none where there is no judge."""
+        rows = []
+        for name, reward in rewards.items():
+            for judge_name, judge in self.configuration.reward_judges({name: reward}).items():
+                if not judge.is_panel:
+                    pairs = groups * reward.comparisons(size)
+                    row = self._judged(stage, of, judge_name, judge, pairs, part, sampling)
+                    rows.append(replace(row, disk=groups * size * 150))
+        if rows:
+            yield _together(rows)
 
     def sample_steering(self, policy: str) -> Row:
         """The responses of one policy to queries that ask for attributes."""
@@ -379,18 +435,27 @@ class Planner:
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""
         maker = self._maker(_verdicts(policy, name, comparator))
-        return replace(maker._judge(name, maker.configuration.judges[name]), comparison=(policy, comparator))
+        e, pairs = maker.experiment, maker.quantities.pairs()
+        asked = maker.configuration.judges[name], pairs, e.queries.split, e.evaluation.sampling
+        row = maker._judged("judge_responses", name, name, *asked)
+        return replace(row, comparison=(policy, comparator))
 
-    def _judge(self, name: str, judge: Judge) -> Row:
-        pairs = self.quantities.pairs()
-        response = self.quantities.response(self.experiment.evaluation.sampling)
+    def _judged(self, stage: str, of: str, name: str, judge: Judge, pairs: int, part: str, sampling: Sampling) -> Row:
+        """The row of a stage in which one judge compares pairs.
+
+        Args:
+            stage, of: of the row.
+            name: of the judge.
+            part, sampling: which queries the responses answer, and how they were drawn.
+        """
+        response = self.quantities.response(sampling)
         records = pairs * 2 * (response * BYTES_OF_A_TOKEN + 200)
         if not judge.runs_model and not judge.asks_endpoint:
-            row = self._row("judge_responses", name, "light")
+            row = self._row(stage, of, "light")
             return replace(row, seconds=row.machine.start_seconds, disk=records)
         asked, query = (
             pairs * (1 if getattr(judge, "orders", "both") == "random" else 2),
-            self.quantities.queries(self.experiment.queries.split).mean,
+            self.quantities.queries(part).mean,
         )
         around = (
             tokens_of(judge.prompt)
@@ -400,16 +465,17 @@ class Planner:
         )
         prompt = known_sum(around, query, 2 * response)
         if isinstance(judge, LikelihoodJudge):
-            row = self._row("judge_responses", name, "judge", used=1)
+            row = self._row(stage, of, "judge", used=1)
             one = None if prompt is None else (prompt, 1)
             model, tokens = self.quantities.size(judge.model), judge.batch_size * (prompt or 0)
             cost = costs.scoring_cost(row.machine, model, asked, one, one, tokens)
             return row.with_cost(replace(cost, disk=records))
-        row = self._row("judge_responses", name, "judge", used=1 if judge.serve else 0)
-        cost = self._request_cost(row, judge, asked, prompt)
+        row = self._row(stage, of, "judge", used=1 if judge.serve else 0)
+        cost = self._request_cost(row, name, judge, asked, prompt)
+        self.dollars[name] += cost.dollars or 0
         return row.with_cost(replace(cost, disk=records + asked * judge.max_tokens * BYTES_OF_A_TOKEN))
 
-    def _request_cost(self, row: Row, judge: EndpointJudge, asked: int, prompt: float | None) -> Cost:
+    def _request_cost(self, row: Row, name: str, judge: EndpointJudge, asked: int, prompt: float | None) -> Cost:
         """One request for each pair and order, to an endpoint or to a model that the workflow serves."""
         if judge.serve:
             load = Load(asked, asked, prompt, prompt, judge.max_tokens)
@@ -417,14 +483,13 @@ class Planner:
             return replace(cost, requests=asked)
         cost = costs.request_cost(judge, row.machine, asked, prompt)
         if cost.dollars is None:
-            self.notes.append(f"the judge {row.of} has no limits.price: its dollars are not known.")
+            self.notes.append(f"the judge {name} has no limits.price: its dollars are not known.")
         return cost
 
-    def compare_cost(self, verdicts: Sequence[Row]) -> None:
+    def compare_cost(self) -> None:
         """Notes judges that would reach the dollars that they may cost, so that last verdicts would be missing."""
-        for name in dict.fromkeys(row.of for row in verdicts):
+        for name, asked in self.dollars.items():
             most = getattr(getattr(self.configuration.judges[name], "limits", None), "max_cost", None)
-            asked = sum(row.dollars or 0 for row in verdicts if row.of == name)
             if most is not None and asked > most:
                 self.notes.append(
                     f"{self.name}: verdicts of {name} may cost ${asked:.2f}, more than the ${most:g} of its "
@@ -454,6 +519,13 @@ class Planner:
 
 def _verdicts(policy: str, judge: str, comparator: str) -> str:
     return VERDICTS.format(policy=policy, judge=judge, comparator=comparator)
+
+
+def _together(rows: Sequence[Row]) -> Row:
+    """One row of what is done in the same jobs, one after the other; it needs the memory of the largest."""
+    largest = max(rows, key=lambda row: row.memory.total if row.memory else 0)
+    names = ("prompt_tokens", "new_tokens", "flop", "seconds", "requests", "dollars")
+    return replace(largest, **{name: known_sum(*(getattr(row, name) for row in rows)) for name in names})
 
 
 def _one(max_new_tokens: int) -> Sampling:

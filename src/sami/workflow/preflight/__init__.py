@@ -73,6 +73,8 @@ def check(
         contents.check_rewards(configuration, name)
         contents.check_labels(configuration, name)
         machine.check_tensor_parallel(configuration, name)
+        if runs:
+            machine.check_reward_keys(configuration, name)
         if runs and packages:
             machine.check_packages(configuration, name)
     models = {model: configuration.models[model] for name in experiments for model in configuration.models_of(name)}

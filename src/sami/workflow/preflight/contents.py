@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sami.data import authors_format, demonstrations, external_responses, queries
@@ -12,6 +13,7 @@ from sami.data.principles import from_people
 from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
+from sami.settings.rewards import LearnedReward, Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
 from sami.workflow.plan.model_sizes import context_length
@@ -235,10 +237,14 @@ def check_relevance(configuration: Configuration, name: str) -> None:
     training = "'method.relevance' to null"
     if not experiment.method.relevance_others:
         training = "'method.reward' to one that reads no relevance"
-    for instead, part, count, told in (
+    cases = [
         ("'evaluation.relevance' to null", asked.split, asked.held_out, experiment.relevance_model),
         (training, "train", min(experiment.train_counts()), configuration.training_relevance(name)),
-    ):
+    ]
+    for policy in experiment.evaluation.best:
+        instead = f"'evaluation.policies.{policy}.best_of.reward' to one that reads no relevance"
+        cases.append((instead, asked.split, asked.held_out, configuration.candidate_relevance(name, policy)))
+    for instead, part, count, told in cases:
         if told is None:
             continue
         if configuration.tasks[experiment.task].prompts.without_constitution is None:
@@ -284,22 +290,65 @@ def _check_room(configuration: Configuration, name: str, attributes: list[str]) 
 
 
 def check_rewards(configuration: Configuration, name: str) -> None:
-    """Each principle has a check, where the reward reads these; responses are contrasted, where it learns of that."""
-    file = configuration.experiments[name].constitutions.principles
-    checks = configuration.checks(name)
+    """Each principle has a check, where a reward reads these, and its opposite, where responses are rewarded for it.
+
+    Responses are contrasted, where a reward learns of that; and what is learned rewards responses for training alone.
+    """
+    experiment = configuration.experiments[name]
+    trained, held_out = experiment.constitutions.principles, experiment.constitutions.held_out
+    _check_reward(configuration, name, configuration.rewards_of(name), "method.reward", [trained])
     for reward, settings in configuration.rewards_of(name).items():
-        for principle, check in checks.items() if settings.reads_checks else ():
-            if check is None:
-                raise UserError(
-                    f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the principle, "
-                    f"expected one, since the reward '{reward}' reads the checks; write it, or set "
-                    f"'method.reward' to another (experiment '{name}')."
-                )
-        if settings.needs_contrast and configuration.experiments[name].method.sampled_under != "all":
+        if settings.needs_contrast and experiment.method.sampled_under != "all":
             raise UserError(
                 f"{configuration.where(name, 'method', 'reward')}: found '{reward}', which learns which constitution a "
                 "response was drawn under, but responses for training are drawn under one alone; expected another "
                 "reward, or a method that contrasts constitutions (salmon with 'method.responses: contrasted')."
+            )
+    for policy in experiment.evaluation.best:
+        _check_not_learned(configuration, name, policy)
+        rewards, key = configuration.rewards_of(name, policy), f"evaluation.policies.{policy}.best_of.reward"
+        opposites, files = experiment.evaluation.sampled_under == "all", [file for file in (trained, held_out) if file]
+        _check_reward(configuration, name, rewards, key, files, opposites)
+
+
+def _check_reward(
+    configuration: Configuration,
+    name: str,
+    rewards: Mapping[str, Reward],
+    key: str,
+    files: Sequence[str],
+    opposites: bool = False,
+) -> None:
+    """Raises UserError where a reward reads checks, and a principle or an opposite of some files has none.
+
+    Args:
+        name: of the experiment.
+        rewards: the reward that is set, and those that it is made of.
+        key: where it is set.
+        files: of principles.
+        opposites: whether opposites need checks, too.
+    """
+    for reward in (one for one, settings in rewards.items() if settings.reads_checks):
+        for file in files:
+            checks = configuration.principle_files[file].checks()
+            for principle, both in checks.items():
+                for side, check in zip(("principle", "opposite"), both[: 1 + opposites], strict=False):
+                    if check is None:
+                        raise UserError(
+                            f"{configuration.root.constitutions}/{file}.yaml: '{principle}': found no check of the "
+                            f"{side}, expected one, since the reward '{reward}' reads the checks; "
+                            f"write it, or set '{key}' to another (experiment '{name}')."
+                        )
+
+
+def _check_not_learned(configuration: Configuration, name: str, policy: str) -> None:
+    """Raises UserError where a policy keeps the best by a reward that is learned of responses for training."""
+    for reward, settings in configuration.rewards_of(name, policy).items():
+        if isinstance(settings, LearnedReward):
+            where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
+            raise UserError(
+                f"{where}: found '{reward}', a learned reward, expected one of another kind, since a reward model rewards "
+                "the responses for training alone. Name another."
             )
 
 

@@ -11,7 +11,7 @@ from sami.models.wheels import wheel_file
 from sami.settings.experiment import Experiment
 from sami.settings.models import Model
 from sami.workflow.configuration import Configuration
-from sami.workflow.layout import VERDICTS
+from sami.workflow.layout import CANDIDATE_REWARDS, REWARDS, VERDICTS
 from sami.workflow.policies import comparisons
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,22 @@ def check_keys(configuration: Configuration, name: str) -> None:
         if judge.asks_endpoint and judge.serve is None and not Path(verdicts).exists():
             with within(f"{configuration.root.judges}/{judge_name}.yaml"):
                 read_key(judge.key_variable, judge.base_url)
+
+
+def check_reward_keys(configuration: Configuration, name: str) -> None:
+    """The same for judges that still have responses to reward: for training, or to keep the best of them."""
+    experiment, path = configuration.experiments[name], configuration.layout.path
+    rewarded = filter(experiment.method.samples, range(1, experiment.iterations + 1))
+    missing = {None: [path(REWARDS, name, iteration=t) for t in rewarded]}
+    missing |= {policy: [path(CANDIDATE_REWARDS, name, policy=policy)] for policy in experiment.evaluation.best}
+    for policy, files in missing.items():
+        judges = configuration.reward_judges(configuration.rewards_of(name, policy))
+        if all(Path(file).exists() for file in files):
+            continue
+        for judge_name, judge in judges.items():
+            if judge.asks_endpoint:
+                with within(f"{configuration.root.judges}/{judge_name}.yaml"):
+                    read_key(judge.key_variable, judge.base_url)
 
 
 def check_serving(configuration: Configuration, name: str) -> None:
