@@ -1,4 +1,4 @@
-"""All methods beside SAMI in one project: a whole run, and what a kill, a forced iteration or another setting does to it.
+"""All methods beside SAMI in one project: a whole run, and what kills, a forced iteration and other settings do to it.
 
 The experiments are those at the papers' scale (config/paper/methods.yaml), in their small variant.
 """
@@ -84,10 +84,6 @@ def test_every_method_is_here(configuration):
 def test_it_runs_whole(finished, configuration, name):
     experiment = configuration.experiments[f"{name}-mistral-7b"]
     check_whole(folder_of(finished, name), experiment, finished.folder / "resources/ci/models" / experiment.model)
-
-
-def test_a_second_run_does_nothing(finished):
-    assert "Nothing to be done" in finished.run("--dry-run")
 
 
 @EACH
@@ -245,21 +241,19 @@ def test_another_setting_makes_what_depends_on_it_and_nothing_else(changed, what
 
 
 def test_jobs_ask_slurm_for_their_gpus(finished):
-    """At the papers' scale; jobs without a model run beside the workflow."""
+    """At the papers' scale."""
     project = Project.__new__(Project)
     project.folder, project.overrides = finished.folder, FILE
     printed = project.run("--dry-run", "--profile", "slurm")
-    blocks = re.findall(r"^(local)?rule (\S+):\n((?:    .*\n)*)", printed, re.MULTILINE)
-    assert {rule for _, rule, _ in blocks} > {"score_reference", "sample_steering", "score_rewards", "label_responses"}
-    for local, rule, block in blocks:
-        gpus = re.search(r"\bgpu=(\d+)", block)
-        found = int(gpus[1]) if gpus else 0
+    blocks = re.findall(r"^(?:local)?rule (\S+):\n((?:    .*\n)*)", printed, re.MULTILINE)
+    assert {rule for rule, _ in blocks} > {"score_reference", "sample_steering", "score_rewards", "label_responses"}
+    for rule, block in blocks:
+        found = re.search(r"\bgres=gpu:(\d+)", block)
         if rule == "train":
-            assert found == (1 if "ditto-mistral-7b" in block else 8), block
-        elif re.match(r"sample_|score_(?!rewards)", rule):
-            assert (found, local) == (1, ""), block
-        elif rule not in ("prepare_model", "judge_responses", "all"):
-            assert (found, local) == (0, "local"), block
+            expected = 1 if "ditto-mistral-7b" in block else 8
+        else:
+            expected = 1 if re.match(r"sample_|score_(?!rewards)", rule) else 0
+        assert int(found[1] if found else 0) == expected, (rule, block)
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------
@@ -268,19 +262,20 @@ KILLED = [  # experiment, stage that is running, iteration
     ("sft", "build_sft_examples", 1),
     ("rlcd", "score_reference", 1),
     ("ditto", "train", 2),
-    ("rest", "score_rewards", 1),
-    ("rest-em", "train", 2),
+    ("rest", "build_rest_examples", 2),
     ("steerlm", "label_responses", 1),
 ]
 
 
-def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finished, tmp_path):
+def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finished, configuration, tmp_path):
     """SIGKILL of the workflow with all its processes, again and again, each time in another method's own stage."""
     shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
     project = Project.__new__(Project)
     project.folder, project.overrides = tmp_path / "copy", finished.overrides
+    methods = {configuration.experiments[f"{name}-mistral-7b"].method.name for name, _, _ in KILLED}
+    assert methods | {"sami"} == set(METHODS)
     targets = []
-    for name in EXPERIMENTS:
+    for name, _, _ in KILLED:
         for iteration in folder_of(project, name).glob("iteration-[1-9]*"):
             targets.append(str((iteration / "model").relative_to(project.folder)))
             for path in iteration.iterdir():
@@ -296,7 +291,7 @@ def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finishe
         os.killpg(running.pid, signal.SIGKILL)
         assert running.wait() != 0
         name, stage, t = place
-        output = {"train": "model", "score_rewards": "rewards.jsonl", "label_responses": "labels.jsonl"}
+        output = {"train": "model", "label_responses": "labels.jsonl"}
         assert not (folder_of(project, name) / f"iteration-{t}" / output.get(stage, "examples.jsonl")).exists()
         del waiting[place]
     project.run("--rerun-incomplete", *targets)
@@ -305,8 +300,7 @@ def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finishe
     for name, content in project.results().items():
         assert content == expected[name], name
     assert not list((project.folder / "results").rglob("*.partial"))
-    for name in ("ditto", "rest-em"):
-        assert "resuming after step" in (folder_of(project, name) / "logs/train-2.log").read_text()
+    assert "resuming after step" in (folder_of(project, "ditto") / "logs/train-2.log").read_text()
 
 
 def met(waiting: dict[tuple, str], running: subprocess.Popen, project: Project) -> tuple:
