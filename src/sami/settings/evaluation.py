@@ -133,7 +133,7 @@ class Evaluation(Settings):
     sampling: Sampling
     """How responses to held-out queries are drawn."""
     constitution: Asked = "in-prompt"
-    """Whether prompts of held-out queries hold the constitution.
+    """Whether held-out prompts hold the constitution.
 
     So whether policies are asked for what is judged, or do it unasked. `left-out`: prompts with the query alone
     (`prompts.without_constitution` of the task), one response to each or `sampling.responses`, for the constitution
