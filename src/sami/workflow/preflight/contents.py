@@ -347,8 +347,8 @@ def _check_not_learned(configuration: Configuration, name: str, policy: str) -> 
         if isinstance(settings, LearnedReward):
             where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
             raise UserError(
-                f"{where}: found '{reward}', a learned reward, expected one of another kind, since a reward model rewards "
-                "the responses for training alone. Name another."
+                f"{where}: found '{reward}', a learned reward, expected one of another kind, since a reward model "
+                "rewards the responses for training alone. Name another."
             )
 
 
