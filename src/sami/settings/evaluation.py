@@ -160,8 +160,8 @@ class Evaluation(Settings):
     Models (names in `models`) answer the held-out queries, for example `{instruct: mistral-7b-instruct}`; files hold
     responses that were made elsewhere. `{name: {model: MODEL, constitution: in-prompt}}` asks a model with the
     constitution where the others are asked without it. `{name: {policy: base, best_of: {responses: 8, reward: NAME}}}`
-    keeps the best of 8 responses of a policy that is evaluated without that, too. `{name: null}` leaves out one that the
-    defaults have.
+    keeps the best of 8 responses of a policy that is evaluated without that, too. `{name: null}` leaves out one of the
+    defaults.
     """
     relevance: Relevance | None
     """How it is told whether responses belong to their queries; null = it is not.
