@@ -19,6 +19,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 LONG = (
     "slurm/test_cluster.py",
     "pipeline/test_paper.py",
+    "pipeline/test_methods.py",
     "pipeline/test_workflow.py",
     "training/test_engine.py",
     "endpoints/test_serving.py",

@@ -137,8 +137,8 @@ class Response(Record):
     drew for it, with the end token where `finish` is "end"; they alone say what to score. `tokens` counts them without
     the end token. These three are None where they are unknown, as in imported responses.
 
-    asked: values of attributes that the prompt asked for in place of a constitution, whose number is then 0; not
-        written where it asked for none.
+    asked: values of attributes that the prompt asked for in place of a constitution, whose number is 0 where they do
+        not stand for one; not written where it asked for none.
     """
 
     text: str

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from sami.data.labels import ask, label_string, seen
+from sami.data.labels import ask, ask_for_constitutions, for_constitution, label_string, seen
 from sami.errors import UserError
-from sami.records import Example, Label, Response
+from sami.records import Constitution, Example, Label, Response, Statement
 
 
 def labels(*values: dict[str, int]) -> list[Label]:
@@ -44,6 +44,23 @@ def test_each_response_is_asked_for_a_label_that_depends_on_its_place_alone():
     assert ask([empty("r")], known, seed=1) == asked[1:]  # as in another shard
     assert [r.asked for r in ask([empty("q", 2)], known, seed=1)[0].responses] == found[:2]
     assert [r.asked for r in ask([empty("q", 300)], known, seed=2)[0].responses] != found
+
+
+def test_a_constitution_stands_for_the_highest_value_of_what_it_wants_and_0_of_what_it_negates():
+    def constitution(name: str, **sides: bool) -> Constitution:
+        statements = [Statement(principle=p, wanted=wanted, text=p) for p, wanted in sides.items()]
+        return Constitution(id=name, set_id="s", writer="w", statements=statements)
+
+    a, b = constitution("a", loud=True, few=True), constitution("b", loud=False, few=True, blue=True)
+    wanted = {"few": 4, "loud": 4, "warm": 4}
+    assert label_string(for_constitution(a, wanted)) == "few:4,loud:4"  # in the order of label strings
+    assert label_string(for_constitution(b, wanted)) == "few:4,loud:0"
+    (asked,) = ask_for_constitutions([empty("q", 3)], {"a": a, "b": b}, wanted)
+    assert [(r.constitution, r.asked) for r in asked.responses] == [
+        (0, {"few": 4, "loud": 4}), (1, {"few": 4, "loud": 0}), (0, {"few": 4, "loud": 4}),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"constitution 'b': none of its principles is an attribute \(warm\)"):
+        for_constitution(b, {"warm": 4})
 
 
 def test_the_record_has_what_was_asked_only_where_something_was():

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import yaml
 from configured import message
-from workflow_project import TINY
+from workflow_project import TINY, unread_model
 from workflow_project import Project as Workflow
 
 from sami import records
@@ -208,6 +208,30 @@ def test_methods_share_a_reward_model_of_the_same_responses(project):
     assert first <= {path for path, owner in owners["other"].items() if owner == "one"}
     assert "iteration-2/rewards.jsonl" not in owners["other"]
     assert not first & owners["apart"].keys()
+
+
+def test_the_workflow_copies_a_reward_model_for_another_experiment(tmp_path):
+    """With two iterations, whose second rewards each has for itself; what is learned of the first is made once."""
+    workflow = Workflow(tmp_path, unread_model(tmp_path))
+    one = {
+        "model": "tiny",
+        "iterations": 2,
+        "queries": {"train": 4},
+        "method": {"name": "salmon", "reward": "contrast", "responses": "contrasted"},
+        "sampling": {"responses": 4},
+        "training": {"objective": "preference"},
+    }
+    other = {**one, "training": {"objective": "preference", "epochs": 2}}
+    names = {"run": ["one", "other"], "compare": {}, "experiments": {"one": one, "other": other}}
+    workflow.overrides = workflow.write("two.yaml", {**TINY, **names})
+    jobs = workflow.dry_run("one", "other")
+    made = {rule: {path for of, path in jobs if of == rule} for rule, _ in jobs}
+    assert made["train_reward_model"] == {"one/iteration-1/reward-model", "one/iteration-1/reward-model.jsonl"}
+    assert made["share_reward_model"] == {"other/iteration-1/reward-model"}
+    assert {f"{name}/iteration-1/reward-model.json" for name in ("one", "other")} == made["measure_reward_model"]
+    rewarded = {"one/iteration-1/rewards.jsonl", "one/iteration-2/rewards.jsonl", "other/iteration-2/rewards.jsonl"}
+    assert made["score_learned_rewards"] == rewarded
+    assert "score_rewards" not in made
 
 
 def test_two_iterations_by_one_reward_model(tiny_source, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from workflow_project import TINY, Project
 
+from sami import records
 from sami.errors import UserError
 from sami.lineage import lineage
 
@@ -17,6 +18,11 @@ EXPERIMENTS = {
         "method": {"name": "sft", "constitution": "in-prompt"},
         "sampling": {"responses": 4},
         "training": LIKELIHOOD,
+    },
+    "steerlm-told": {
+        "method": {"name": "steerlm", "levels": 3},
+        "training": LIKELIHOOD,
+        "evaluation": {"constitution": "as-labels"},
     },
     "rest": {
         "method": {"name": "rest", "reward": "checks", "thresholds": [0.1, 0.3], "per_query": True},
@@ -34,7 +40,7 @@ EXPERIMENTS = {
 
 @pytest.fixture(scope="module")
 def finished(tiny_source, tmp_path_factory):
-    """A project in which three experiments with two seeds were compared."""
+    """A project in which four experiments with two seeds were compared."""
     friend = {"principles": "everyday-friend", "statements": 3}
     content = {
         "run": [*EXPERIMENTS],
@@ -56,7 +62,7 @@ def rows(finished, name: str) -> dict[str, dict[str, str]]:
 
 def test_each_question_has_its_arms(finished):
     told, unasked = (rows(finished, name) for name in ("steerability", "internalising"))
-    assert [*told] == ["sami-told", "base", "sft-told"]  # the base model is there once
+    assert [*told] == ["sami-told", "base", "sft-told", "steerlm-told"]  # the base model is there once
     assert [*unasked] == ["rest", "base", "prompted"]
     assert {row["n_seeds"] for row in (*told.values(), *unasked.values())} == {"2"}
     assert [row["method"] for row in unasked.values()] == ["rest", "", ""]
@@ -72,6 +78,21 @@ def test_each_question_has_its_arms(finished):
     assert told["sami-told"]["difference"] == "" != told["sft-told"]["difference"]
     for name in ("quality", "quality_and_relevance"):
         assert (finished.folder / f"results/methods/figures/{name}.png").stat().st_size > 5000
+
+
+def test_a_policy_is_told_by_labels_and_the_base_model_in_words(finished):
+    """The base model's responses are those of the other experiments that ask this question."""
+    folder = finished.folder / "results/steerlm-told-seed-1"
+    for example in records.read(records.Example, folder / "iteration-1/eval/responses.jsonl"):
+        wanted, negated = example.responses
+        assert wanted.asked == {"short": 2, "warm": 2, "simple": 2}
+        assert negated.asked == {"short": 0, "warm": 0, "simple": 0}
+        assert [wanted.constitution, negated.constitution] == [0, 1]
+    base = records.read(records.Example, folder / "iteration-0/eval/responses.jsonl")
+    assert {response.asked for example in base for response in example.responses} == {None}
+    record = json.loads((folder / "iteration-0/eval/responses.jsonl.provenance.json").read_text())
+    assert record["stage"] == "share_results"
+    assert not (folder / "iteration-1/eval/scores.jsonl").exists()
 
 
 def test_a_rate_and_its_difference_are_those_of_the_runs(finished):

@@ -1,6 +1,8 @@
-"""The paper's experiments: each can be planned from a fresh clone, and runs whole on tiny random models."""
+"""Experiments at the papers' scale: each can be planned from a fresh clone; SAMI's run whole on tiny random models.
 
-import csv
+Those of other methods run whole in `test_methods`.
+"""
+
 import os
 import shutil
 import subprocess
@@ -9,15 +11,17 @@ from pathlib import Path
 
 import pytest
 import warm
+import yaml
 from conftest import ROOT
+from paper_runs import CI, check_whole, rows
 
-from sami.records import BASE, policy_name
+from sami.records import BASE
 from sami.workflow.configuration import load
-from sami.workflow.policies import comparisons, policies
+from sami.workflow.policies import policies
 
-PAPER = sorted(path.relative_to(ROOT) for path in (ROOT / "config/paper").glob("*.yaml"))
-EACH = pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
-CI = "config/paper/common/ci.yaml"
+ALL = "config/paper/all.yaml"  # SAMI's
+SAMI = [ALL, *yaml.safe_load((ROOT / ALL).read_text())["extends"]]
+OTHERS = "config/paper/methods.yaml"
 KEYS = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HF_TOKEN"}
 
 
@@ -43,11 +47,11 @@ def snakemake(clone: Path, *arguments: str) -> str:
     return printed
 
 
-@EACH
+@pytest.mark.parametrize("file", [*SAMI, OTHERS], ids=lambda file: Path(file).stem)
 def test_dry_run_from_a_fresh_clone(clone, file, monkeypatch):
     monkeypatch.chdir(ROOT)
     started = time.time()
-    printed = snakemake(clone, "--dry-run", "--configfile", str(file), "figures")
+    printed = snakemake(clone, "--dry-run", "--configfile", file, "figures")
     print(f"{file}: dry run in {time.time() - started:.1f} s")
     configuration = load(["config/config.yaml", file])
     for name in configuration.root.run:
@@ -59,50 +63,46 @@ def test_dry_run_from_a_fresh_clone(clone, file, monkeypatch):
         if not experiment.external:
             model = configuration.models[experiment.model]
             assert (model.source, model.dtype, len(model.revision)) == ("hub", "bfloat16", 40)
-            assert (experiment.sampling.sampler, experiment.sampling.temperature) == ("vllm", 0)
-            assert experiment.train_counts() == [256, 512, 768]
+            assert experiment.sampling.sampler == experiment.evaluation.sampling.sampler == "vllm"
+            if file in SAMI:
+                assert experiment.sampling.temperature == 0
+                assert experiment.train_counts() == [256, 512, 768]
+
+
+def test_files_of_other_methods_are_those_of_their_whole(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    whole = load(["config/config.yaml", OTHERS])
+    files = yaml.safe_load(Path(OTHERS).read_text())["extends"]
+    assert sorted([*SAMI, OTHERS, *files]) == sorted(map(str, Path("config/paper").glob("*.yaml")))
+    alone = [load(["config/config.yaml", file]) for file in files]
+    assert [name for one in alone for name in one.root.run] == whole.root.run
+    for one in alone:
+        for name in one.root.run:
+            assert one.experiments[name] == whole.experiments[name]
 
 
 @pytest.fixture(scope="module")
 def finished(clone) -> Path:
     """The clone after all experiments have run in their small variants, which share models and cores that way."""
-    snakemake(clone, "--configfile", "config/paper/all.yaml", CI)
+    snakemake(clone, "--configfile", ALL, CI)
     return clone
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
-@EACH
+@pytest.mark.parametrize("file", SAMI, ids=lambda file: Path(file).stem)
 def test_small_variant_runs_whole(finished, file, monkeypatch):
-    assert "Nothing to be done" in snakemake(finished, "--dry-run", "--configfile", str(file), CI)
+    assert "Nothing to be done" in snakemake(finished, "--dry-run", "--configfile", file, CI)
     monkeypatch.chdir(ROOT)
     configuration = load(["config/config.yaml", file, CI])
     for name in configuration.root.run:
         experiment, folder = configuration.experiments[name], finished / "results/ci" / name
-        summary = {row["policy"]: row for row in rows(folder / "tables/summary.csv")}
-        assert list(summary) == policies(experiment)
-        assert all(float(row["response_tokens"] or 1) > 0 for row in summary.values())
-        verdicts = rows(folder / "tables/win_rates.csv")
-        compared = {(row["policy"], row["comparator"]) for row in verdicts}
-        assert compared == {(policy, policy_name(comparator)) for policy, _, comparator in comparisons(experiment)}
-        for row in verdicts:
-            assert 0 <= float(row["win_low"]) <= float(row["win_rate"]) <= float(row["win_high"]) <= 1
-            assert int(row["n_verdicts"]) > int(row["invalid"])
+        check_whole(folder, experiment, finished / "resources/ci/models" / experiment.model)
         if experiment.external:
             continue
-        # The random policies have learned, and differ from the base model.
         information = [row for row in rows(folder / "tables/information.csv") if row["policy"] != BASE]
-        assert {row["policy"] for row in information} == {f"iteration-{t}" for t in range(1, experiment.iterations + 1)}
         kinds = {row["principles"] for row in information}
         assert kinds == ({"training", "held-out"} if experiment.constitutions.held_out else {"training"})
         compared = {row["principles"] for row in rows(folder / "tables/generalisation.csv")}
         assert compared == ({"training", "held-out"} if experiment.constitutions.held_out else set())
-        base = (finished / "resources/ci/models" / experiment.model / "model.safetensors").read_bytes()
-        weights = [folder / f"iteration-{t}/model/model.safetensors" for t in range(1, experiment.iterations + 1)]
-        assert len({base, *(policy.read_bytes() for policy in weights)}) == 1 + experiment.iterations
 
 
 def test_principles_are_written_again_when_a_file_they_extend_changes(finished):

@@ -29,6 +29,7 @@ MODELS = [
 NO_PLACE = {
     "Settings",
     "EndpointUser",
+    "HeadTraining",
     "JudgeKind",
     "RewardKind",
     "Job",

@@ -1,6 +1,7 @@
 """The stage `train` as a process, or several: sharding, kills, checkpoints and wrong use."""
 
 import json
+import math
 import random
 import signal
 import subprocess
@@ -13,11 +14,16 @@ import torch
 import warm
 from conftest import make_tiny_llama
 from safetensors import safe_open
+from safetensors.torch import load_file
 from training_run import ENGINE, PROMPTS, TRAINING, TrainingRun
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
+from sami import records
+from sami.methods import rlcd, sft
 from sami.models.prepare import prepare
+from sami.settings.methods import Rlcd
 from sami.settings.models import Model
+from sami.settings.tasks import Filters
 
 LONG = {"epochs": 16}  # 80 steps
 
@@ -135,6 +141,66 @@ with processes() as group:
     if group.main:
         print("FACTS " + json.dumps(everyone))
 """
+
+
+def sampled(job):
+    """The job's responses, with their queries and constitutions by id, as methods read them."""
+    read = lambda kind, name: list(records.read(kind, job.folder / f"{name}.jsonl"))  # noqa: E731
+    queries, constitutions = read(records.Query, "queries"), read(records.Constitution, "constitutions")
+    return read(records.Example, "responses"), {q.id: q for q in queries}, {c.id: c for c in constitutions}
+
+
+def score_reference(job, count):
+    """Pairs of the job's responses, with their log-probabilities by its model in so many processes."""
+    pairs = rlcd.pair_examples(
+        *sampled(job), PROMPTS, PROMPTS.without_constitution, Filters(), Rlcd(name="rlcd"), seed=1
+    ).examples
+    records.write(pairs, job.folder / "pairs.jsonl")
+    output = job.folder / f"pairs-{count}.jsonl"
+    command = [*warm.stage("score_reference"), "--model", str(job.model), "--pairs", str(job.folder / "pairs.jsonl")]
+    command += ["--precision", "float32", "--engine", json.dumps(ENGINE | {"tokens_per_pass": 150})]
+    done = subprocess.run(
+        [*command, "--processes", str(count), "--output", str(output)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return list(records.read(records.TrainingExample, output))
+
+
+def compare_processes(job, training, metrics):
+    """The same losses, metrics and weights of one process and of two, which share passes and model."""
+    job.run(training, output="one")
+    printed = job.run(training, {"processes": 2, "tokens_per_pass": 150}, output="two")
+    assert "10 steps on 2 process(es)" in printed
+    one, two = job.steps("one"), job.steps("two")
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    assert losses(one)[-1] < losses(one)[0]
+    for key in (*metrics, "gradient_norm"):
+        assert [step[key] for step in two] == pytest.approx([step[key] for step in one], rel=1e-3, abs=1e-4), key
+    alone, shared = (load_file(job.folder / name / "model.safetensors") for name in ("one", "two"))
+    for name, tensor in alone.items():
+        assert torch.allclose(tensor, shared[name], atol=1e-4), name
+
+
+def test_pairs_are_scored_and_learned_by_two_processes_as_by_one(job):
+    one, two = score_reference(job, 1), score_reference(job, 2)
+    references = [[pair.reference for example in examples for pair in example.pairs] for examples in (one, two)]
+    assert len(references[0]) == 20
+    for alone, shared in zip(*references, strict=True):
+        assert shared == pytest.approx(alone, rel=1e-5)
+    records.write(two, job.folder / "examples.jsonl")
+    training = {"objective": {"name": "preference", "beta": 0.5}, "normalisation": "sum"}
+    compare_processes(job, training, ("margin", "chosen_log_probability", "rejected_log_probability"))
+    assert job.steps("two")[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_examples_with_different_numbers_of_responses_are_learned_by_two_processes_as_by_one(job):
+    examples, *texts = sampled(job)
+    for example in examples[::3]:  # both responses are learned
+        example.responses[1] = example.responses[1].model_copy(update={"constitution": 0})
+    made, _ = sft.own_examples(examples, *texts, PROMPTS, PROMPTS.without_constitution, Filters())
+    assert {len(example.responses) for example in made} == {1, 2}
+    records.write(made, job.folder / "examples.jsonl")
+    compare_processes(job, {"objective": "supervised"}, ("log_probability", "weight"))
 
 
 def facts(tmp_path, model, count, precision="float32"):

@@ -296,7 +296,7 @@ def best_of(policy: str) -> str:
         (
             "external: {folder: x, policies: {iteration-0: a.json, b: b.json}}\n"
             "    evaluation: {constitution: left-out}",
-            "'evaluation.constitution: left-out' asks policies without a constitution, but 'external' responses are",
+            "'evaluation.constitution: left-out' says how policies are asked, but 'external' responses are",
         ),
         ("evaluation: {policies: {told: {model: smollm2-135m-instruct}}}", "told.constitution: this key is missing"),
         (
@@ -312,6 +312,11 @@ def best_of(policy: str) -> str:
             "policies.told.constitution: found the key 'constitution', which does not go with the others here. Delete",
         ),
         ("evaluation: {sampling: {responses: 1}}", "'sampling.responses' is 1, expected at least 2"),
+        (
+            "evaluation: {constitution: as-labels}",
+            "'evaluation.constitution: as-labels' asks policies for values of attributes, of which the method 'sami' "
+            "teaches them nothing; set it to in-prompt, or take the method steerlm",
+        ),
         (
             best_of("{policy: iteration-4, REST}"),
             "policies.best.policy' is 'iteration-4', expected a policy of the exp",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from sami.data.prompts import fill, policy_prompt
 from sami.errors import UserError
-from sami.records import Example, Label, Prompt, Query
+from sami.records import Constitution, Example, Label, Prompt, Query
 from sami.settings.tasks import Prompts
 
 BETWEEN = ":,"  # what a label string sets names and values apart with
@@ -50,6 +50,51 @@ def seen(labels: Iterable[Label], fixed: Values) -> list[dict[str, int]]:
             "since policies are asked for what occurs. Change 'method.asked', or draw more responses."
         )
     return found
+
+
+def for_constitution(constitution: Constitution, wanted: Values) -> dict[str, int]:
+    """The values that a constitution stands for: those of the principles it wants, and 0 of those it negates.
+
+    Attributes that it says nothing of are left out.
+
+    Args:
+        constitution: what is to be followed.
+        wanted: of each attribute the value that stands for its principle.
+
+    Raises:
+        UserError: none of its principles is an attribute.
+    """
+    sides = {statement.principle: statement.wanted for statement in constitution.statements}
+    found = {name: value if sides[name] else 0 for name, value in wanted.items() if name in sides}
+    if not found:
+        raise UserError(
+            f"constitution '{constitution.id}': none of its principles is an attribute ({', '.join(wanted)}), expected "
+            "one at least, whose value can be asked for. Take other principles, or set 'evaluation.constitution' to "
+            "in-prompt."
+        )
+    return found
+
+
+def ask_for_constitutions(
+    examples: Iterable[Example], constitutions: Mapping[str, Constitution], wanted: Values
+) -> list[Example]:
+    """Examples whose responses are drawn under the labels that stand for their constitutions.
+
+    Raises:
+        UserError: see `for_constitution`.
+    """
+    return [
+        example.model_copy(
+            update={
+                "responses": [
+                    response.model_copy(update={"asked": for_constitution(constitutions[identifier], wanted)})
+                    for response in example.responses
+                    for identifier in [example.constitution_ids[response.constitution]]
+                ]
+            }
+        )
+        for example in examples
+    ]
 
 
 def ask(examples: Iterable[Example], known: list[dict[str, int]], seed: int) -> list[Example]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from sami.records import CONTEXTS, Context, policy_name
+from sami.records import CONTEXTS, Context, iteration_of, policy_name
 from sami.settings.base import RESPONSE_FILE, Count, Number, PolicyName, Settings, Share, Source
 from sami.settings.sampling import Sampling
 
@@ -116,6 +116,7 @@ def _kind_of_policy(value: Any) -> str:
     return kinds.get(type(value), "name")
 
 
+Asked = Literal["in-prompt", "left-out", "as-labels"]
 Question = Literal["steerability", "internalising"]
 OtherPolicy = Annotated[
     Annotated[str, Tag("name")]
@@ -131,12 +132,14 @@ class Evaluation(Settings):
 
     sampling: Sampling
     """How responses to held-out queries are drawn."""
-    constitution: Literal["in-prompt", "left-out"] = "in-prompt"
-    """Whether the prompts of held-out queries hold the constitution.
+    constitution: Asked = "in-prompt"
+    """Whether held-out prompts hold the constitution.
 
     So whether policies are asked for what is judged, or do it unasked. `left-out`: prompts with the query alone
     (`prompts.without_constitution` of the task), one response to each or `sampling.responses`, for the constitution
-    that wants every principle. Information is not estimated then. See docs/methods.md#two-questions.
+    that wants every principle. `as-labels`: trained policies are asked for the values of attributes that a constitution
+    stands for, as the method steerlm trains them to be; other policies are told in words, as with `in-prompt`.
+    Information is estimated with `in-prompt` alone. See docs/methods.md#two-questions.
     """
     judges: Annotated[list[str], Field(min_length=1)]
     """Names in `judges`: who says which of two responses follows the constitution better.
@@ -217,10 +220,12 @@ class Evaluation(Settings):
         """Prompts under which relevance is told: without the constitution alone, where it is left out."""
         return ("alone",) if self.constitution == "left-out" else CONTEXTS
 
-    def constitution_of(self, policy: str) -> Literal["in-prompt", "left-out"]:
-        """Whether a policy's prompts hold the constitution."""
-        prompted = isinstance(self.policies.get(self.responding(policy)), PromptedModel)
-        return "in-prompt" if prompted else self.constitution
+    def constitution_of(self, policy: str) -> Asked:
+        """Whether a policy's prompts hold the constitution, in words or as the label that stands for it."""
+        responding = self.responding(policy)
+        in_words = isinstance(self.policies.get(responding), PromptedModel)
+        in_words |= self.constitution == "as-labels" and not iteration_of(responding)  # was not taught what labels mean
+        return "in-prompt" if in_words else self.constitution
 
     def published_range(self, comparator: str, principles: str = "training") -> tuple[float, float]:
         """Lowest and highest published win rate against a policy; NaN where none is given."""

@@ -10,7 +10,7 @@ from sami.settings.methods import MethodChoice
 from sami.settings.principles import Constitutions
 from sami.settings.resources import Resources
 from sami.settings.sampling import Sampling
-from sami.settings.tasks import Queries
+from sami.settings.tasks import Prompts, Queries
 from sami.settings.training import Engine, Training
 
 
@@ -110,6 +110,13 @@ class Experiment(Settings):
             return None
         return relevance.model or (None if self.external else self.model)
 
+    def evaluation_template(self, policy: str, prompts: Prompts) -> str:
+        """Template of the prompts in which a policy is asked the held-out queries."""
+        asked = self.evaluation.constitution_of(policy)
+        if asked == "as-labels":
+            return self.method.template(prompts)
+        return (prompts.without_constitution or "") if asked == "left-out" else prompts.generation
+
     @property
     def scored(self) -> bool:
         """Whether information is estimated: policies that are models answer under contrasted constitutions."""
@@ -140,10 +147,16 @@ class Experiment(Settings):
             raise ValueError(
                 "'queries.test' takes held-out queries of the task, but 'external' responses bring their own; delete it"
             )
-        if self.external and self.evaluation.constitution == "left-out":
+        if self.external and self.evaluation.constitution != "in-prompt":
             raise ValueError(
-                "'evaluation.constitution: left-out' asks policies without a constitution, but 'external' responses "
-                "are there already, and are judged by the constitutions that they were made for; set it to in-prompt"
+                f"'evaluation.constitution: {self.evaluation.constitution}' says how policies are asked, but "
+                "'external' responses are there already, and are judged by the constitutions that they were made for; "
+                "set it to in-prompt"
+            )
+        if self.evaluation.constitution == "as-labels" and not self.method.steers:
+            raise ValueError(
+                "'evaluation.constitution: as-labels' asks policies for values of attributes, of which the method "
+                f"'{self.method.name}' teaches them nothing; set it to in-prompt, or take the method steerlm"
             )
         if self.external and self.evaluation.policies:
             raise ValueError(

@@ -158,6 +158,10 @@ class Method(Settings):
     def check_counts(self, queries: Sequence[int]) -> None:
         """Raises ValueError where numbers of training queries, an iteration each, do not suffice."""
 
+    def wanted_values(self, attributes: Iterable[str]) -> dict[str, int]:
+        """The value of each of these attributes that stands for its principle; 0 stands for the opposite."""
+        return {}
+
     def check_task(self, task: Task) -> None:
         """Raises ValueError where a task's file lacks what the method makes training examples of."""
 
@@ -562,6 +566,9 @@ class SteerLM(Method):
                 "no principle has a check, expected one at least, since the method 'steerlm' labels responses by checks"
             )
         return found
+
+    def wanted_values(self, attributes: Iterable[str]) -> dict[str, int]:
+        return dict.fromkeys(attributes, self.levels - 1)
 
     def template(self, prompts: Prompts) -> str:
         return prompts.with_attributes or ""

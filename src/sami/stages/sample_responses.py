@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sami import records
 from sami.data.constitutions import by_set, empty_examples
-from sami.data.labels import ask, attributes_prompt, label_string, seen
+from sami.data.labels import ask, ask_for_constitutions, attributes_prompt, for_constitution, label_string, seen
 from sami.data.queries import chosen_queries
 from sami.errors import UserError, within
 from sami.models.startup import import_libraries
@@ -114,7 +114,7 @@ def fixed_value(text: str) -> tuple[str, int]:
     """Attribute and value of "short:4". Raises UserError where it is none."""
     name, _, value = text.rpartition(":")
     if not name or not value.isdecimal():
-        raise UserError(f"--asked: found '{text}', expected an attribute and its value: short:4, for example.")
+        raise UserError(f"found the label '{text}', expected an attribute and its value: short:4, for example.")
     return name, int(value)
 
 
@@ -129,9 +129,16 @@ def main(arguments) -> None:
     else:
         asked = [query.id for query in chosen], by_set(constitutions), arguments.sampling.responses, arguments.policy
         examples = empty_examples(*asked, arguments.seed, arguments.shuffle, arguments.under == "positive")
+        by_id = {constitution.id: constitution for constitution in constitutions}
         known = labels_of(arguments)
-        examples = share(ask(examples, known, arguments.seed) if known else examples, arguments.shard)
-        examples = sample(arguments, examples, {q.id: q for q in queries}, {c.id: c for c in constitutions}, known)
+        if known:
+            examples = ask(examples, known, arguments.seed)
+        elif arguments.attributes:
+            wanted = dict(map(fixed_value, arguments.attributes))
+            examples = ask_for_constitutions(examples, by_id, wanted)
+            known = [for_constitution(constitution, wanted) for constitution in constitutions]
+        examples = share(examples, arguments.shard)
+        examples = sample(arguments, examples, {q.id: q for q in queries}, by_id, known)
     if arguments.shard:
         records.write(examples, arguments.output)  # counted when all are there
         return
@@ -162,6 +169,9 @@ if __name__ == "__main__":
     stage.input("--labels", "labels of responses: those that occur are asked for in place of constitutions",
                 required=False)  # fmt: skip
     stage.setting("--asked", "with --labels: values that they must have, short:4 for example", nargs="*", default=[],
+                  required=False)  # fmt: skip
+    stage.setting("--attributes", "attributes with the values that stand for their principles, short:4 for example: "
+                  "constitutions are told by values, 0 for an opposite", nargs="*", default=[],
                   required=False)  # fmt: skip
     stage.structured("--sampling", Sampling, "how to draw")
     stage.structured("--engine", Engine, "GPUs of the sampler vllm (default: one)", required=False)

@@ -130,15 +130,22 @@ class Arguments:
 
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""
-        settings = self.configuration.experiments[experiment]
-        return self._evaluation_samples(settings, settings.evaluation.sampling, policy)
+        return self._evaluation_samples(
+            experiment, self.configuration.experiments[experiment].evaluation.sampling, policy
+        )
 
-    def _evaluation_samples(self, settings: Experiment, sampling: Sampling, policy: str, **more: object) -> str:
-        evaluation, asked = settings.evaluation, {"policy": policy, "count": settings.queries.held_out}
+    def _evaluation_samples(self, experiment: str, sampling: Sampling, policy: str, **more: object) -> str:
+        settings = self.configuration.experiments[experiment]
+        evaluation = settings.evaluation
+        asked: dict[str, object] = {"policy": policy, "count": settings.queries.held_out}
         if evaluation.sampled_under == "positive":
             asked["under"] = "positive"
-        if evaluation.constitution_of(policy) == "left-out":
-            asked["template"] = self.configuration.tasks[settings.task].prompts.without_constitution
+        if (told := evaluation.constitution_of(policy)) != "in-prompt":
+            task = self.configuration.tasks[settings.task]
+            asked["template"] = settings.evaluation_template(policy, task.prompts)
+            if told == "as-labels":
+                wanted = settings.method.wanted_values(self.configuration.attributes(experiment))
+                asked["attributes"] = [label_string({name: value}) for name, value in wanted.items()]
         return self._samples(settings, sampling, **asked, **more)
 
     def steering_samples(self, experiment: str, policy: str) -> str:
@@ -163,7 +170,7 @@ class Arguments:
         """
         settings = self.configuration.experiments[experiment]
         sampling, evaluated = layout.candidate_sampling(settings, policy), layout.responses_for_evaluation(settings)
-        return self._evaluation_samples(settings, sampling, policy, **{"first-response": evaluated})
+        return self._evaluation_samples(experiment, sampling, policy, **{"first-response": evaluated})
 
     def rewards(self, experiment: str, policy: str | None) -> str:
         """Arguments that say how responses for training are rewarded, or those of which a policy keeps the best."""

@@ -245,8 +245,9 @@ def _check_comparisons(configuration: Configuration) -> None:
                 )
             if seeds:
                 continue
-            asked, first = (configuration.experiments[of].evaluation.constitution for of in (name, names[0]))
-            if asked != first:
+            evaluations = (configuration.experiments[of].evaluation for of in (name, names[0]))
+            (asked, question), (first, expected) = ((of.constitution, of.question) for of in evaluations)
+            if question != expected:
                 raise UserError(
                     f"{where}: found '{name}' with 'evaluation.constitution: {asked}', expected {first} as in "
                     f"'{names[0]}': win rates of policies that were told what is wanted and of others that were not "

@@ -139,7 +139,7 @@ def _evaluated(
     """
     evaluation, relevance = settings.evaluation, settings.relevance_model
     held_out = settings.queries.split, settings.queries.held_out
-    common = [settings.task, settings.constitutions, held_out, evaluation.sampling, evaluation.constitution]
+    common = [settings.task, settings.constitutions, held_out, evaluation.sampling, evaluation.sampled_under]
     policies = {name: [model] for name, model in models_by_policy(settings).items()}
     policies |= {f"iteration-{t}": _policy(settings, rewards, t) for t in range(settings.iterations + 1)}
     known = {name: [*common, settings.seed, *of, evaluation.constitution_of(name)] for name, of in policies.items()}

@@ -61,6 +61,7 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "score_candidate_relevance": layout.CANDIDATE_RELEVANCE,
     "score_candidate_rewards": layout.CANDIDATE_REWARDS,
     "score_rewards": layout.REWARDS,
+    "sample_steering": layout.STEERED,
     "score_responses": layout.SCORES,
     "score_relevance": layout.RELEVANCE,
     "score_training_relevance": layout.TRAINING_RELEVANCE,
@@ -151,6 +152,9 @@ class _Files:
         """Columns that the outputs themselves tell."""
         if steps := self.steps():
             return {"prompt_tokens": sum(step["tokens"] for step in steps)}
+        if self.row.stage == "sample_steering":  # which keeps no counts beside its responses
+            responses = _lines(self.output())
+            return {"new_tokens": sum(response["tokens"] for response in responses)} if responses else {}
         if self.row.stage.startswith("sample"):
             counts = self.output().with_name("sampling.json")
             return {"new_tokens": json.loads(counts.read_text()).get("tokens")} if counts.is_file() else {}

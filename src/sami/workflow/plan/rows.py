@@ -253,9 +253,9 @@ class Planner:
         maker = self._maker(EVAL_RESPONSES.format(policy=policy))
         e = maker.experiment
         requests = layout.held_out_examples(e) * layout.responses_for_evaluation(e)
-        jobs, model, prompts = layout.evaluation_jobs(e), models_by_policy(e)[policy], maker.quantities.task.prompts
-        alone = e.evaluation.constitution_of(policy) == "left-out"
-        asked = e.queries.split, (prompts.without_constitution or "") if alone else prompts.generation, requests, jobs
+        jobs, model = layout.evaluation_jobs(e), models_by_policy(e)[policy]
+        template = e.evaluation_template(policy, maker.quantities.task.prompts)
+        asked = e.queries.split, template, requests, jobs
         return maker._sample("sample_evaluation", policy, model, e.evaluation.sampling, *asked)
 
     def sample_candidates(self, policy: str) -> Row:
@@ -263,9 +263,8 @@ class Planner:
         maker = self._maker(CANDIDATES.format(policy=policy))
         e = maker.experiment
         sampling, responding = layout.candidate_sampling(e, policy), e.evaluation.responding(policy)
-        prompts, requests = maker.quantities.task.prompts, layout.held_out_examples(e) * (sampling.responses or 1)
-        alone = e.evaluation.constitution_of(policy) == "left-out"
-        template = (prompts.without_constitution or "") if alone else prompts.generation
+        requests = layout.held_out_examples(e) * (sampling.responses or 1)
+        template = e.evaluation_template(policy, maker.quantities.task.prompts)
         asked = e.queries.split, template, requests, layout.candidate_jobs(e, policy)
         return maker._sample("sample_candidates", policy, models_by_policy(e)[responding], sampling, *asked)
 
