@@ -265,6 +265,13 @@ def test_panel_names_its_members(project):
     assert "'members' names a judge twice" in message(project.load, experiment("evaluation: {judges: [some]}"))
 
 
+def test_null_leaves_out_a_policy_of_the_defaults(project):
+    policies = "{best: {policy: base, best_of: {responses: 2, reward: checks}}, instruct: smollm2-135m-instruct}"
+    own = "experiments: {quickstart: {evaluation: {policies: {best: null}}}}"
+    loaded = project.load(f"defaults: {{evaluation: {{policies: {policies}}}}}\n{own}")
+    assert list(loaded.experiments["quickstart"].evaluation.policies) == ["instruct"]
+
+
 def best_of(policy: str) -> str:
     """A policy that keeps the best of several responses; REST stands for a sound choice."""
     return f"evaluation: {{policies: {{best: {policy}}}}}".replace("REST", "best_of: {responses: 8, reward: checks}")

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from sami.records import CONTEXTS, Context, iteration_of, policy_name
 from sami.settings.base import RESPONSE_FILE, Count, Number, PolicyName, Settings, Share, Source
@@ -165,7 +165,8 @@ class Evaluation(Settings):
     Models (names in `models`) answer the held-out queries, for example `{instruct: mistral-7b-instruct}`; files hold
     responses that were made elsewhere. `{name: {model: MODEL, constitution: in-prompt}}` asks a model with the
     constitution where the others are asked without it. `{name: {policy: base, best_of: {responses: 8, reward: NAME}}}`
-    keeps the best of 8 responses of a policy that is evaluated without that, too.
+    keeps the best of 8 responses of a policy that is evaluated without that, too. `{name: null}` leaves out one of the
+    defaults.
     """
     relevance: Relevance | None
     """How it is told whether responses belong to their queries; null = it is not.
@@ -237,6 +238,13 @@ class Evaluation(Settings):
             if (policy_name(entry.comparator), entry.principles) == (policy_name(comparator), principles):
                 return entry.range
         return math.nan, math.nan
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _without_null(cls, policies: Any) -> Any:
+        if not isinstance(policies, dict):
+            return policies
+        return {name: policy for name, policy in policies.items() if policy is not None}
 
     @model_validator(mode="after")
     def _both_polarities(self) -> Self:
