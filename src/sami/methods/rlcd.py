@@ -9,9 +9,9 @@ under the constitution that wants every principle, preferred to each under the o
 
 Left out:
 
-1. The preference model that the authors train on the pairs (a learned reward, for other methods), and PPO against it. The objective `preference` fits the
-   pairs with the policy's own log-ratios to the reference in place of a reward (arXiv 2305.18290, section 4), with
-   neither a second model nor sampling while it trains.
+1. The preference model that the authors train on the pairs (a learned reward, for other methods), and PPO against it.
+   The objective `preference` fits the pairs with the policy's own log-ratios to the reference in place of a reward
+   (arXiv 2305.18290, section 4), with neither a second model nor sampling while it trains.
 2. Affixes of the assistant's turn, as "(harmless, helpful response)": polarity stands in the constitution, where a task
    puts it.
 3. Drawing an unusable response anew, up to five times in all: its pairs are left out.
