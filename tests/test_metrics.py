@@ -48,7 +48,13 @@ def test_likelihood_by_hand():
     found = metrics.likelihood(log_probabilities, weights)
     assert list(found) == ["log_probability", "weight"]
     assert found["log_probability"].tolist() == [-9 / 2, pytest.approx(-11 / 3), 0]
-    assert found["weight"].tolist() == [0.5, 1.25 / 4, 0]
+    assert found["weight"].tolist() == [1, pytest.approx(1.25 / 3), 0]
+
+
+def test_likelihood_does_not_depend_on_what_an_example_is_filled_up_with():
+    log_probabilities, weights = torch.tensor([[-1.0, -2.0]]), torch.tensor([[1.0, 0.5]])
+    filled = [torch.cat([values, torch.zeros(1, 3)], dim=1) for values in (log_probabilities, weights)]
+    assert metrics.likelihood(*filled) == metrics.likelihood(log_probabilities, weights)
 
 
 def test_margins_by_hand():

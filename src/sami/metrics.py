@@ -87,11 +87,12 @@ def likelihood(log_probabilities: torch.Tensor, weights: torch.Tensor) -> dict[s
 
     Returns:
         log_probability: mean over the responses that have a weight other than 0, nats; 0 where none has.
-        weight: mean over all responses; with weights 0 and 1 the share of responses that is trained on.
+        weight: mean over the same responses.
     """
-    used = weights != 0  # (Q, R)
+    used = weights != 0  # (Q, R); an example with fewer responses than others of its pass is filled up with zeros
+    count = used.sum(1).clamp(min=1)
     total = log_probabilities.masked_fill(~used, 0).sum(1)
-    return {"log_probability": total / used.sum(1).clamp(min=1), "weight": weights.to(log_probabilities).mean(1)}
+    return {"log_probability": total / count, "weight": weights.to(log_probabilities).sum(1) / count}
 
 
 @torch.no_grad()

@@ -276,7 +276,7 @@ class Stages:
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
             "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                 "method": '{"name": "steerlm"}', "policy": "iteration-0"},
-            "predict_labels": {"attribute-model": model, "base-model": model, "responses": base, **texts, **engine,
+            "predict_labels": {"attribute-model": model, "base": model, "responses": base, **texts, **engine,
                                "method": ATTRIBUTE_MODEL, "policy": "iteration-0"},
             "measure_reward_model": {"scored": folder / "run/scored.jsonl", "samples": 200, "confidence": 0.95},
             "plan": {"files": [ROOT / "config/config.yaml"], "experiments": ["quickstart"],

@@ -306,16 +306,23 @@ def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finishe
 def met(waiting: dict[tuple, str], running: subprocess.Popen, project: Project) -> tuple:
     """The first of the places of which a stage is seen at work in the project's folder: a training after a step."""
     while running.poll() is None:
-        for place, pattern in waiting.items():
-            name, stage, t = place
-            for pid in subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split():
-                try:
-                    if os.readlink(f"/proc/{pid}/cwd") != str(project.folder):
-                        continue
-                except OSError:
-                    continue
+        for command in commands(project.folder):
+            for (name, stage, t), pattern in waiting.items():
                 steps = folder_of(project, name) / f"iteration-{t}/.training.jsonl.partial"
-                if stage != "train" or (steps.exists() and steps.read_text()):
-                    return place
+                at_work = re.search(pattern, command, re.DOTALL)  # some prompts have several lines
+                if at_work and (stage != "train" or (steps.exists() and steps.read_text())):
+                    return name, stage, t
         time.sleep(0.005)
     raise AssertionError(f"the run ended before these stages were seen: {[*waiting]}")
+
+
+def commands(folder: Path) -> list[str]:
+    """Commands of the processes that run in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "cwd") == str(folder):
+                found.append((process / "cmdline").read_text(errors="replace").replace("\0", " "))
+        except OSError:  # it has ended
+            continue
+    return found

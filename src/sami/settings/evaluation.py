@@ -32,6 +32,8 @@ class Relevance(Settings):
 
     Null for `external` responses, which have no base model: relevance is not measured.
     """
+    with_constitution: bool = True
+    """Also under prompts that hold the response's own constitution, where policies are told it; that costs most."""
 
 
 class Published(Settings):
@@ -171,6 +173,8 @@ class Evaluation(Settings):
 
     See docs/relevance.md.
     """
+    information: bool = True
+    """Estimate the information that responses have about their constitutions, where these are in the prompts."""
     degeneration: Degeneration
     """When a response counts as degenerate (a loop)."""
     bootstrap_samples: Annotated[int, Field(ge=100)]
@@ -218,7 +222,8 @@ class Evaluation(Settings):
     @property
     def contexts(self) -> tuple[Context, ...]:
         """Prompts under which relevance is told: without the constitution alone, where it is left out."""
-        return ("alone",) if self.constitution == "left-out" else CONTEXTS
+        told = self.relevance is None or self.relevance.with_constitution
+        return CONTEXTS if told and self.constitution != "left-out" else ("alone",)
 
     def constitution_of(self, policy: str) -> Asked:
         """Whether a policy's prompts hold the constitution, in words or as the label that stands for it."""

@@ -120,7 +120,8 @@ class Experiment(Settings):
     @property
     def scored(self) -> bool:
         """Whether information is estimated: policies that are models answer under contrasted constitutions."""
-        return not self.external and self.evaluation.constitution == "in-prompt"
+        evaluation = self.evaluation
+        return not self.external and evaluation.information and evaluation.constitution == "in-prompt"
 
     @property
     def samplings(self) -> dict[str, Sampling]:

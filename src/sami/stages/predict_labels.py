@@ -11,7 +11,7 @@ import logging
 
 from sami import records
 from sami.data.joined import read_by_id, read_examples
-from sami.errors import within
+from sami.errors import UserError, within
 from sami.models.startup import import_libraries
 from sami.settings.methods import SteerLM
 from sami.settings.training import Engine
@@ -25,15 +25,18 @@ def main(arguments) -> None:
     queries = read_by_id(records.Query, arguments.queries)
     constitutions = read_by_id(records.Constitution, arguments.constitutions)
     examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)
+    if not (arguments.base / "config.json").is_file():
+        raise UserError(f"{arguments.base}: found no config.json in it, expected the folder of a prepared model.")
     import_libraries()
     from sami.distributed.processes import processes
     from sami.rewards.attribute_model import predicted
     from sami.rewards.reward_model import RewardModel
 
-    with processes() as group, within(str(arguments.responses)):
-        model = RewardModel.load(arguments.attribute_model, arguments.base_model, engine.scoring, group)
+    with processes() as group:
+        model = RewardModel.load(arguments.attribute_model, arguments.base, engine.scoring, group)
         how = method.attribute_model.prompt, method.levels, engine.tokens_per_pass
-        made = list(predicted(model, examples, queries, *how))
+        with within(str(arguments.responses)):
+            made = list(predicted(model, examples, queries, *how))
     log.info("%d responses by %d attributes: %s", len(made), len(model.outputs), ", ".join(model.outputs))
     records.write(made, arguments.output)
 
@@ -41,7 +44,7 @@ def main(arguments) -> None:
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
     stage.input("--attribute-model", "folder of the attribute model")
-    stage.input("--base-model", "folder of the base model, from which it was trained")
+    stage.input("--base", "folder of the base model, from which it was trained")
     stage.input("--responses", "sampled examples, one record a line")
     stage.input("--queries", "queries, one record a line")
     stage.input("--constitutions", "constitutions, one record a line")

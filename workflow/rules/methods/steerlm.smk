@@ -96,7 +96,7 @@ rule predict_labels:
         method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"asked", "steering"}),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
-        stage("predict_labels") + "--attribute-model {input.attribute_model:q} --base-model {input.base:q} "
+        stage("predict_labels") + "--attribute-model {input.attribute_model:q} --base {input.base:q} "
         "--responses {input.responses:q} --queries {input.queries:q} --constitutions {input.constitutions:q} "
         "--method {params.method:q} --engine {resources.engine:q} --policy {params.policy} --output {output:q}"
 

@@ -112,8 +112,7 @@ DEGENERATION = ("degenerate_share", "repeated_share", "base_log_probability", "o
 COMPARED = ("win_rates", "information", "degeneration", "relevance", "echo")  # what comparisons read of experiments
 
 # Of an arm of a comparison of methods, beside its win rates.
-OF_ARMS = ("degree", "held_out_degree", *OF_SUMMARY, "echo", "degenerate_share", "base_log_probability",
-           "response_words")  # fmt: skip
+OF_ARMS = ("degree", "held_out_degree", *OF_SUMMARY, "echo", "degenerate_share", "response_words")
 _COST = ("sampled_tokens", "scored_tokens", "trained_tokens", "forward_tokens", "minutes")
 _ARMS = ("arm", "method", *JUDGED, "other_judge", "other_comparator",
          *span("win_rate", "other_judge_rate", "other_comparator_rate"), "lc_win_rate", *span("difference"), "p",

@@ -107,7 +107,8 @@ class Quantities:
         """Pairs of responses that a judge compares."""
         e = self.experiment
         shown = 1 if e.external else layout.responses_for_evaluation(e)
-        if e.evaluation.judged == "positive" and e.scored:  # else all are for the constitution that wants every one
+        of_all = e.evaluation.sampled_under == "all" and not e.external  # else for the one that wants every principle
+        if e.evaluation.judged == "positive" and of_all:
             shown = len(range(0, shown, e.constitutions.per_set))
         return layout.held_out_examples(e) * shown
 
