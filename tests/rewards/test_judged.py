@@ -9,6 +9,7 @@ from configured import message
 from judge_server import judge_server, requests_of
 from judged import JUDGE
 
+from sami import spent
 from sami.errors import UserError
 from sami.judging import likelihood
 from sami.judging.pairs import Pair
@@ -139,13 +140,17 @@ def test_a_local_model_prefers_as_it_does_pair_by_pair(tiny):
         kind="likelihood", model="m", prompt="{query} {constitution} A: {first} B: {second}", system="", batch_size=3
     )
     candidates = [candidate(text) for text in ("Boil it.", "I like eggs!", "1. Take an egg.", "No.")]
+    spent.forget()
     found = shares(candidates, settings, models={"m": tiny})
+    read = spent.spent()["scored"]
     won = [[] for _ in candidates]
     for a, b in combinations(range(4), 2):
         one = candidates[a].query, "s", candidates[a].constitution, 0, "", "", candidates[a].text, candidates[b].text
         (verdict,) = likelihood.judge([Pair(*one)], "j", settings, tiny)
         won[a].append(verdict.preference)
         won[b].append(1 - verdict.preference)
+        read -= sum(answer.input_tokens for answer in verdict.answers)
+    assert read == 0
     assert found == pytest.approx([sum(of) / 3 for of in won], abs=1e-6)
     assert len(set(found)) == 4
 

@@ -24,6 +24,7 @@ from sami.models import folders, pretrained
 from sami.progress import Progress
 from sami.records import Answer, Verdict
 from sami.settings.judges import LikelihoodJudge
+from sami.spent import spend
 
 
 def judge(pairs: Sequence[Pair], name: str, judge: LikelihoodJudge, folder: Path | None) -> list[Verdict]:
@@ -113,6 +114,7 @@ def _preferences(
     """
     letters = [torch.tensor(letter_tokens(tokenizer, letter), device=model.device) for letter in "AB"]
     prompts = sorted(orders_of, key=len, reverse=True)
+    spend("scored", sum(map(len, prompts)))  # which a method pays for that learns from this judge's rewards
     preferences: dict[tuple[int, ...], float] = {}
     points, done = 0.0, 0
     with Progress(sum(map(len, orders_of.values())), "judging", "answers") as progress:
