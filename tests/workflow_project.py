@@ -52,6 +52,7 @@ class Project:
         models_run = ("sample_responses", "sample_evaluation", "train", "score_responses", "score_relevance")
         models_run += ("sample_responses_shard", "sample_evaluation_shard")
         models_run += ("score_training_relevance", "score_reference", "sample_steering")
+        models_run += ("train_attribute_model", "predict_labels")
         models_run += ("train_reward_model", "score_learned_rewards")
         one_thread = [f"{rule}=1" for rule in models_run]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
