@@ -54,6 +54,7 @@ class Project:
         models_run += ("score_training_relevance", "score_reference", "sample_steering")
         models_run += ("sample_candidates", "sample_candidates_shard", "score_candidate_relevance")
         models_run += ("score_rewards_by_model", "score_candidate_rewards_by_model")
+        models_run += ("train_attribute_model", "predict_labels")
         models_run += ("train_reward_model", "score_learned_rewards")
         one_thread = [f"{rule}=1" for rule in models_run]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]

@@ -124,6 +124,38 @@ def test_a_template_without_a_constitution_puts_the_query_alone(stage, tiny, tmp
     assert [e.responses for e in alone] != [e.responses for e in asked]
 
 
+def test_labels_are_asked_for_in_place_of_constitutions(stage, tiny, tmp_path):
+    """The most likely tokens behind the prompt with query and label string, the same in several jobs."""
+    values = [{"few": 4, "loud": 0}, {"few": 0, "loud": 2}, {"few": 4, "loud": 2}]
+    place = {"query_id": "q", "set_id": "s", "policy": "p"}
+    known = [records.Label(**place, number=number, values=of) for number, of in enumerate(values)]
+    records.write(known, tmp_path / "labels.jsonl")
+    more = {"sampling": Sampling(temperature=0.0, max_new_tokens=6, batch_size=4), "stop": [], "asked": ["few:4"],
+            "labels": tmp_path / "labels.jsonl", "template": "{query} ({attributes})"}  # fmt: skip
+    stage(tmp_path / "one", **more)
+    in_shards(stage, tmp_path / "several", 4, **more)
+    assert (tmp_path / "one/responses.jsonl").read_bytes() == (tmp_path / "several/responses.jsonl").read_bytes()
+    drawn = records.read(records.Example, tmp_path / "one/responses.jsonl")
+    responses = [(example.query_id, response) for example in drawn for response in example.responses]
+    assert len(responses) == 9 * 2
+    assert {response.constitution for _, response in responses} == {0}
+    assert {tuple(response.asked.values()) for _, response in responses} == {(4, 0), (4, 2)}
+    texts = {query.id: query.text for query in records.read(records.Query, tmp_path / "queries.jsonl")}
+    tokenizer, model = load_tokenizer(tiny), load(tiny).cpu()
+    for query, response in responses[:4]:
+        few, loud = response.asked.values()
+        shown = f"<|im_start|>user\n{texts[query]} (few:{few},loud:{loud})<|im_end|>\n<|im_start|>assistant\n"
+        tokens = tokenizer(shown, add_special_tokens=False)["input_ids"]
+        for token in response.token_ids:
+            with torch.inference_mode():
+                assert model(torch.tensor([tokens])).logits[0, -1].argmax().item() == token
+            tokens.append(token)
+    with pytest.raises(UserError, match="labels.jsonl: found no response with few:1 among 3 different labels"):
+        stage(tmp_path / "none", **more | {"asked": ["few:1"]})
+    with pytest.raises(UserError, match="--asked: found 'few', expected an attribute and its value: short:4"):
+        stage(tmp_path / "none", **more | {"asked": ["few"]})
+
+
 def test_shards_without_any_response_are_an_error_when_joined(stage, tmp_path):
     with pytest.raises(UserError, match="iteration-0: all responses of 9 examples are empty. Look at 'stop'"):
         in_shards(stage, tmp_path / "in-2", 2, stop=[chr(c) for c in (*range(1, 0x500), 0xFFFD)])

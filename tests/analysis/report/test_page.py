@@ -115,6 +115,7 @@ def test_what_does_not_fit_is_named(tmp_path, spoil, message):
     spoil(flags)
     several = ("policies", "responses", "verdicts", "relevance", "constitutions")
     given = {name: value if name in several else Path(value[0]) for name, value in flags.items()}
+    given |= {name: [given[name]] for name in ("tables", "figures")}
     arguments = argparse.Namespace(
         **given, evaluation=Evaluation.model_validate(EVALUATION), title="t", provenance=None,
         output=tmp_path / "report.html",
@@ -122,3 +123,14 @@ def test_what_does_not_fit_is_named(tmp_path, spoil, message):
     with pytest.raises(UserError, match=f"(?s){message}"):
         build_report.main(arguments)
     assert not arguments.output.exists()
+
+
+def test_several_folders_are_shown_in_the_order_of_the_catalogues(tmp_path):
+    for name, tables in (("tables", ("win_rates", "own")), ("steering", ("steering_summary", "steering"))):
+        (tmp_path / name).mkdir()
+        for table in tables:
+            (tmp_path / name / f"{table}.csv").write_text("a,b\n1,2\n")
+    folders = [tmp_path / "steering", tmp_path / "tables"]
+    assert [table.name for table in page.read_tables(folders)] == ["win_rates", "steering", "steering_summary", "own"]
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        page.read_tables([*folders, tmp_path / "nowhere"])
