@@ -304,13 +304,13 @@ def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finishe
 
 
 def met(waiting: dict[tuple, str], running: subprocess.Popen, project: Project) -> tuple:
-    """The first of the places of which a stage is seen at work in the project's folder: a training after a step."""
+    """The first of the places of which a stage is seen at work in the project's folder: training after a step."""
     while running.poll() is None:
         for command in commands(project.folder):
             for (name, stage, t), pattern in waiting.items():
-                steps = folder_of(project, name) / f"iteration-{t}/.training.jsonl.partial"
+                saved = (folder_of(project, name) / f"iteration-{t}/checkpoints").glob("step-*")
                 at_work = re.search(pattern, command, re.DOTALL)  # some prompts have several lines
-                if at_work and (stage != "train" or (steps.exists() and steps.read_text())):
+                if at_work and (stage != "train" or any(saved)):
                     return name, stage, t
         time.sleep(0.005)
     raise AssertionError(f"the run ended before these stages were seen: {[*waiting]}")
