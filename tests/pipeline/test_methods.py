@@ -26,7 +26,7 @@ from sami.workflow.configuration import Configuration, load
 FILE = "config/paper/methods.yaml"
 SMALL = {"extends": [FILE, CI]}
 RESULTS = Path("results/ci")
-EXPERIMENTS = ["sft", "rlcd", "ditto", "rest", "rest-em", "steerlm"]
+EXPERIMENTS = ["sft", "rlcd", "ditto", "rest", "rest-em", "steerlm", "salmon"]
 EACH = pytest.mark.parametrize("name", EXPERIMENTS)
 AFTER_POLICY = ("sample_evaluation", "score_relevance", "judge_responses")
 AT_THE_END = {(rule, "") for rule in ("tabulate", "plot_figures", "build_report")}

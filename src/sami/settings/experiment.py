@@ -195,6 +195,17 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _one_count_each(self) -> Self:
+        train, needed = self.queries.train, len(self.sampled_iterations)
+        if isinstance(train, list) and len(train) < needed:
+            part = "" if needed == self.iterations else f", of which {needed} sample"
+            raise ValueError(
+                f"the list 'queries.train' has length {len(train)}, but 'iterations' is {self.iterations}{part}; give "
+                f"one count for each iteration{' that samples' if part else ''}, or a single number for all"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _method_fits(self) -> Self:
         objective, known = self.training.objective.name, self.method.objectives
         if objective not in known:
@@ -240,17 +251,6 @@ class Experiment(Settings):
             raise ValueError(
                 f"the sampler vllm divides the model among 'engine.tensor_parallel' = {needed} GPUs, but 'resources' "
                 f"gives sampling {gpus}; set 'gpus' of 'resources.sample' to {needed}, or lower the other"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_count_each(self) -> Self:
-        train, needed = self.queries.train, len(self.sampled_iterations)
-        if isinstance(train, list) and len(train) < needed:
-            part = "" if needed == self.iterations else f", of which {needed} sample"
-            raise ValueError(
-                f"the list 'queries.train' has length {len(train)}, but 'iterations' is {self.iterations}{part}; give "
-                f"one count for each iteration{' that samples' if part else ''}, or a single number for all"
             )
         return self
 
