@@ -153,6 +153,7 @@ AGAIN = {  # the policy that is trained again, and all that depends on it
         | jobs("tabulate_steering", "plot_steering", of=("",))
         | evaluated("1"),
     ),
+    "salmon": (1, jobs("train", of="1") | evaluated("1")),
 }
 
 
@@ -197,6 +198,10 @@ OTHER_EXAMPLES = {  # what is learned of the same responses
         | jobs("tabulate_steering", "plot_steering", of=("",))
         | evaluated("1"),
     ),
+    "salmon": (  # the reward model is that of the same principles and responses
+        {"method": {"constitution": "in-prompt"}},
+        jobs("build_salmon_examples", "score_reference", "train", of="1") | evaluated("1"),
+    ),
 }
 OTHER_TRAINING = {  # how the same examples are learned, or what is asked of the same policies
     "sft": ({"training": {"epochs": 2}}, jobs("train", of="1") | evaluated("1")),
@@ -212,8 +217,10 @@ OTHER_TRAINING = {  # how the same examples are learned, or what is asked of the
     "rest-em": ({"engine": {"tokens_per_pass": 100, "processes": 2}}, set()),
     "steerlm": (
         {"method": {"steering": {"queries": 1}}},
-        jobs("sample_steering", of=("0", "1", "")) | jobs("tabulate_steering", "plot_steering", of=("",)),
+        jobs("sample_steering", of=("0", "1", ""))
+        | jobs("tabulate_steering", "plot_steering", "build_report", of=("",)),
     ),
+    "salmon": ({"training": {"objective": {"beta": 0.2}}}, jobs("train", of="1") | evaluated("1")),
 }
 
 
@@ -252,7 +259,7 @@ def test_jobs_ask_slurm_for_their_gpus(finished):
         if rule == "train":
             expected = 1 if "ditto-mistral-7b" in block else 8
         else:
-            expected = 1 if re.match(r"sample_|score_(?!rewards)", rule) else 0
+            expected = 1 if re.match(r"sample_|score_(?!rewards)|train_reward_model", rule) else 0
         assert int(found[1] if found else 0) == expected, (rule, block)
 
 
@@ -264,6 +271,7 @@ KILLED = [  # experiment, stage that is running, iteration
     ("ditto", "train", 2),
     ("rest", "build_rest_examples", 2),
     ("steerlm", "label_responses", 1),
+    ("salmon", "train_reward_model", 1),
 ]
 
 
@@ -279,7 +287,8 @@ def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finishe
         for iteration in folder_of(project, name).glob("iteration-[1-9]*"):
             targets.append(str((iteration / "model").relative_to(project.folder)))
             for path in iteration.iterdir():
-                if path.name not in ("eval", "responses.jsonl", "responses.jsonl.provenance.json"):
+                kept = ("responses.jsonl", "reward-model.json")
+                if path.name not in ("eval", *kept, *(f"{name}.provenance.json" for name in kept)):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
     waiting = {place: f"sami.stages.{place[1]} .*/{place[0]}-mistral-7b/.*iteration-{place[2]}/" for place in KILLED}
     while waiting:
@@ -291,7 +300,7 @@ def test_killed_in_a_stage_of_every_method_it_ends_with_the_same_results(finishe
         os.killpg(running.pid, signal.SIGKILL)
         assert running.wait() != 0
         name, stage, t = place
-        output = {"train": "model", "label_responses": "labels.jsonl"}
+        output = {"train": "model", "label_responses": "labels.jsonl", "train_reward_model": "reward-model"}
         assert not (folder_of(project, name) / f"iteration-{t}" / output.get(stage, "examples.jsonl")).exists()
         del waiting[place]
     project.run("--rerun-incomplete", *targets)

@@ -135,9 +135,9 @@ rule train_reward_model:
         experiment=WITH_LEARNED_REWARD,
     conda:
         "../../envs/training.yaml"
-    threads: cores("train")
+    threads: cores("train-alone")
     resources:
-        **job_resources("train"),
+        **job_resources("train-alone"),
         engine=slice_of("engine"),
     params:
         code=code_digest("train_reward_model"),

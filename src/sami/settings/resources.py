@@ -82,7 +82,8 @@ class TrainingJob(Job):
     """In `train` only: nodes. `engine.processes` counts those of all nodes: `nodes` times `gpus`."""
 
 
-JobKind = Literal["prepare", "write", "sample", "score", "train", "judge", "light"]
+# `train-alone` has no settings of its own: it is training in one process, of a reward model, say.
+JobKind = Literal["prepare", "write", "sample", "score", "train", "train-alone", "judge", "light"]
 
 
 class Resources(Settings):
@@ -115,9 +116,16 @@ class Resources(Settings):
         return self
 
     def of(self, kind: JobKind) -> TrainingJob:
-        """The settings of a kind, laid over those of all; nodes are None but for training."""
+        """The settings of a kind, laid over those of all; nodes are None but for training.
+
+        Training in one process asks for what training does, on one node with one GPU.
+        """
+        if kind == "train-alone":
+            job = self.of("train")
+            return job.model_copy(update={"nodes": None, "gpus": job.gpus and 1})
         return TrainingJob(**self.all.model_dump() | getattr(self, kind).model_dump(exclude_none=True))
 
     def set_at(self, kind: JobKind, key: str) -> tuple[str, str]:
         """Where a value of `of` comes from."""
-        return (kind if getattr(getattr(self, kind), key) is not None else "all", key)
+        name = "train" if kind == "train-alone" else kind
+        return (name if getattr(getattr(self, name), key) is not None else "all", key)

@@ -52,9 +52,9 @@ rule train_attribute_model:
         experiment=BY_ATTRIBUTE_MODEL,
     conda:
         "../../../envs/training.yaml"
-    threads: cores("train")
+    threads: cores("train-alone")
     resources:
-        **job_resources("train"),
+        **job_resources("train-alone"),
         engine=slice_of("engine"),
     params:
         code=code_digest("train_attribute_model"),

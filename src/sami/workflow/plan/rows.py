@@ -333,7 +333,7 @@ class Planner:
         queries, processes = e.train_counts()[iteration - 1], 1
         matrices = [maker.quantities.label_matrix(longest) for longest in (False, True)]
         if iteration == 1:
-            row = maker._row("train_attribute_model", "", "train", used=1)
+            row = maker._row("train_attribute_model", "iteration-1", "train-alone", used=1)
             own = e.model_copy(
                 update={
                     "training": e.method.head_training(e.training),
@@ -371,7 +371,7 @@ class Planner:
         alone = e.engine.model_copy(update={"processes": 1, "activation_checkpointing": "none"})
         training = e.training.model_copy(update={**own, "lora": None, "kl_weight": 0.0})
         e = e.model_copy(update={"training": training, "engine": alone})
-        row = maker._row("train_reward_model", "iteration-1", "train", used=1)
+        row = maker._row("train_reward_model", "iteration-1", "train-alone", used=1)
         matrices = [maker.quantities.comparisons_matrix(longest) for longest in (False, True)]
         return row.with_cost(costs.training_cost(e, row.machine, model, e.train_counts()[0], *matrices, matrices[0]))
 
