@@ -1,7 +1,8 @@
 """Figures of methods side by side: what they win for what they cost, and whether what wins still answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ def quality_and_relevance(steerability: pd.DataFrame, internalising: pd.DataFram
         axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=DOTTED)
         if len(base):
             axes.axhline(base.iloc[0], color=GREY, linewidth=0.8, linestyle=DOTTED)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}" if share <= 1 else "")
         axes.set_xlabel(f"Win rate against {policy_label(shown['comparator'].iloc[0])}")
         axes.set_ylabel("Margin (nats per token)")
 
@@ -55,7 +56,8 @@ def _panels(
     title: str,
 ) -> Figure:
     """A panel for each question that has arms with the column `needed`."""
-    shown = (table[table[needed].notna()] for table in (steerability, internalising))
+    tables = [_with_marks(table, [steerability, internalising]) for table in (steerability, internalising)]
+    shown = (table[table[needed].notna()] for table in tables)
     asked = [(name, table) for name, table in zip(TITLES, shown, strict=True) if len(table)]
     if not asked:
         return empty_figure(TWO_COLUMNS, 1.2, title, "It was not measured.")
@@ -63,14 +65,30 @@ def _panels(
     for axes, (name, table) in zip(panels, asked, strict=True):
         draw(axes, table)
         axes.set_title(name)
+        axes.set_xlim(right=axes.get_xlim()[1] + 0.12 * np.ptp(axes.get_xlim()))  # room for names
     return figure
+
+
+def _with_marks(table: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The table with the columns `colour` and `marker`: one of its own for each method, the same in all panels.
+
+    Arms that were not trained go by their names.
+    """
+    every = dict.fromkeys(name for some in tables for name in some["method"].fillna(some["arm"]))
+    marks = {
+        # Where there are more than colours, those of one colour have different markers.
+        name: (SEQUENCE[n % len(SEQUENCE)][0], SEQUENCE[(n + n // len(SEQUENCE)) % len(SEQUENCE)][1])
+        for n, name in enumerate(every)
+    }
+    found = [marks[name] for name in table["method"].fillna(table["arm"])]
+    return table.assign(colour=[colour for colour, _ in found], marker=[marker for _, marker in found])
 
 
 def _points(axes: Axes, shown: pd.DataFrame, across: str, up: str) -> None:
     """A point an arm, with its name and the intervals that the table has; arms that were not trained are hollow."""
-    for number, row in enumerate(shown.index):
+    for row in shown.index:
         arm = shown.loc[[row]]
-        colour, marker, _ = SEQUENCE[number % len(SEQUENCE)]
+        colour, marker = arm[["colour", "marker"]].iloc[0]
         bars = {
             side: error_bars(arm, name) for side, name in (("xerr", across), ("yerr", up)) if ends(name)[0] in shown
         }
