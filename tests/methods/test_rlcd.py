@@ -191,7 +191,10 @@ def quickstart(method: str, training: str = "{objective: preference}", more: str
         (quickstart("rlcd", "{objective: supervised}"), ["'training.objective' is supervised"]),
         (quickstart("{name: rlcd, labels: mixed}"), ["method.labels", 'found "mixed"', "contrast, reversed, shuffled"]),
         (quickstart("{name: rlcd, unfinished: cut}"), ["method.unfinished", 'found "cut"', "keep, drop"]),
-        (quickstart("{name: sami, labels: reversed}"), ["the key 'labels', which belongs to the method rlcd"]),
+        (
+            quickstart("{name: sami, labels: reversed}"),
+            ["the key 'labels', which belongs to the methods rlcd and steerlm"],
+        ),
         (quickstart("rlcd", more=", sampling: {responses: 1}"), ["'sampling.responses' is 1, but 'rlcd' needs at l"]),
         (quickstart("rlcd", more=", constitutions: {per_set: 1}"), ["constitutions.per_set: found 1", "at least 2"]),
         (quickstart("rlcd", "{objective: preference, reference: sft}"), ["'training.reference: sft'"]),

@@ -178,12 +178,12 @@ def test_a_reward_model_is_planned_once(project):
         return {(row.stage, row.of): row for row in plan(project.load(quickstart(method, more)), ["quickstart"])[0]}
 
     found, by_checks = rows(PLAIN), rows("{name: salmon, reward: checks}")
-    assert [of for stage, of in found if stage == "train_reward_model"] == [""]
+    assert [of for stage, of in found if stage == "train_reward_model"] == ["iteration-1"]
     assert [of for stage, of in found if stage == "score_learned_rewards"] == ["iteration-1", "iteration-2"]
     assert not {"train_reward_model", "score_learned_rewards"} & {stage for stage, _ in by_checks}
     # Comparisons and measures in place of two files of rewards by checks.
     assert found["light", ""].jobs == by_checks["light", ""].jobs
-    model, scored = found["train_reward_model", ""], found["score_learned_rewards", "iteration-1"]
+    model, scored = found["train_reward_model", "iteration-1"], found["score_learned_rewards", "iteration-1"]
     assert model.flop == pytest.approx(3 * 2 * model.prompt_tokens * scored.flop / (2 * scored.prompt_tokens))
     assert model.fits
     more = rows(PLAIN, ", iterations: 2, queries: {train: 12}")

@@ -124,9 +124,12 @@ def quickstart(method: str, training: str = "{objective: supervised}") -> str:
     [
         (
             quickstart("sf"),
-            ["method: found the method 'sf', expected one of: sami, sft, rlcd, rest, steerlm, ditto. Did you mean"],
+            ["method: found the method 'sf', expected one of: sami, sft, rlcd, rest, salmon, steerlm, ditto. Did"],
         ),
-        (quickstart("{name: sami, responses: own}"), ["the key 'responses', which belongs to the method sft, but"]),
+        (
+            quickstart("{name: sami, responses: own}"),
+            ["the key 'responses', which belongs to the methods sft and salmon, but"],
+        ),
         (
             quickstart("{name: sft, improve: 3}"),
             ["method.improve", "expected one of: name, relevance, constitution, responses, labels, unfinished, reward"],

@@ -152,7 +152,7 @@ def test_labels_are_asked_for_in_place_of_constitutions(stage, tiny, tmp_path):
             tokens.append(token)
     with pytest.raises(UserError, match="labels.jsonl: found no response with few:1 among 3 different labels"):
         stage(tmp_path / "none", **more | {"asked": ["few:1"]})
-    with pytest.raises(UserError, match="--asked: found 'few', expected an attribute and its value: short:4"):
+    with pytest.raises(UserError, match="found the label 'few', expected an attribute and its value: short:4"):
         stage(tmp_path / "none", **more | {"asked": ["few"]})
 
 

@@ -75,7 +75,8 @@ def named_choice(kinds: Mapping[str, type[BaseModel]], what: str) -> BeforeValid
             if others:
                 keys = ", ".join(own)
                 raise ValueError(
-                    f"found the key '{key}', which belongs to the {what} {' and '.join(others)}, but 'name' is {name}, "
+                    f"found the key '{key}', which belongs to the {what}{'s' if others[1:] else ''} "
+                    f"{' and '.join(others)}, but 'name' is {name}, "
                     f"which has the keys {keys}; delete the key, or change 'name'"
                 )
         return value

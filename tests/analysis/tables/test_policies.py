@@ -27,7 +27,7 @@ from sami.analysis.tables.run import Run
 from sami.records import Example, Scores, Verdict
 from sami.settings.evaluation import Evaluation
 
-CSV_ALONE = ["length_bias", "training", "samples"]
+CSV_ALONE = ["length_bias", "training", "samples", "measures"]
 PRINTED = ["summary", "win_rates", "win_rates_by_principle", "win_rates_by_length", "comparisons", "agreement",
            "generalisation", "information", "adherence", "lengths", "degeneration", "relevance",
            "relevance_by_length", "echo"]  # fmt: skip
