@@ -187,7 +187,7 @@ def test_a_reward_model_is_planned_once(project):
     assert model.flop == pytest.approx(3 * 2 * model.prompt_tokens * scored.flop / (2 * scored.prompt_tokens))
     assert model.fits
     more = rows(PLAIN, ", iterations: 2, queries: {train: 12}")
-    assert more["train_reward_model", ""].prompt_tokens == pytest.approx(2 * model.prompt_tokens, rel=0.05)
+    assert more["train_reward_model", "iteration-1"].prompt_tokens == pytest.approx(2 * model.prompt_tokens, rel=0.05)
 
 
 @pytest.mark.parametrize(("most", "mean"), [(0, 0.0), (1, 1.0), (2, (0.2 + 2 * 0.16) / 0.36)])

@@ -174,7 +174,7 @@ class Evaluation(Settings):
     See docs/relevance.md.
     """
     information: bool = True
-    """Estimate the information that responses have about their constitutions, where prompts hold these."""
+    """Estimate the information of responses about their constitutions, where prompts hold these."""
     degeneration: Degeneration
     """When a response counts as degenerate (a loop)."""
     bootstrap_samples: Annotated[int, Field(ge=100)]
