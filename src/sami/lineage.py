@@ -64,12 +64,15 @@ def lineage(result: str | Path) -> dict[str, Record]:
     return found
 
 
+def provenance_record(output: str | Path) -> Path:
+    """The record beside an output, or in it, where that is a folder."""
+    return Path(output, "provenance.json") if Path(output).is_dir() else Path(f"{output}.provenance.json")
+
+
 def read(path: str | Path) -> Record | None:
     """The provenance record of a file or folder; None where it has none."""
-    for record in (Path(path, "provenance.json"), Path(f"{path}.provenance.json")):
-        if record.is_file():
-            return json.loads(record.read_bytes())
-    return None
+    record = provenance_record(path)
+    return json.loads(record.read_bytes()) if record.is_file() else None
 
 
 def inputs(record: Record) -> Iterator[str]:

@@ -18,9 +18,9 @@ from conftest import ROOT
 from paper_runs import CI, check_whole
 from workflow_project import Project
 
+from sami.lineage import provenance_record
 from sami.settings.methods import METHODS
 from sami.settings.yaml_files import merge
-from sami.workflow import layout
 from sami.workflow.configuration import Configuration, load
 
 FILE = "config/paper/methods.yaml"
@@ -94,7 +94,7 @@ def test_every_result_has_a_record_with_what_it_was_made_of(finished, configurat
     made = {path for path in made if not path.name.endswith("provenance.json")}
     assert len(made) > 50
     for path in made:
-        records = layout.provenance_record(path), path.parent / "provenance.json"
+        records = provenance_record(path), path.parent / "provenance.json"
         assert any(record.is_file() for record in records), path
     iterations = {0: f"resources/ci/models/{experiment.model}"}
     iterations |= {t: f"{RESULTS}/{name}-mistral-7b/iteration-{t}/model" for t in range(1, experiment.iterations + 1)}

@@ -211,6 +211,6 @@ rule score_learned_rewards:
         models=lambda wildcards, input: flags(models=list(input.models)) if input.models else "",
     shell:
         stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} --reward-model {input.reward_model:q} "
-        "--base-model {input.base_model:q} --engine {resources.engine:q} --policy {params.policy} {params.rewards} "
-        "--output {output:q}"
+        "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} "
+        "--reward-model {input.reward_model:q} --base-model {input.base_model:q} --engine {resources.engine:q} "
+        "--policy {params.policy} {params.rewards} --output {output:q}"

@@ -52,7 +52,7 @@ rule share_model:
 
 
 # A rule of its own, since there is one for all iterations.
-rule share_reward_model:
+use rule share_model as share_reward_model with:
     input:
         lambda wildcards: LAYOUT.path(layout.REWARD_MODEL, OWNERS[wildcards.experiment][layout.REWARD_MODEL]),
     output:
@@ -61,17 +61,7 @@ rule share_reward_model:
         in_experiment(layout.log("share_reward_model")),
     benchmark:
         in_experiment(layout.benchmark("share_reward_model"))
-    wildcard_constraints:
-        experiment=shared_with(is_model),
     localrule: True
-    conda:
-        "../../envs/analysis.yaml"
-    resources:
-        **job_resources("light"),
-    params:
-        code=code_digest("share_results"),
-    shell:
-        stage("share_results") + "--original {input:q} --output {output:q}"
 
 
 # All rules so far, those of methods among them: some would make the same files, were these not shared.

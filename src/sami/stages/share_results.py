@@ -7,17 +7,17 @@ Writes  its copy; the provenance record of the copy holds that of the original, 
     python -m sami.stages.share_results --help
 """
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from sami.errors import UserError
+from sami.lineage import read
 from sami.stage import Stage
 
-RECORD = "provenance.json"  # in a folder; it is the copy's own, and would be written through a link
-NOT_COPIED = (RECORD, ".snakemake_timestamp")
+# The record in a folder is the copy's own, and would be written through a link.
+NOT_COPIED = ("provenance.json", ".snakemake_timestamp")
 
 
 def link(original: str, copy: str) -> None:
@@ -37,11 +37,10 @@ def main(arguments) -> dict[str, Any]:
                 "of the other experiment again."
             )
         shutil.copytree(original, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), copy_function=link)
-        record = original / RECORD
     else:
         shutil.copyfile(original, copy)
-        record = Path(f"{original}.{RECORD}")
-    return {"original": json.loads(record.read_bytes())} if record.is_file() else {}
+    record = read(original)
+    return {"original": record} if record else {}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sami.lineage import provenance_record
 from sami.sampling import shards
 from sami.settings.experiment import Experiment
 from sami.settings.sampling import Sampling
@@ -134,11 +135,6 @@ class Layout:
     def shared(self, path: str) -> str:
         """A log or benchmark of what experiments share."""
         return f"{self.resources}/{path}"
-
-
-def provenance_record(output: str | Path) -> Path:
-    """The record beside an output, or in it, where that is a folder."""
-    return Path(output, "provenance.json") if Path(output).is_dir() else Path(f"{output}.provenance.json")
 
 
 MOST_JOBS = 1000  # all their files stand in one command, and a scheduler should live

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sami.analysis.statistics.bootstrap import bootstrap_over_seeds
+from sami.analysis.statistics.bootstrap import Interval, bootstrap_over_seeds
 from sami.analysis.statistics.significance import sign_flip_test
 from sami.analysis.tables import files
 from sami.analysis.tables.catalogue import OF_ARMS
 from sami.analysis.tables.measures import Measure, Values, read
 from sami.analysis.tables.rows import NOTHING, Estimator, Row, cells, with_holm
-from sami.analysis.tables.seeds import check_runs
+from sami.analysis.tables.seeds import check_runs, check_same_queries
 from sami.lineage import Cost
 from sami.records import BASE, iteration_of, last_trained
 from sami.settings.evaluation import Question
@@ -89,9 +89,8 @@ def load(seeds: Sequence[int], experiments: Sequence[Experiment], queries: Seque
     """
     count = len(seeds)
     for number, experiment in enumerate(experiments):
-        own = queries[number * count : (number + 1) * count]
-        check_runs(seeds, own, experiment.tables)
-        check_runs([0, 1], [queries[0], *own[:1]], [Path(), Path()])  # the same in all experiments
+        check_runs(seeds, queries[number * count : (number + 1) * count], experiment.tables)
+    check_same_queries(queries[::count])
     arms = [arm for experiment in experiments for arm in _arms(experiment, seeds)]
     once: dict[tuple, Arm] = {}
     for arm in arms:
@@ -155,7 +154,7 @@ def _row(arm: Arm, estimator: Estimator) -> Row:
     return row | {"n_seeds": len(arm.measured), "n_queries": len(asked)}
 
 
-def _mean(values: BySeed, estimator: Estimator):
+def _mean(values: BySeed, estimator: Estimator) -> Interval:
     return bootstrap_over_seeds(values, **asdict(estimator)) if values else NOTHING
 
 

@@ -44,6 +44,11 @@ def check_runs(seeds: Sequence[int], queries: Sequence[Path], tables: Sequence[P
             f"--seeds: found {' '.join(map(str, seeds))}, {len(queries)} files of --queries and {len(tables)} folders "
             "of --tables; expected each seed once, and one of both for each seed, in this order."
         )
+    check_same_queries(queries)
+
+
+def check_same_queries(queries: Sequence[Path]) -> None:
+    """Raises UserError where a file has other held-out queries than the first."""
     asked: dict[str, str] = {}
     for file in queries:
         texts = {query_id: query.text for query_id, query in read_by_id(Query, file).items()}

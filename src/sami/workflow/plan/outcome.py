@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sami.lineage import provenance_record
 from sami.records import iteration_of, read_json_lines
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
@@ -128,7 +129,7 @@ class _Files:
         output = self.output()
         if output is None:
             return {}
-        record = layout.provenance_record(output)
+        record = provenance_record(output)
         return json.loads(record.read_text()) if record.is_file() else {}
 
     def memory(self) -> float:
