@@ -247,8 +247,10 @@ def test_another_setting_makes_what_depends_on_it_and_nothing_else(changed, what
 # --- on a cluster -----------------------------------------------------------------------------------------------------
 
 
-def test_jobs_ask_slurm_for_their_gpus(finished):
-    """At the papers' scale."""
+def test_jobs_ask_slurm_for_their_gpus(finished, tmp_path, monkeypatch):
+    """At the papers' scale, which the cluster that may run on this machine has no nodes for."""
+    (tmp_path / "slurm.conf").touch()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))  # no cluster answers
     project = Project.__new__(Project)
     project.folder, project.overrides = finished.folder, FILE
     printed = project.run("--dry-run", "--profile", "slurm")
