@@ -151,8 +151,25 @@ def test_every_response_is_an_example_behind_its_label():
 
 def test_the_prompt_is_a_conversation_where_the_task_has_one():
     chat = PROMPTS.model_copy(update={"style": "chat", "system": ""})
-    (system, user) = attributes_prompt(QUERIES["q"], {"few": 1}, chat, "{attributes}: {query}")
+    (system, user) = attributes_prompt("Why q?", {"few": 1}, chat, "{attributes}: {query}")
     assert (system.role, system.content, user.role, user.content) == ("system", "", "user", "few:1: Why q?")
+
+
+def test_what_stands_behind_the_mark_begins_the_turn_of_the_policy(smollm2):
+    from sami.data.prompts import prompt_tokens
+    from sami.models import pretrained
+
+    chat = PROMPTS.model_copy(update={"style": "chat", "system": ""})
+    template, label = "{query}{turn}<|im_end|>{attributes}\n", {"few": 1}
+    assert attributes_prompt("Why {turn}?", label, PROMPTS, template) == "Why {turn}?<|im_end|>few:1\n"
+    prompt = attributes_prompt("Why {turn}?", label, chat, template)
+    assert [(m.role, m.content) for m in prompt[1:]] == [("user", "Why {turn}?"), ("assistant", "<|im_end|>few:1\n")]
+    tokenizer = pretrained.load_tokenizer(smollm2)
+    tokens, asked = prompt_tokens(prompt, tokenizer), prompt_tokens(prompt[:-1], tokenizer)
+    assert tokens[: len(asked)] == asked
+    begun = tokens[len(asked) :]
+    assert tokenizer.decode(begun) == "<|im_end|>few:1\n"
+    assert tokenizer.eos_token_id not in begun  # it is text, and no mark
 
 
 def test_filters_drop_single_responses():
@@ -314,6 +331,11 @@ def test_a_task_without_the_prompt_is_told_before_anything_runs(project):
         (None, "prompts.with_attributes: found null, expected the prompt with the query and a label string"),
         ("{query}", "the template 'with_attributes' needs the fields '{query}' and '{attributes}'"),
         ("{query} {attributes} {constitution}", "'with_attributes' has the field '{constitution}', expected it not"),
+        (
+            "{attributes}{turn}{query}",
+            "'with_attributes' has '{turn}' before '{query}', or twice; expected it once, behind it",
+        ),
+        ("{query}{turn}{attributes}{turn}", "'with_attributes' has '{turn}' before '{query}', or twice"),
     ):
         task["prompts"]["with_attributes"] = template
         project.write("config/tasks/everyday.yaml", yaml.safe_dump(task))
@@ -390,10 +412,11 @@ def test_a_whole_run_learns_every_response_behind_its_label(finished):
     for one in sampled:
         for response in one.responses:
             values = {name: round(2 * degree(check, response.text)) for name, check in checks.items()}
-            text = f"{queries[one.query_id]}\n\nAttributes: short:{values['short']},warm:{values['warm']}"
-            expected += [(one.query_id, text, response.text)] if response.text else []
+            label = f"[short:{values['short']},warm:{values['warm']}]\n"
+            expected += [(one.query_id, queries[one.query_id], label, response.text)] if response.text else []
     found = records.read(TrainingExample, folder / "iteration-1/examples.jsonl")
-    assert [(e.query_id, e.prompts[0][-1].content, e.responses[0].text) for e in found] == expected
+    turns = [(e.query_id, *(turn.content for turn in e.prompts[0][-2:]), e.responses[0].text) for e in found]
+    assert turns == expected
     counted = json.loads((folder / "iteration-1/examples.json").read_text())
     assert (counted["sampled"], counted["kept"]) == (16, len(expected))
     assert [sum(of) for of in counted["values"].values()] == [16, 16]
@@ -473,7 +496,7 @@ def test_what_the_second_iteration_is_asked_is_part_of_its_prompts_alone(finishe
     requests = []
     for example in drawn:
         for j, response in enumerate(example.responses):
-            prompt = attributes_prompt(queries[example.query_id], response.asked, prompts, prompts.with_attributes)
+            prompt = attributes_prompt(queries[example.query_id].text, response.asked, prompts, prompts.with_attributes)
             key = f"{given['seed']}-{example.query_id}-{example.set_id}-{j}"
             requests.append(Request(prompt_tokens(prompt, tokenizer), key))
     sampler = open_sampler("transformers", folder / "iteration-1/model", tokenizer, longest=400, tensor_parallel=1)

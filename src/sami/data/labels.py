@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from sami.data.prompts import fill, policy_prompt
 from sami.errors import UserError
-from sami.records import Constitution, Example, Label, Prompt, Query
+from sami.records import Constitution, Example, Label, Prompt
 from sami.settings.tasks import Prompts
 
+TURN = "{turn}"  # field of a template, where the model's own turn begins
 BETWEEN = ":,"  # what a label string sets names and values apart with
 
 Values = Mapping[str, int]  # attribute -> its value, in the order of label strings
@@ -23,15 +24,18 @@ def label_string(values: Values) -> str:
     return ",".join(f"{name}:{value}" for name, value in values.items())
 
 
-def attributes_prompt(query: Query, values: Values, prompts: Prompts, template: str) -> Prompt:
+def attributes_prompt(query: str, values: Values, prompts: Prompts, template: str) -> Prompt:
     """Prompt that puts a query with a label.
 
     Args:
-        query, values: what is asked, and for which values.
+        query: its text.
+        values: that are asked for.
         prompts: of the task.
-        template: with the fields {query} and {attributes}.
+        template: with the fields {query} and {attributes}, and {turn} where the model's own turn begins.
     """
-    return policy_prompt(fill(template, query=query.text, attributes=label_string(values)), prompts)
+    fields = {"query": query, "attributes": label_string(values)}
+    asked, begun = (fill(part, **fields) for part in (template + TURN).split(TURN)[:2])
+    return policy_prompt(asked, prompts, begun)
 
 
 def seen(labels: Iterable[Label], fixed: Values) -> list[dict[str, int]]:

@@ -36,15 +36,22 @@ def constitution_text(constitution: Constitution, order: Sequence[int], prompts:
     )
 
 
-def policy_prompt(text: str, prompts: Prompts) -> Prompt:
-    """What a policy is asked: the text to continue, or the conversation that it stands in."""
+def policy_prompt(text: str, prompts: Prompts, begun: str = "") -> Prompt:
+    """What a policy is asked: the text to continue, or the conversation that it stands in.
+
+    Args:
+        text: of the person's turn.
+        prompts: of the task.
+        begun: how the policy's own turn begins; its response continues that.
+    """
     if prompts.style == "plain":
-        return text
-    return [Message(**message) for message in chat_messages(text, prompts.system)]
+        return text + begun
+    turns = chat_messages(text, prompts.system) + ([{"role": "assistant", "content": begun}] if begun else [])
+    return [Message(**turn) for turn in turns]
 
 
 def prompt_tokens(prompt: Prompt, tokenizer: Any) -> list[int]:
-    """Token ids of a policy's prompt, up to where the response begins.
+    """Token ids of a policy's prompt, up to where the response begins: behind what the assistant's last turn has begun.
 
     Raises:
         UserError: it is a conversation, and the model has no chat template, or it refuses the messages.
@@ -52,7 +59,9 @@ def prompt_tokens(prompt: Prompt, tokenizer: Any) -> list[int]:
     if isinstance(prompt, str):
         return plain_tokens(prompt, tokenizer)
     messages = [message.model_dump() for message in prompt]
-    return chat_tokens(messages, tokenizer, "the task's prompts ('style' and 'system')")
+    begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+    asked = chat_tokens(messages, tokenizer, "the task's prompts ('style' and 'system')")
+    return asked + tokenizer(begun, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 def render(text: str, prompts: Prompts, tokenizer: Any) -> list[int]:

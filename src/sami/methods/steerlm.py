@@ -136,7 +136,7 @@ def labelled_examples(
         plain_example(
             example.query_id,
             example.set_id,
-            attributes_prompt(queries[example.query_id], values, prompts, template),
+            attributes_prompt(queries[example.query_id].text, values, prompts, template),
             training_responses([response], example.policy),
         )
         for (example, response, _), values in zip(kept, dealt, strict=True)

@@ -76,7 +76,8 @@ class Prompts(Settings):
     with_attributes: str | None = None
     """The prompt that puts a query with a label string (`short:4,warm:0`): `{query}` and `{attributes}`.
 
-    Needed by methods that train on labels of attributes.
+    Needed by methods that train on labels of attributes. In a chat, what stands behind `{turn}` begins the model's own
+    turn, which a response continues; in a plain text it is text like the rest.
     """
 
     @model_validator(mode="after")
@@ -154,6 +155,10 @@ class Task(Settings):
             raise ValueError("the template 'with_attributes' needs the fields '{query}' and '{attributes}'")
         if template is not None and "{constitution}" in template:
             raise ValueError("the template 'with_attributes' has the field '{constitution}', expected it not")
+        if template is not None and ("{query}" not in template.split("{turn}")[0] or template.count("{turn}") > 1):
+            raise ValueError(
+                "the template 'with_attributes' has '{turn}' before '{query}', or twice; expected it once, behind it"
+            )
         return self
 
 

@@ -10,10 +10,11 @@ Writes  examples (Example) and a JSON file that counts them; or one shard of the
 import json
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from sami import records
 from sami.data.constitutions import by_set, empty_examples
-from sami.data.labels import ask, ask_for_constitutions, attributes_prompt, for_constitution, label_string, seen
+from sami.data.labels import Values, ask, ask_for_constitutions, attributes_prompt, for_constitution, seen
 from sami.data.queries import chosen_queries
 from sami.errors import UserError, within
 from sami.models.startup import import_libraries
@@ -37,17 +38,18 @@ def longest_prompts(arguments, queries, constitutions, known, tokenizer) -> dict
 
     Those of later iterations are in it too, so that one that is too long is found before the first iteration.
     """
-    from sami.data.prompts import constitution_text, fill, render
+    from sami.data.prompts import constitution_text, fill, prompt_tokens, render
 
-    field = "attributes" if known else "constitution"
+    prompts, template = arguments.prompts, template_of(arguments)
 
-    def prompt(text: str, query: str) -> list[int]:
-        return render(fill(template_of(arguments), **{field: text}, query=query), arguments.prompts, tokenizer)
+    def prompt(text: str | Values, query: str) -> list[int]:
+        if isinstance(text, str):
+            return render(fill(template, constitution=text, query=query), prompts, tokenizer)
+        return prompt_tokens(attributes_prompt(query, text, prompts, template), tokenizer)
 
-    if known:
-        texts = [label_string(values) for values in known]
-    else:
-        texts = [constitution_text(c, range(len(c.statements)), arguments.prompts) for c in constitutions.values()]
+    texts: list[Any] = known or [
+        constitution_text(c, range(len(c.statements)), prompts) for c in constitutions.values()
+    ]
     longest = max(texts, key=lambda text: len(prompt(text, "")))
     return {query.id: prompt(longest, query.text) for query in queries.values()}
 
@@ -60,7 +62,7 @@ def prompts_of(arguments, example, queries, constitutions) -> tuple[list[records
     if not asked:
         texts = arguments.prompts, template_of(arguments)
         return example_prompts(example, queries, constitutions, *texts), example.labels
-    query = queries[example.query_id]
+    query = queries[example.query_id].text
     prompts = [attributes_prompt(query, values, arguments.prompts, template_of(arguments)) for values in asked]
     return prompts, range(len(prompts))
 

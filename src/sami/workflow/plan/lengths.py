@@ -1,5 +1,6 @@
 """Lengths of texts in tokens: counted where they are on this machine, else as the task states it."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,5 @@ def of_template(template: str, prompts: Prompts, shared: bool = False) -> float:
         shared: only those before the constitution, which all prompts of a query have in common.
     """
     text = template.split("{constitution}")[0] if shared else template.replace("{constitution}", "")
-    text = text.replace("{attributes}", "")
     chat = CHAT + tokens_of(prompts.system or "") if prompts.style == "chat" else 0
-    return tokens_of(text.replace("{query}", "")) + chat
+    return tokens_of(re.sub(r"{(query|attributes|turn)}", "", text)) + chat
