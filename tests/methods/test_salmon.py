@@ -179,11 +179,11 @@ def test_a_reward_model_is_planned_once(project):
 
     found, by_checks = rows(PLAIN), rows("{name: salmon, reward: checks}")
     assert [of for stage, of in found if stage == "train_reward_model"] == ["iteration-1"]
-    assert [of for stage, of in found if stage == "score_learned_rewards"] == ["iteration-1", "iteration-2"]
-    assert not {"train_reward_model", "score_learned_rewards"} & {stage for stage, _ in by_checks}
+    assert [of for stage, of in found if stage == "score_rewards"] == ["iteration-1", "iteration-2"]
+    assert not {"train_reward_model", "score_rewards"} & {stage for stage, _ in by_checks}
     # Comparisons and measures in place of two files of rewards by checks.
     assert found["light", ""].jobs == by_checks["light", ""].jobs
-    model, scored = found["train_reward_model", "iteration-1"], found["score_learned_rewards", "iteration-1"]
+    model, scored = found["train_reward_model", "iteration-1"], found["score_rewards", "iteration-1"]
     assert model.flop == pytest.approx(3 * 2 * model.prompt_tokens * scored.flop / (2 * scored.prompt_tokens))
     assert model.fits
     more = rows(PLAIN, ", iterations: 2, queries: {train: 12}")
@@ -230,7 +230,7 @@ def test_the_workflow_copies_a_reward_model_for_another_experiment(tmp_path):
     assert made["share_reward_model"] == {"other/iteration-1/reward-model"}
     assert {f"{name}/iteration-1/reward-model.json" for name in ("one", "other")} == made["measure_reward_model"]
     rewarded = {"one/iteration-1/rewards.jsonl", "one/iteration-2/rewards.jsonl", "other/iteration-2/rewards.jsonl"}
-    assert made["score_learned_rewards"] == rewarded
+    assert made["score_rewards_by_model"] == rewarded
     assert "score_rewards" not in made
 
 

@@ -214,6 +214,23 @@ def test_the_best_of_several_is_drawn_and_kept_once(project):
     assert of_best(best("iteration-1"), best("iteration-1", **trained_otherwise)) == set()
 
 
+def test_the_best_by_a_reward_model_depends_on_it(project):
+    def best(training=None, **method):
+        kept = {"best": {"policy": "base", "best_of": {"responses": 8, "reward": "salmon-checks"}}}
+        salmon = {"name": "salmon", "reward": "salmon-checks", **method}
+        more = {"training": {"objective": "preference", **(training or {})}, "sampling": {"responses": 4}}
+        return {"evaluation": {"policies": kept}, "method": salmon, **more}
+
+    def of_best(second):
+        found = shared(project, {"a": best(), "b": second})["b"]
+        return {path.removeprefix("best/eval/") for path in found if path.startswith("best/")}
+
+    every = {"candidates.jsonl", "responses.jsonl", "relevance.jsonl", "verdicts-checks-vs-base.jsonl"}
+    assert of_best(best()) == of_best(best({"learning_rate": 1e-3})) == every
+    # Which responses it is trained on, and in which numbers.
+    assert of_best(best(responses="contrasted")) == of_best(best({"precision": "mixed"})) == {"candidates.jsonl"}
+
+
 def test_relevance_depends_on_how_it_is_told(project):
     for relevance in ({"others": 5}, {"model": "mistral-7b"}, None):
         changed = {"evaluation": {"relevance": relevance}}

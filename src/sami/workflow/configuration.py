@@ -124,9 +124,14 @@ class Configuration:
         rewards = self.rewards_of(experiment, policy).values()
         return next(filter(None, (reward.relevance_others for reward in rewards)), None)
 
-    def learned_reward(self, experiment: str) -> LearnedReward | None:
-        """The reward of an experiment that a reward model is trained for; None where there is none."""
-        return next((one for one in self.rewards_of(experiment).values() if isinstance(one, LearnedReward)), None)
+    def learned_rewards(self, experiment: str, policy: str | None = None) -> dict[str, LearnedReward]:
+        """The rewards of `rewards_of` that are learned, by name: one at most."""
+        found = self.rewards_of(experiment, policy).items()
+        return {name: reward for name, reward in found if isinstance(reward, LearnedReward)}
+
+    def learned_reward(self, experiment: str, policy: str | None = None) -> LearnedReward | None:
+        """The learned one; None where there is none. A reward model is trained for that of the method."""
+        return next(iter(self.learned_rewards(experiment, policy).values()), None)
 
     def training_relevance(self, experiment: str) -> int | None:
         """Other queries under which the base model scores the responses for training: as method or reward want it."""

@@ -292,7 +292,7 @@ def _check_room(configuration: Configuration, name: str, attributes: list[str]) 
 def check_rewards(configuration: Configuration, name: str) -> None:
     """Each principle has a check, where a reward reads these, and its opposite, where responses are rewarded for it.
 
-    Responses are contrasted, where a reward learns of that; and what is learned rewards responses for training alone.
+    Responses are contrasted, where a reward learns of that; and what is learned is the experiment's own reward model.
     """
     experiment = configuration.experiments[name]
     trained, held_out = experiment.constitutions.principles, experiment.constitutions.held_out
@@ -305,8 +305,9 @@ def check_rewards(configuration: Configuration, name: str) -> None:
                 "reward, or a method that contrasts constitutions (salmon with 'method.responses: contrasted')."
             )
     for policy in experiment.evaluation.best:
-        _check_not_learned(configuration, name, policy)
+        _check_trained(configuration, name, policy)
         rewards, key = configuration.rewards_of(name, policy), f"evaluation.policies.{policy}.best_of.reward"
+        rewards = {one: settings for one, settings in rewards.items() if not isinstance(settings, LearnedReward)}
         opposites, files = experiment.evaluation.sampled_under == "all", [file for file in (trained, held_out) if file]
         _check_reward(configuration, name, rewards, key, files, opposites)
 
@@ -341,15 +342,20 @@ def _check_reward(
                         )
 
 
-def _check_not_learned(configuration: Configuration, name: str, policy: str) -> None:
-    """Raises UserError where a policy keeps the best by a reward that is learned of responses for training."""
-    for reward, settings in configuration.rewards_of(name, policy).items():
-        if isinstance(settings, LearnedReward):
-            where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
-            raise UserError(
-                f"{where}: found '{reward}', a learned reward, expected one of another kind, since a reward model "
-                "rewards the responses for training alone. Name another."
-            )
+def _check_trained(configuration: Configuration, name: str, policy: str) -> None:
+    """Raises UserError where a policy keeps the best by a learned reward for which the method trains no model."""
+    trained = configuration.learned_rewards(name)
+    for reward in configuration.learned_rewards(name, policy).keys() - trained.keys():
+        where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
+        expected = (
+            f"one of another kind, since the method '{configuration.experiments[name].method.name}' trains no model"
+        )
+        if trained:
+            expected = f"'{next(iter(trained))}', whose reward model the method trains"
+        raise UserError(
+            f"{where}: found '{reward}', a learned reward, expected {expected}. Name that, or take a method "
+            f"with 'reward: {reward}'."
+        )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:
