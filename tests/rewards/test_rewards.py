@@ -304,7 +304,9 @@ def test_the_best_by_a_learned_reward_wants_the_model_that_the_method_trains(pro
     told = message(project.check, keeping_best("salmon-checks"))
     assert told.startswith("mine.yaml, line 1: experiments.quickstart.evaluation.policies.best.best_of.reward: found ")
     assert "'salmon-checks', a learned reward, expected one of another kind, since the method 'sami' trains no" in told
-    salmon = "method: {name: salmon, reward: salmon-checks}, training: {objective: preference}, sampling: {responses: 4}"
+    salmon = (
+        "method: {name: salmon, reward: salmon-checks}, training: {objective: preference}, sampling: {responses: 4}"
+    )
 
     def trained(reward: str) -> str:
         return keeping_best(reward).replace("quickstart: {", f"quickstart: {{{salmon}, ")
@@ -313,7 +315,9 @@ def test_the_best_by_a_learned_reward_wants_the_model_that_the_method_trains(pro
     assert "'contrast', a learned reward, expected 'salmon-checks', whose reward model the method trains. Name" in told
     # It reads principles in words, so that their opposites need no checks.
     file = project.root / "config/constitutions/everyday.yaml"
-    opposite = "      text: Answer at length, in several sentences.\n      check: {measure: words, best: 35, worst: 10}\n"
+    opposite = (
+        "      text: Answer at length, in several sentences.\n      check: {measure: words, best: 35, worst: 10}\n"
+    )
     file.write_text(file.read_text().replace(opposite, opposite.partition("      check")[0]))
     project.write("config/rewards/both.yaml", "{kind: sum, weights: {salmon-checks: 1, relevance: 1}}")
     for reward in ("salmon-checks", "both"):

@@ -8,6 +8,7 @@ from sami.analysis.tables import catalogue as tables
 from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
+from sami.settings.judges import LearnedJudge
 from sami.settings.methods import METHODS
 from sami.workflow import layout, resources, sharing
 from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts, reward_models

@@ -185,11 +185,14 @@ class Quantities:
         text, times = self._read("train", e.sampling, longest), each if e.engine.scoring == "padded" else 1
         return None if text is None else (2 * pairs * (times * text + each * read), 0.0)
 
-    def rewards_matrix(self, part: str, sampling: Sampling, longest: bool = False) -> Matrix | None:
-        """The same of one response to a query of a part, drawn so, for one constitution."""
+    def rewards_matrix(
+        self, part: str, sampling: Sampling, principles: list[str] | None = None, longest: bool = False
+    ) -> Matrix | None:
+        """The same of one response to a query of a part, drawn so, for some principles or else one constitution."""
         reward = self.configuration.learned_reward(self.name)
         assert reward is not None
-        text, read = self._read(part, sampling, longest), self.constitution() if reward.reads_checks else 0.0
+        told = self.constitution() if principles is None else float(sum(map(tokens_of, principles)))
+        text, read = self._read(part, sampling, longest), told if reward.reads_checks else 0.0
         return None if text is None else (text + read, 0.0)
 
     def _read(self, part: str, sampling: Sampling, longest: bool) -> float | None:

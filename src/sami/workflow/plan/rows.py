@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
 from sami.models.engine_limits import PRECISIONS
 from sami.settings.experiment import Experiment
-from sami.settings.judges import EndpointJudge, Judge, LikelihoodJudge
+from sami.settings.judges import EndpointJudge, Judge, LearnedJudge, LikelihoodJudge
 from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
@@ -180,8 +180,10 @@ class Planner:
         unasked |= {LABELS.format(iteration=t) for t in set(iterations) - self._labelled(iterations)}
         if self.configuration.learned_reward(self.name):
             unasked.discard(REWARD_MODEL_SCORES)  # which are measured
-            chosen = [policy for policy in best if EVAL_RESPONSES.format(policy=policy) not in self.copied]
-            if any(self.configuration.learned_reward(self.name, policy) for policy in chosen):
+            scored = [EVAL_RESPONSES.format(policy=p) for p in best if self.configuration.learned_reward(self.name, p)]
+            judges, compared = self.configuration.judges, comparisons(self.experiment)
+            scored += [_verdicts(*names) for names in compared if isinstance(judges[names[1]], LearnedJudge)]
+            if not self.copied.keys() >= set(scored):
                 unasked.discard(REWARD_MODEL)
         return len(self.copied.keys() - unasked)
 
@@ -390,10 +392,18 @@ class Planner:
         matrices = [maker.quantities.comparisons_matrix(longest) for longest in (False, True)]
         return row.with_cost(costs.training_cost(e, row.machine, model, e.train_counts()[0], *matrices, matrices[0]))
 
-    def _scored(self, stage: str, of: str, responses: int, part: str, sampling: Sampling) -> Row:
-        """The row of a stage in which the reward model scores so many responses; arguments as for `_rewards`."""
+    def _scored(
+        self, stage: str, of: str, responses: int, part: str, sampling: Sampling, principles: list[str] | None = None
+    ) -> Row:
+        """The row of a stage in which the reward model scores so many responses.
+
+        Args:
+            stage, of: of the row.
+            part, sampling: which queries the responses answer, and how they were drawn.
+            principles: that are read in place of a constitution.
+        """
         e, row = self.experiment, self._row(stage, of, "score", used=1)
-        matrices = [self.quantities.rewards_matrix(part, sampling, longest) for longest in (False, True)]
+        matrices = [self.quantities.rewards_matrix(part, sampling, principles, longest) for longest in (False, True)]
         model, tokens = self.quantities.size(e.model), e.engine.tokens_per_pass
         cost = costs.scoring_cost(row.machine, model, responses, *matrices, tokens)
         return row.with_cost(replace(cost, disk=responses * 200))
@@ -447,9 +457,12 @@ class Planner:
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""
         maker = self._maker(_verdicts(policy, name, comparator))
-        e, pairs = maker.experiment, maker.quantities.pairs()
-        asked = maker.configuration.judges[name], pairs, e.queries.split, e.evaluation.sampling
-        row = maker._judged("judge_responses", name, name, *asked)
+        e, pairs, judge = maker.experiment, maker.quantities.pairs(), maker.configuration.judges[name]
+        texts = e.queries.split, e.evaluation.sampling
+        if isinstance(judge, LearnedJudge):
+            row = maker._scored("judge_by_reward_model", name, 2 * pairs, *texts, judge.principles)
+        else:
+            row = maker._judged("judge_responses", name, name, judge, pairs, *texts)
         return replace(row, comparison=(policy, comparator))
 
     def _judged(self, stage: str, of: str, name: str, judge: Judge, pairs: int, part: str, sampling: Sampling) -> Row:

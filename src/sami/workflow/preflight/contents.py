@@ -13,6 +13,7 @@ from sami.data.principles import from_people
 from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
+from sami.settings.judges import LearnedJudge
 from sami.settings.rewards import LearnedReward, Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
@@ -310,6 +311,29 @@ def check_rewards(configuration: Configuration, name: str) -> None:
         rewards = {one: settings for one, settings in rewards.items() if not isinstance(settings, LearnedReward)}
         opposites, files = experiment.evaluation.sampled_under == "all", [file for file in (trained, held_out) if file]
         _check_reward(configuration, name, rewards, key, files, opposites)
+
+
+def check_judges(configuration: Configuration, name: str) -> None:
+    """A reward model is trained, and reads principles, where a judge reads it with some that it names."""
+    experiment = configuration.experiments[name]
+    reward = None if experiment.external else configuration.learned_reward(name)
+    for judge in experiment.evaluation.judges:
+        settings = configuration.judges[judge]
+        if not isinstance(settings, LearnedJudge):
+            continue
+        where = f"{configuration.where(name, 'evaluation', 'judges')}: found '{judge}'"
+        if reward is None:
+            trains = "has only imported responses" if experiment.external else f"trains none ({experiment.method.name})"
+            raise UserError(
+                f"{where}, a judge that is the experiment's reward model, but '{name}' {trains}; expected another "
+                "judge, or a method with a learned 'method.reward'. Name one."
+            )
+        if settings.principles and not reward.reads_checks:
+            raise UserError(
+                f"{where}, a judge that names 'principles', but the reward model of '{name}' reads none, since it was "
+                f"trained with 'labels: {reward.labels}'; expected a judge without. Delete 'principles' in "
+                f"{configuration.root.judges}/{judge}.yaml, or take another reward."
+            )
 
 
 def _check_reward(
