@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from workflow_project import Project as Workflow
 
 from sami import records
 from sami.data.prompts import constitution_text, fill
+from sami.endpoints.requests import tokens_of
 from sami.errors import UserError
 from sami.methods.salmon import KIND, best_and_worst, counts
 from sami.records import (
@@ -23,12 +25,13 @@ from sami.records import (
     ScoredComparison,
     Statement,
     TrainingExample,
+    Verdict,
 )
 from sami.rewards.kinds import logistic
 from sami.settings.methods import Salmon
 from sami.settings.tasks import Filters, Prompts
 from sami.workflow import sharing
-from sami.workflow.plan.quantities import principles_read
+from sami.workflow.plan.quantities import Quantities, principles_read
 from sami.workflow.plan.rows import plan
 
 QUERIES = {name: Query(id=name, task="t", text="Why?") for name in "abc"}
@@ -133,6 +136,7 @@ def quickstart(method: str, more: str = "") -> str:
     return f"experiments: {{quickstart: {{method: {method}, {fixed}{more}}}}}"
 
 
+BEST = {"policy": "base", "best_of": {"responses": 3, "reward": "salmon-checks"}}
 PLAIN = "{name: salmon, reward: salmon-checks}"
 CONTRASTED = "{name: salmon, reward: contrast, responses: contrasted}"
 
@@ -179,15 +183,74 @@ def test_a_reward_model_is_planned_once(project):
 
     found, by_checks = rows(PLAIN), rows("{name: salmon, reward: checks}")
     assert [of for stage, of in found if stage == "train_reward_model"] == ["iteration-1"]
-    assert [of for stage, of in found if stage == "score_learned_rewards"] == ["iteration-1", "iteration-2"]
-    assert not {"train_reward_model", "score_learned_rewards"} & {stage for stage, _ in by_checks}
+    assert [of for stage, of in found if stage == "score_rewards"] == ["iteration-1", "iteration-2"]
+    assert not {"train_reward_model", "score_rewards"} & {stage for stage, _ in by_checks}
     # Comparisons and measures in place of two files of rewards by checks.
     assert found["light", ""].jobs == by_checks["light", ""].jobs
-    model, scored = found["train_reward_model", "iteration-1"], found["score_learned_rewards", "iteration-1"]
+    model, scored = found["train_reward_model", "iteration-1"], found["score_rewards", "iteration-1"]
     assert model.flop == pytest.approx(3 * 2 * model.prompt_tokens * scored.flop / (2 * scored.prompt_tokens))
     assert model.fits
     more = rows(PLAIN, ", iterations: 2, queries: {train: 12}")
     assert more["train_reward_model", "iteration-1"].prompt_tokens == pytest.approx(2 * model.prompt_tokens, rel=0.05)
+
+
+def judged(reward: str, judges: str, more: str = "") -> str:
+    method = CONTRASTED.replace("contrast, ", f"{reward}, ")
+    return quickstart(method, f", evaluation: {{judges: {judges}{more}}}")
+
+
+def test_a_judge_may_be_the_reward_model(project):
+    project.write("config/judges/brief.yaml", "{kind: learned, principles: [Be brief.]}")
+    project.write("config/judges/both.yaml", "{kind: panel, members: [checks, reward-model]}")
+    project.check(judged("salmon-checks", "[reward-model, brief, both]"))
+    project.check(judged("contrast", "[reward-model]"))
+    told = message(project.check, judged("contrast", "[reward-model, brief]"))
+    assert told.startswith(
+        "mine.yaml, line 1: experiments.quickstart.evaluation.judges: found 'brief', a judge that names"
+    )
+    assert "the reward model of 'quickstart' reads none, since it was trained with 'labels: contrast'" in told
+    for reward, judges in (("checks", "[reward-model]"), ("checks", "[both]")):
+        told = message(project.check, judged(reward, judges))
+        assert (
+            "found 'reward-model', a judge that is the experiment's reward model, but 'quickstart' trains none" in told
+        )
+    imported = "external: {folder: y, policies: {iteration-0: a.json, iteration-1: b.json}}"
+    judges = "evaluation: {judges: [reward-model]}"
+    told = message(project.check, f"experiments: {{quickstart: {{{imported}, {judges}}}}}")
+    assert "but 'quickstart' has only imported responses; expected another judge" in told
+
+
+@pytest.mark.parametrize("judge", ["reward-model", "both"])
+def test_a_reward_model_judges_for_no_reward(project, judge):
+    project.write("config/judges/both.yaml", "{kind: panel, members: [checks, reward-model]}")
+    project.write("config/rewards/asked.yaml", f"{{kind: judge, judge: {judge}}}")
+    told = message(project.load, quickstart(PLAIN.replace("salmon-checks", "asked")))
+    assert told.startswith(
+        "config/rewards/asked.yaml: judge: found 'reward-model', a judge that is a reward model, exp"
+    )
+
+
+def test_what_a_reward_model_chooses_and_judges_is_planned(project):
+    """Each response is read once, behind the words of one constitution or of the principles that a judge names."""
+    words = "Answer in as few words as you can."
+    project.write("config/judges/brief.yaml", f"{{kind: learned, principles: [{words}]}}")
+    best = ", policies: {best: {policy: base, best_of: {responses: 3, reward: salmon-checks}}}"
+    text = judged("salmon-checks", "[reward-model, brief]", f"{best}, sampling: {{max_new_tokens: 48}}")
+    text = text.replace(
+        "sampling: {responses: 4}", "sampling: {responses: 4, max_new_tokens: 48}, queries: {train: 5, eval: 6}"
+    )
+    configuration = project.load(text.replace("method:", "iterations: 1, method:"))
+    rows = {(row.stage, row.of, row.comparison): row for row in plan(configuration, ["quickstart"])[0]}
+    trained, chosen = rows["score_rewards", "iteration-1", None], rows["score_candidate_rewards", "best", None]
+    each = chosen.prompt_tokens / (6 * 2 * 3)  # three under each constitution of a set
+    assert trained.prompt_tokens / (5 * 4) == pytest.approx(each, rel=0.1)  # their queries have other lengths
+    compared = "iteration-1", "base"
+    own, named = (rows["judge_by_reward_model", judge, compared] for judge in ("reward-model", "brief"))
+    assert own.prompt_tokens == pytest.approx(2 * 12 * each)  # both responses, under each constitution
+    constitution = own.prompt_tokens - named.prompt_tokens + 24 * tokens_of(words)
+    planner = Quantities(configuration, "quickstart", [])
+    assert constitution == pytest.approx(24 * planner.constitution())
+    assert ("judge_responses", "reward-model", compared) not in rows
 
 
 @pytest.mark.parametrize(("most", "mean"), [(0, 0.0), (1, 1.0), (2, (0.2 + 2 * 0.16) / 0.36)])
@@ -230,7 +293,7 @@ def test_the_workflow_copies_a_reward_model_for_another_experiment(tmp_path):
     assert made["share_reward_model"] == {"other/iteration-1/reward-model"}
     assert {f"{name}/iteration-1/reward-model.json" for name in ("one", "other")} == made["measure_reward_model"]
     rewarded = {"one/iteration-1/rewards.jsonl", "one/iteration-2/rewards.jsonl", "other/iteration-2/rewards.jsonl"}
-    assert made["score_learned_rewards"] == rewarded
+    assert made["score_rewards_by_model"] == rewarded
     assert "score_rewards" not in made
 
 
@@ -245,10 +308,14 @@ def test_two_iterations_by_one_reward_model(tiny_source, tmp_path):
         "method": {"name": "salmon", "reward": "salmon-checks", "constitution": "in-prompt"},
         "sampling": {"responses": 3},
         "training": {"objective": "preference", "warmup_steps": 0},
+        "evaluation": {"judges": ["reward-model", "brief"], "policies": {"best": BEST}},
     }
+    workflow.write("config/judges/brief.yaml", {"kind": "learned", "principles": ["Be brief."]})
     workflow.overrides = workflow.write("salmon.yaml", {**TINY, "experiments": {"quickstart": settings}})
     folder = tmp_path / "results/quickstart"
-    targets = [f"results/quickstart/{path}" for path in ("iteration-2/training.jsonl", "iteration-1/reward-model.json")]
+    paths = ["iteration-2/training.jsonl", "iteration-1/reward-model.json"]
+    paths += [f"best/eval/verdicts-{judge}-vs-base.jsonl" for judge in ("reward-model", "brief")]
+    targets = [f"results/quickstart/{path}" for path in paths]
     workflow.run(*targets)
 
     made = records.read(Comparison, folder / "iteration-1/comparisons.jsonl")
@@ -287,4 +354,36 @@ def test_two_iterations_by_one_reward_model(tiny_source, tmp_path):
             words = constitution_text(wanted, own.order, prompts)
             asked = fill(prompts.training, constitution=words, query=queries[example.query_id].text)
             assert example.prompts[0][-1].content == asked
+    _check_the_best(folder, constitutions)
     assert workflow.planned(*targets) == set()
+
+
+def _check_the_best(folder: Path, constitutions: dict[str, Constitution]) -> None:
+    """Of three candidates under one constitution that with the highest score is kept, and judged with that score."""
+    at = folder / "best/eval"
+    told = {(r.query_id, r.number): r for r in records.read(Reward, at / "rewards.jsonl")}
+    kept = {e.query_id: e for e in records.read(Example, at / "responses.jsonl")}
+    scores = {}
+    for example in records.read(Example, at / "candidates.jsonl"):
+        of = [told[example.query_id, n].parts["score"] for n in range(6)]
+        assert [told[example.query_id, n].reward for n in range(6)] == pytest.approx([logistic(s) for s in of])
+        for k, response in enumerate(kept[example.query_id].responses):  # for the own one: wanted, and the opposite
+            number = max((k, k + 2, k + 4), key=lambda n, of=of: of[n])
+            assert response == example.responses[number]
+            scores[example.query_id, example.constitution_ids[response.constitution]] = of[number]
+    by_constitution = {constitutions[identifier].positive for _, identifier in scores}
+    assert by_constitution == {True, False}
+    for judge, expected in (("reward-model", scores), ("brief", {})):
+        verdicts = records.read(Verdict, at / f"verdicts-{judge}-vs-base.jsonl")
+        assert {(v.query_id, v.constitution_id) for v in verdicts} == scores.keys()
+        for verdict in verdicts:
+            (answer,) = verdict.answers
+            first, second = (float(answer.raw.split()[place]) for place in (1, 3))
+            assert first == pytest.approx(expected.get((verdict.query_id, verdict.constitution_id), first), abs=1e-4)
+            assert verdict.choice == ("tie" if first == second else "first" if first > second else "second")
+    record = json.loads((at / "verdicts-brief-vs-base.jsonl.provenance.json").read_text())
+    assert record["arguments"]["judge"] == {"kind": "learned", "principles": ["Be brief."]}
+    assert list(record["inputs"]["reward_model"]) == ["results/quickstart/iteration-1/reward-model"]
+    record = json.loads((at / "rewards.jsonl.provenance.json").read_text())
+    assert list(record["inputs"]["reward_model"]) == ["results/quickstart/iteration-1/reward-model"]
+    assert record["arguments"]["own"] is True

@@ -20,7 +20,9 @@ from training_run import ENGINE, PROMPTS, TRAINING
 
 from sami import records
 from sami.data.joined import read_by_id
+from sami.distributed.processes import processes
 from sami.methods.sami import training_examples
+from sami.rewards.reward_model import RewardModel
 from sami.settings.tasks import Filters
 from sami.stage import Stage
 from sami.workflow import configuration
@@ -31,13 +33,14 @@ SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "bu
          "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
          "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
          "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments", "compare_methods",
-         "import_queries", "import_responses", "join_seeds", "judge_responses", "label_responses",
-         "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
+         "import_queries", "import_responses", "join_seeds", "judge_by_reward_model", "judge_responses",
+         "label_responses", "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
          "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
            "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
-           "build_steerlm_examples", "choose_best", "compare_experiments", "import_responses", "judge_responses",
+           "build_steerlm_examples", "choose_best", "compare_experiments", "import_responses",
+           "judge_by_reward_model", "judge_responses",
            "label_responses", "predict_labels", "score_relevance", "score_responses", "score_rewards",
            "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
@@ -222,6 +225,9 @@ class Stages:
         records.write(compared, folder / "run/comparisons.jsonl")
         told = [records.ScoredComparison(comparison=compared[-1], chosen=1.0, rejected=0.0)]
         records.write(told, folder / "run/scored.jsonl")
+        with processes() as alone:
+            reward_model = RewardModel.from_base(model, ["reward"], "float32", "auto", 1, alone)
+            reward_model.save(folder / "run/reward-model", alone)
         self.given = {
             "build_comparisons": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                   "reward": json.dumps(LEARNED), "policy": "iteration-0"},
@@ -274,6 +280,9 @@ class Stages:
                            "evaluation": json.dumps(EVALUATION)},
             "judge_responses": {"responses": policy, "comparator-responses": base, **texts,
                                 "judge": '{"kind": "checks"}', "judge-name": "checks"},
+            "judge_by_reward_model": {"responses": policy, "comparator-responses": base, **texts, **engine,
+                                      "judge": '{"kind": "learned"}', "judge-name": "j", "reward": json.dumps(LEARNED),
+                                      "reward-model": folder / "run/reward-model", "base": model},
             "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                 "method": '{"name": "steerlm"}', "policy": "iteration-0"},
             "predict_labels": {"attribute-model": model, "base": model, "responses": base, **texts, **engine,

@@ -300,7 +300,26 @@ def test_what_the_reward_of_the_best_reads_is_told_before_anything_runs(project)
     assert told.endswith("set 'evaluation.policies.best.best_of.reward' to one that reads no relevance.")
 
 
-def test_the_best_by_a_learned_reward_is_refused(project):
+def test_the_best_by_a_learned_reward_wants_the_model_that_the_method_trains(project):
     told = message(project.check, keeping_best("salmon-checks"))
     assert told.startswith("mine.yaml, line 1: experiments.quickstart.evaluation.policies.best.best_of.reward: found ")
-    assert "'salmon-checks', a learned reward, expected one of another kind" in told
+    assert "'salmon-checks', a learned reward, expected one of another kind, since the method 'sami' trains no" in told
+    salmon = (
+        "method: {name: salmon, reward: salmon-checks}, training: {objective: preference}, sampling: {responses: 4}"
+    )
+
+    def trained(reward: str) -> str:
+        return keeping_best(reward).replace("quickstart: {", f"quickstart: {{{salmon}, ")
+
+    told = message(project.check, trained("contrast"))
+    assert "'contrast', a learned reward, expected 'salmon-checks', whose reward model the method trains. Name" in told
+    # It reads principles in words, so that their opposites need no checks.
+    file = project.root / "config/constitutions/everyday.yaml"
+    opposite = (
+        "      text: Answer at length, in several sentences.\n      check: {measure: words, best: 35, worst: 10}\n"
+    )
+    file.write_text(file.read_text().replace(opposite, opposite.partition("      check")[0]))
+    project.write("config/rewards/both.yaml", "{kind: sum, weights: {salmon-checks: 1, relevance: 1}}")
+    for reward in ("salmon-checks", "both"):
+        project.check(trained(reward))
+    assert "found no check of the opposite" in message(project.check, trained("checks"))

@@ -31,7 +31,10 @@ PROMPT = "{constitution} {query} {first} {second}"
         ({"limits": {"max_cost": 5}}, ["limits: 'max_cost' needs 'price'"]),
         ({"limits": {"max_cost": -1}}, ["limits.max_cost: found -1", "at least 0"]),
         ({"limits": {"concurency": 3}}, ["limits.concurency: found the unknown key", "'concurrency'"]),
-        ({"kind": "oracle"}, ['kind: found "oracle" (text), expected one of: checks, openai, likelihood, panel']),
+        (
+            {"kind": "oracle"},
+            ['kind: found "oracle" (text), expected one of: checks, openai, likelihood, panel, learned'],
+        ),
         ({"kind": "panel"}, ["unknown key"]),
     ],
 )

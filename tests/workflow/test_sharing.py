@@ -214,6 +214,40 @@ def test_the_best_of_several_is_drawn_and_kept_once(project):
     assert of_best(best("iteration-1"), best("iteration-1", **trained_otherwise)) == set()
 
 
+def test_the_best_by_a_reward_model_depends_on_it(project):
+    def best(training=None, **method):
+        kept = {"best": {"policy": "base", "best_of": {"responses": 8, "reward": "salmon-checks"}}}
+        salmon = {"name": "salmon", "reward": "salmon-checks", **method}
+        more = {"training": {"objective": "preference", **(training or {})}, "sampling": {"responses": 4}}
+        return {"evaluation": {"policies": kept}, "method": salmon, **more}
+
+    def of_best(second):
+        found = shared(project, {"a": best(), "b": second})["b"]
+        return {path.removeprefix("best/eval/") for path in found if path.startswith("best/")}
+
+    every = {"candidates.jsonl", "responses.jsonl", "relevance.jsonl", "verdicts-checks-vs-base.jsonl"}
+    assert of_best(best()) == of_best(best({"learning_rate": 1e-3})) == every
+    # Which responses it is trained on, and in which numbers.
+    assert of_best(best(responses="contrasted")) == of_best(best({"precision": "mixed"})) == {"candidates.jsonl"}
+
+
+def test_verdicts_by_a_reward_model_depend_on_it(project):
+    project.write("config/judges/both.yaml", "{kind: panel, members: [checks, reward-model]}")
+
+    def judged(**training):
+        more = {"training": {"objective": "preference", **training}, "sampling": {"responses": 4}}
+        policies = {"policies": {"instruct": "mistral-7b-instruct"}, "judges": ["both"]}
+        return {"evaluation": policies, "method": {"name": "salmon", "reward": "salmon-checks"}, **more}
+
+    def verdicts(second):
+        found = shared(project, {"a": judged(), "b": second})["b"]
+        names = (re.fullmatch("instruct/eval/verdicts-(.*)-vs-base.jsonl", path) for path in found)
+        return {name[1] for name in names if name}
+
+    assert verdicts(judged(learning_rate=1e-3)) == {"checks", "reward-model", "both"}
+    assert verdicts(judged(precision="mixed")) == {"checks"}
+
+
 def test_relevance_depends_on_how_it_is_told(project):
     for relevance in ({"others": 5}, {"model": "mistral-7b"}, None):
         changed = {"evaluation": {"relevance": relevance}}

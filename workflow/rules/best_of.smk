@@ -87,6 +87,8 @@ use rule score_rewards as score_candidate_rewards with:
         constitutions=by_wildcards(INPUTS.constitutions),
         relevance=by_wildcards(INPUTS.candidate_relevance),
         models=by_wildcards(INPUTS.reward_models),
+        reward_model=by_wildcards(INPUTS.reward_model),
+        base_model=by_wildcards(INPUTS.reward_base),
     output:
         in_experiment(layout.CANDIDATE_REWARDS),
     log:

@@ -8,10 +8,10 @@ from sami.analysis.tables import catalogue as tables
 from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
+from sami.settings.judges import LearnedJudge
 from sami.settings.methods import METHODS
-from sami.settings.rewards import LearnedReward
 from sami.workflow import layout, resources, sharing
-from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, flags, prompts
+from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts, reward_models
 from sami.workflow.configuration import local_model
 from sami.workflow.inputs import Inputs
 from sami.workflow.policies import comparisons, models_by_policy, policies, response_files
@@ -66,11 +66,7 @@ WITH_TRAINING_RELEVANCE = one_of(
 WITH_LEARNED_REWARD = one_of(
     n for n, e in SETTINGS.experiments.items() if not e.external and SETTINGS.learned_reward(n)
 )
-REWARDED = [  # otherwise
-    n
-    for n, e in SETTINGS.experiments.items()
-    if not e.external and e.method.reward_name and not SETTINGS.learned_reward(n)
-]
+REWARDED = [n for n, e in SETTINGS.experiments.items() if not e.external and e.method.reward_name]
 # Before the folders of iterations whose training examples are pairs.
 WITH_PAIRS = before(
     {
@@ -343,15 +339,20 @@ def rewards_kind(wildcards, input):
 
 def rewards_code(wildcards):
     """Digest of the code that rewards, without that of judges and of reward models where there are none."""
-    learned = any(isinstance(reward, LearnedReward) for reward in rewards_of(wildcards).values())
+    learned = SETTINGS.learned_reward(wildcards.experiment, wildcards.get("policy"))
     without = () if learned else ("rewards.learned", "rewards.reward_model")
     return code_digest("score_rewards", without=without if reward_judges(wildcards) else (*without, "rewards.judged"))
 
 
+def models_of_rewards(wildcards, input):
+    """Arguments of a job that rewards: the models that it needs."""
+    return reward_models(list(input.models), str(input.reward_model), str(input.base_model))
+
+
 def rewards_run_model(experiment, policy=None):
-    """Whether a reward asks a judge that is a model of this machine or cluster."""
-    judges = SETTINGS.reward_judges(SETTINGS.rewards_of(experiment, policy))
-    return any(judge.runs_model for judge in judges.values())
+    """Whether a reward is a model of this machine or cluster, or asks a judge that is one."""
+    judges = SETTINGS.reward_judges(SETTINGS.rewards_of(experiment, policy)).values()
+    return bool(SETTINGS.learned_reward(experiment, policy)) or any(judge.runs_model for judge in judges)
 
 
 def best_policies(run_model):

@@ -138,7 +138,7 @@ rule judge_responses:
     benchmark:
         in_experiment(layout.benchmark("judge_responses"))
     wildcard_constraints:
-        judge=judges(lambda judge: not judge.is_panel and not local_model(judge)),
+        judge=judges(lambda judge: not (judge.is_panel or local_model(judge) or isinstance(judge, LearnedJudge))),
     localrule: True
     conda:
         environment_of(lambda wildcards: judge_of(wildcards).runs_model)
@@ -169,6 +169,41 @@ use rule judge_responses as judge_by_model with:
     resources:
         **job_resources("score"),
         **REQUESTS,
+
+
+rule judge_by_reward_model:
+    input:
+        responses=in_experiment(layout.EVAL_RESPONSES),
+        comparator=by_wildcards(INPUTS.comparator_responses),
+        queries=by_wildcards(INPUTS.held_out_queries),
+        constitutions=by_wildcards(INPUTS.constitutions),
+        reward_model=by_wildcards(INPUTS.reward_model, policy=None),
+        base_model=by_wildcards(INPUTS.base_model),
+    output:
+        in_experiment(layout.VERDICTS),
+    log:
+        in_experiment(layout.log("judge_by_reward_model")),
+    benchmark:
+        in_experiment(layout.benchmark("judge_by_reward_model"))
+    wildcard_constraints:
+        judge=judges(lambda judge: isinstance(judge, LearnedJudge)),
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        engine=slice_of("engine"),
+    params:
+        code=code_digest("judge_by_reward_model"),
+        judge=lambda wildcards: as_json(judge_of(wildcards)),
+        judged=lambda wildcards: settings_of(wildcards).evaluation.judged,
+        reward=by_wildcards(ARGUMENTS.learned_reward),
+    shell:
+        stage("judge_by_reward_model") + "--responses {input.responses:q} --comparator-responses {input.comparator:q} "
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --judged {params.judged} "
+        "--judge {params.judge:q} --judge-name {wildcards.judge} --reward {params.reward:q} "
+        "--reward-model {input.reward_model:q} --base {input.base_model:q} --engine {resources.engine:q} "
+        "--output {output:q}"
 
 
 rule combine_verdicts:

@@ -47,6 +47,8 @@ rule score_rewards:
         constitutions=in_experiment(layout.CONSTITUTIONS),
         relevance=by_wildcards(INPUTS.training_relevance),
         models=by_wildcards(INPUTS.reward_models, policy=None),
+        reward_model=by_wildcards(INPUTS.reward_model, policy=None),
+        base_model=by_wildcards(INPUTS.reward_base, policy=None),
     output:
         in_experiment(layout.REWARDS),
     log:
@@ -68,14 +70,14 @@ rule score_rewards:
         policy=by_wildcards(ARGUMENTS.sampled_policy),
         rewards=by_wildcards(ARGUMENTS.rewards, policy=None),
         relevance=lambda wildcards, input: flag("relevance", input.relevance),
-        models=lambda wildcards, input: flags(models=list(input.models)) if input.models else "",
+        models=models_of_rewards,
     shell:
         stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
         "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} "
         "--policy {params.policy} {params.rewards} --output {output:q}"
 
 
-# A judge that is a model of this cluster is not asked from a login node.
+# A reward model, and a judge that is a model of this cluster, do not run on a login node.
 use rule score_rewards as score_rewards_by_model with:
     wildcard_constraints:
         experiment=one_of(filter(rewards_run_model, REWARDED)),
@@ -174,43 +176,3 @@ rule measure_reward_model:
     shell:
         stage("measure_reward_model") + "--scored {input:q} --samples {params.samples} "
         "--confidence {params.confidence} --seed {params.seed} --output {output:q}"
-
-
-# Apart from score_rewards, which takes seconds: this one runs the reward model.
-rule score_learned_rewards:
-    input:
-        responses=in_experiment(layout.RESPONSES),
-        queries=in_experiment(layout.TRAIN_QUERIES),
-        constitutions=in_experiment(layout.CONSTITUTIONS),
-        relevance=by_wildcards(INPUTS.training_relevance),
-        models=by_wildcards(INPUTS.reward_models, policy=None),
-        reward_model=by_wildcards(INPUTS.reward_model),
-        base_model=by_wildcards(INPUTS.base_model),
-    output:
-        in_experiment(layout.REWARDS),
-    log:
-        in_experiment(layout.log("score_learned_rewards")),
-    benchmark:
-        in_experiment(layout.benchmark("score_learned_rewards"))
-    wildcard_constraints:
-        experiment=WITH_LEARNED_REWARD,
-        iteration=r"[1-9]\d*",
-    conda:
-        "../../envs/training.yaml"
-    threads: cores("score")
-    resources:
-        **job_resources("score"),
-        engine=slice_of("engine"),
-        api_jobs=lambda wildcards, input: 1 if rewards_kind(wildcards, input) == "judge" else None,
-        limits=by_wildcards(ARGUMENTS.reward_limits, policy=None),
-    params:
-        code=rewards_code,
-        policy=by_wildcards(ARGUMENTS.sampled_policy),
-        rewards=by_wildcards(ARGUMENTS.rewards, policy=None),
-        relevance=lambda wildcards, input: flag("relevance", input.relevance),
-        models=lambda wildcards, input: flags(models=list(input.models)) if input.models else "",
-    shell:
-        stage("score_rewards") + "--responses {input.responses:q} --queries {input.queries:q} "
-        "--constitutions {input.constitutions:q} {params.relevance} {params.models} {resources.limits} "
-        "--reward-model {input.reward_model:q} --base-model {input.base_model:q} --engine {resources.engine:q} "
-        "--policy {params.policy} {params.rewards} --output {output:q}"

@@ -31,6 +31,7 @@ COMMENTED: dict[str, dict[Keys, str]] = {  # file -> the models whose keys stand
     "config/judges/checks-held-out.yaml": {(): "judges.ChecksJudge"},
     "config/judges/gpt-4o.yaml": {(): "judges.EndpointJudge"},
     "config/judges/smollm2-likelihood.yaml": {(): "judges.LikelihoodJudge"},
+    "config/judges/reward-model.yaml": {(): "judges.LearnedJudge"},
     "config/rewards/checks.yaml": {(): "rewards.ChecksReward"},
     "config/rewards/relevance.yaml": {(): "rewards.RelevanceReward"},
     "config/rewards/salmon-checks.yaml": {(): "rewards.LearnedReward"},

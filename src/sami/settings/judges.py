@@ -177,10 +177,30 @@ class PanelJudge(_Judge):
         return self
 
 
+class LearnedJudge(_Judge):
+    """The reward model of the experiment whose policies it judges: `sami.judging.learned`."""
+
+    kind: Literal["learned"]
+    """The experiment's own reward model: of two responses the one that it scores higher.
+
+    That of the experiment whose policies are judged, whose method trains it for a reward of kind learned. Equal scores
+    are a tie.
+    """
+    principles: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Principles, in words, that the model reads with every response; null = the constitution's.
+
+    Any will do, also such as it was not trained with, and opposites. Not where its reward reads none (`labels:
+    contrast`).
+    """
+
+
+# What compares pairs on its own, for verdicts and for rewards; LearnedJudge has a stage of its own for verdicts.
 Judge = Annotated[ChecksJudge | EndpointJudge | LikelihoodJudge | PanelJudge, Field(discriminator="kind")]
 
+AnyJudge = Judge | LearnedJudge
+
 JUDGES: dict[str, type[_Judge]] = {
-    get_args(judge.model_fields["kind"].annotation)[0]: judge for judge in get_args(get_args(Judge)[0])
+    get_args(judge.model_fields["kind"].annotation)[0]: judge for judge in (*get_args(get_args(Judge)[0]), LearnedJudge)
 }
 
 

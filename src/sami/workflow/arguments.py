@@ -6,7 +6,7 @@ Ground floor: no torch, no Snakemake.
 import functools
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sami.data.labels import label_string
 from sami.settings.base import Settings
@@ -43,6 +43,17 @@ def flags(**values: object) -> str:
         if value is not False:
             words += [f"--{name}", *(value if isinstance(value, list) else [] if value is True else [str(value)])]
     return shlex.join(words)
+
+
+def _joined(*arguments: str) -> str:
+    """Those of some arguments that are there."""
+    return " ".join(filter(None, arguments))
+
+
+def reward_models(models: Sequence[str], reward_model: str, base_model: str) -> str:
+    """Arguments of a stage that rewards: models of judges, and the reward model with its base, where there are any."""
+    of_judges = flags(models=list(models)) if models else ""
+    return _joined(of_judges, flag("reward-model", reward_model), flag("base-model", base_model))
 
 
 def prompts(settings: Prompts) -> str:
@@ -183,10 +194,12 @@ class Arguments:
         return flags(**arguments, own=policy is not None)
 
     def reward_limits(self, experiment: str, policy: str | None) -> str:
-        """Argument that says how judges behind an endpoint are asked for rewards; no reward depends on it."""
+        """Arguments on which no reward depends: how endpoints are asked, and how a reward model is computed."""
         judges = self.configuration.reward_judges(self.configuration.rewards_of(experiment, policy))
         limits = {name: judge.limits for name, judge in judges.items() if isinstance(judge, EndpointJudge)}
-        return flag("limits", _by_name(limits) if limits else "")
+        learned = self.configuration.learned_reward(experiment, policy)
+        engine = as_json(self.configuration.experiments[experiment].engine) if learned else ""
+        return _joined(flag("limits", _by_name(limits) if limits else ""), flag("engine", engine))
 
     def learned_reward(self, experiment: str) -> str:
         """How responses are compared for a reward model, what it reads, and how it is trained, as JSON."""

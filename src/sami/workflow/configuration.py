@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sami.errors import Keys, UserError, nearest, plain
 from sami.records import Check
 from sami.settings.experiment import Experiment, Root
-from sami.settings.judges import JUDGES, Judge, JudgeKind
+from sami.settings.judges import JUDGES, AnyJudge, Judge, JudgeKind, LearnedJudge
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
@@ -54,7 +54,7 @@ class Configuration:
     tasks: dict[str, Task] = field(default_factory=dict)
     principle_files: dict[str, PrincipleFile] = field(default_factory=dict)
     writers: dict[str, Writer] = field(default_factory=dict)
-    judges: dict[str, Judge] = field(default_factory=dict)
+    judges: dict[str, AnyJudge] = field(default_factory=dict)
     rewards: dict[str, Reward] = field(default_factory=dict)
     hardware: dict[str, Hardware] = field(default_factory=dict)
     unusable: dict[str, UserError] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Configuration:
         entry = next((name for name, runs in self.seeds.items() if experiment in runs), experiment)
         return self.sources.where(_place(self.sources, entry, keys))
 
-    def users(self, experiment: str) -> dict[str, Writer | Judge]:
+    def users(self, experiment: str) -> dict[str, Writer | AnyJudge]:
         """The writer of an experiment and its judges, by the file they stand in."""
         settings = self.experiments[experiment]
         writer = settings.constitutions.writer
@@ -119,14 +119,24 @@ class Configuration:
                 found |= {one: self.judges[one] for one in (name, *getattr(self.judges[name], "members", []))}
         return found
 
+    def reads_reward_model(self, judge: str) -> bool:
+        """Whether a judge, or a member of a panel, is the reward model of the experiment whose policies it judges."""
+        names = judge, *getattr(self.judges[judge], "members", [])
+        return any(isinstance(self.judges[name], LearnedJudge) for name in names)
+
     def candidate_relevance(self, experiment: str, policy: str) -> int | None:
         """Other queries under which the base model scores what a policy keeps the best of; None where it does not."""
         rewards = self.rewards_of(experiment, policy).values()
         return next(filter(None, (reward.relevance_others for reward in rewards)), None)
 
-    def learned_reward(self, experiment: str) -> LearnedReward | None:
-        """The reward of an experiment that a reward model is trained for; None where there is none."""
-        return next((one for one in self.rewards_of(experiment).values() if isinstance(one, LearnedReward)), None)
+    def learned_rewards(self, experiment: str, policy: str | None = None) -> dict[str, LearnedReward]:
+        """The rewards of `rewards_of` that are learned, by name: one at most."""
+        found = self.rewards_of(experiment, policy).items()
+        return {name: reward for name, reward in found if isinstance(reward, LearnedReward)}
+
+    def learned_reward(self, experiment: str, policy: str | None = None) -> LearnedReward | None:
+        """The learned one; None where there is none. A reward model is trained for that of the method."""
+        return next(iter(self.learned_rewards(experiment, policy).values()), None)
 
     def training_relevance(self, experiment: str) -> int | None:
         """Other queries under which the base model scores the responses for training: as method or reward want it."""
@@ -327,7 +337,7 @@ def _read_judge(configuration: Configuration, name: str, where: str, panel: str 
             _read_judge(configuration, member, file, panel=name)
 
 
-def load_judge(path: str | Path) -> Judge:
+def load_judge(path: str | Path) -> AnyJudge:
     """Reads a file of config/judges.
 
     Raises:
@@ -365,9 +375,14 @@ def _read_reward(configuration: Configuration, name: str, where: str, whole: str
 
 
 def _read_reward_judge(configuration: Configuration, name: str, where: str) -> None:
-    """Reads the judge that a reward asks. Raises UserError where the workflow would have to serve it."""
+    """Reads the judge that a reward asks. Raises UserError where that is a reward model, or one to be served."""
     _read_judge(configuration, name, where)
     for one in (name, *getattr(configuration.judges[name], "members", [])):
+        if isinstance(configuration.judges[one], LearnedJudge):
+            raise UserError(
+                f"{where}: found '{one}', a judge that is a reward model, expected another, since its scores are a "
+                "reward themselves. Name another judge, or take the reward of kind learned."
+            )
         if getattr(configuration.judges[one], "serve", None):
             raise UserError(
                 f"{where}: found '{one}', a judge that the workflow serves ('serve'), which it does for verdicts "
@@ -425,6 +440,6 @@ def known(name: str, names: Iterable[str], what: str, where: str) -> None:
         )
 
 
-def local_model(user: Writer | Judge) -> list[str]:
+def local_model(user: Writer | AnyJudge) -> list[str]:
     """Names of the models that a writer or a judge runs on this machine."""
     return user.local_models

@@ -105,9 +105,17 @@ class Inputs:
         asked = self.configuration.training_relevance(experiment)
         return self.layout.path(layout.TRAINING_RELEVANCE, experiment, iteration=iteration) if asked else []
 
-    def reward_model(self, experiment: str) -> str:
-        """Folder of the reward model, which is trained once."""
-        return self.layout.path(layout.REWARD_MODEL, experiment)
+    def reward_model(self, experiment: str, policy: str | None = None) -> str | list[str]:
+        """Folder of the reward model, which is trained once; none where the reward of a job is not learned.
+
+        That reward is as in `Configuration.rewards_of`.
+        """
+        learned = self.configuration.learned_reward(experiment, policy)
+        return self.layout.path(layout.REWARD_MODEL, experiment) if learned else []
+
+    def reward_base(self, experiment: str, policy: str | None = None) -> str | list[str]:
+        """The base model, of which that must have been trained."""
+        return self.base_model(experiment) if self.configuration.learned_reward(experiment, policy) else []
 
     def first_responses(self, experiment: str) -> str:
         """The responses of iteration 1, which a reward model is trained on."""

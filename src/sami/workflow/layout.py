@@ -91,9 +91,9 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "score_relevance": "score_relevance-{policy}",
     "score_training_relevance": "score_training_relevance-{iteration}",
     "score_rewards": "score_rewards-{iteration}",
-    "score_learned_rewards": "score_learned_rewards-{iteration}",
     "sample_steering": "sample_steering-{policy}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
+    "judge_by_reward_model": f"judge_by_reward_model{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
     "serve_judge": f"serve_judge{_VERDICTS_JOB}",
 }

@@ -14,14 +14,14 @@ it, but none copies from them: they are made when somebody asks for them by name
   responses of iteration 1.
 - Held-out responses depend on the policy, task, constitutions, held-out queries, how responses to them are sampled and
   whether prompts hold the constitution, and the seed, and where the best of several is kept, on how many and on the
-  reward; relevance also on how it is told; verdicts on both policies, the judge and `evaluation.judged`. Those that are
-  asked for attributes also depend on `method.steering` and on the labels of iteration 1, but on no prompt with a
-  constitution.
+  reward, with its reward model where it is learned; relevance also on how it is told; verdicts on both policies, the
+  judge, with the reward model where it is one, and `evaluation.judged`. Those that are asked for attributes also depend
+  on `method.steering` and on the labels of iteration 1, but on no prompt with a constitution.
 
 Principles that a model writes can come out differently each time, so experiments with such principles share nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sami.records import BASE, policy_name
@@ -72,7 +72,8 @@ def shared_files(configuration: Configuration, experiment: str) -> Mapping[str, 
     relevance = configuration.training_relevance(experiment)
     best = {name: configuration.rewards_of(experiment, name) for name in settings.evaluation.best}
     found = _trained(settings, rewards, relevance)
-    found |= _evaluated(settings, rewards, best, found.get(layout.LABELS.format(iteration=1)))
+    learned = {judge for judge in settings.evaluation.judges if configuration.reads_reward_model(judge)}
+    found |= _evaluated(settings, rewards, best, learned, found)
     return {path: repr(values) for path, values in found.items()}
 
 
@@ -128,15 +129,23 @@ def _is_learned(rewards: Rewards) -> bool:
 
 
 def _evaluated(
-    settings: Experiment, rewards: Rewards, best: Mapping[str, Rewards], labels: list[Any] | None
+    settings: Experiment,
+    rewards: Rewards,
+    best: Mapping[str, Rewards],
+    learned: Collection[str],
+    trained: Mapping[str, list[Any]],
 ) -> dict[str, list[Any]]:
     """What the evaluation of each policy leaves -> all it depends on.
 
     Args:
         rewards: of the method.
         best: of each policy that keeps the best of several responses.
-        labels: all that the labels of iteration 1 depend on, whose usual values policies are asked for; None without.
+        learned: judges that read the reward model.
+        trained: as `_trained` gives it: policies are asked for the usual values of the labels of iteration 1, and the
+            reward model chooses among candidates and judges.
     """
+    reward_model = trained.get(layout.REWARD_MODEL, [])
+    labels = trained.get(layout.LABELS.format(iteration=1))
     evaluation, relevance = settings.evaluation, settings.relevance_model
     held_out = settings.queries.split, settings.queries.held_out
     common = [settings.task, settings.constitutions, held_out, evaluation.sampling, evaluation.sampled_under]
@@ -147,7 +156,12 @@ def _evaluated(
     for name, told in best.items():
         drawn = [*known[evaluation.responding(name)], evaluation.best[name].best_of.responses]
         found[layout.CANDIDATES.format(policy=name)] = drawn
-        known[name] = [*drawn, settings.model, told]
+        known[name] = [
+            *drawn,
+            settings.model,
+            told,
+            *(reward_model if _is_learned(told) else []),
+        ]
     found |= {layout.EVAL_RESPONSES.format(policy=name): of for name, of in known.items()}
     if relevance:
         told = [relevance, evaluation.relevance]
@@ -161,5 +175,6 @@ def _evaluated(
     for policy, judge, comparator in comparisons(settings):
         if {policy, policy_name(comparator)} <= known.keys():
             path = layout.VERDICTS.format(policy=policy, judge=judge, comparator=comparator)
-            found[path] = [known[policy], known[policy_name(comparator)], evaluation.judged]
+            model = reward_model if judge in learned else []
+            found[path] = [known[policy], known[policy_name(comparator)], evaluation.judged, *model]
     return found

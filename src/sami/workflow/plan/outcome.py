@@ -55,7 +55,6 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "score_reference": layout.EXAMPLES,
     "train": layout.MODEL,
     "train_reward_model": layout.REWARD_MODEL,
-    "score_learned_rewards": layout.REWARDS,
     "sample_responses": layout.RESPONSES,
     "sample_evaluation": layout.EVAL_RESPONSES,
     "sample_candidates": layout.CANDIDATES,
@@ -67,6 +66,7 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "score_relevance": layout.RELEVANCE,
     "score_training_relevance": layout.TRAINING_RELEVANCE,
     "judge_responses": layout.VERDICTS,
+    "judge_by_reward_model": layout.VERDICTS,
 }
 
 

@@ -9,7 +9,6 @@ from sami.models.engine_limits import LEAST_SAVING
 from sami.rewards.comparisons import STOP
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind
-from sami.settings.rewards import LearnedReward
 from sami.settings.sampling import Sampling
 from sami.settings.training import Training
 from sami.workflow import layout
@@ -183,25 +182,26 @@ class Quantities:
         if reward.reads_checks:
             most = min(reward.most_principles, len(self.configuration.checks(self.name)))
             each, read = reward.draws, principles_read(most) * self.constitution() / e.constitutions.statements
-        return self._read(reward, pairs, each, read, longest)
+        text, times = self._read("train", e.sampling, longest), each if e.engine.scoring == "padded" else 1
+        return None if text is None else (2 * pairs * (times * text + each * read), 0.0)
 
-    def rewards_matrix(self, longest: bool = False) -> Matrix | None:
-        """The same of the responses of one example, each for one constitution."""
+    def rewards_matrix(
+        self, part: str, sampling: Sampling, principles: list[str] | None = None, longest: bool = False
+    ) -> Matrix | None:
+        """The same of one response to a query of a part, drawn so, for some principles or else one constitution."""
         reward = self.configuration.learned_reward(self.name)
         assert reward is not None
-        read = self.constitution() if reward.reads_checks else 0.0
-        return self._read(reward, layout.responses_for_training(self.experiment) / 2, 1, read, longest)
+        told = self.constitution() if principles is None else float(sum(map(tokens_of, principles)))
+        text, read = self._read(part, sampling, longest), told if reward.reads_checks else 0.0
+        return None if text is None else (text + read, 0.0)
 
-    def _read(self, reward: LearnedReward, pairs: float, each: int, read: float, longest: bool) -> Matrix | None:
-        """Tokens of so many pairs, each compared `each` times with `read` tokens of principles."""
-        e, texts = self.experiment, self.queries("train")
+    def _read(self, part: str, sampling: Sampling, longest: bool) -> float | None:
+        """Tokens that the reward model reads of a response to a query, without principles."""
+        reward, texts = self.configuration.learned_reward(self.name), self.queries(part)
         query = texts.longest if longest else texts.mean
-        if query is None:
+        if query is None or reward is None:
             return None
-        response = e.sampling.max_new_tokens if longest else self.response(e.sampling)
-        common = tokens_of(reward.prompt) + query + response
-        times = each if e.engine.scoring == "padded" else 1
-        return 2 * pairs * (times * common + each * read), 0.0
+        return tokens_of(reward.prompt) + query + (sampling.max_new_tokens if longest else self.response(sampling))
 
     def _relevance(
         self, part: str, sampling: Sampling, shape: tuple[int, int], others: int, longest: bool

@@ -7,15 +7,14 @@ Every formula is in docs/plan.md. A number that cannot be told is None, and a no
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
 from sami.models.engine_limits import PRECISIONS
 from sami.settings.experiment import Experiment
-from sami.settings.judges import EndpointJudge, Judge, LikelihoodJudge
+from sami.settings.judges import EndpointJudge, Judge, LearnedJudge, LikelihoodJudge
 from sami.settings.resources import Hardware, JobKind
-from sami.settings.rewards import Reward
 from sami.settings.sampling import Sampling
 from sami.workflow import layout, sharing
 from sami.workflow.configuration import Configuration, local_model
@@ -29,6 +28,7 @@ from sami.workflow.layout import (
     RELEVANCE,
     RESPONSES,
     REWARD_MODEL,
+    REWARD_MODEL_SCORES,
     REWARDS,
     SAMPLING_COUNTS,
     SCORES,
@@ -134,7 +134,6 @@ class Planner:
             yield from [sampled[t]] if t in sampled else []
             yield from [self.score_training_relevance(t)] if t in sampled and relevant else []
             yield from [self.train_reward_model()] if t == 1 and learned else []
-            yield from [self.score_learned_rewards(t)] if t in sampled and learned else []
             yield from self.score_rewards(t) if t in sampled else []
             yield from [self.score_reference(t)] if e.method.makes_pairs(t) else []
             yield from self.label(t) if t in sampled else []
@@ -155,11 +154,11 @@ class Planner:
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
         combined = sum(_verdicts(*names) not in self.copied for names in panels)
-        told = learned or self._judges()  # by jobs that have rows of their own
+        told = self._rewarded_by_model()  # in jobs that have rows of their own
         rewards = sampled if e.method.reward_name and not told else []
         rewarded = [t for t in rewards if REWARDS.format(iteration=t) not in self.copied]
         chosen = [policy for policy in candidates if EVAL_RESPONSES.format(policy=policy) not in self.copied]
-        rewarded += [policy for policy in chosen if not self._judges(policy)]
+        rewarded += [policy for policy in chosen if not self._rewarded_by_model(policy)]
         built = [t for t in iterations if MODEL.format(iteration=t) not in self.copied]
         demonstrated = bool(built and e.method.demonstration_file)  # whose queries are a file of their own
         modelled = bool(learned) + bool(learned and COMPARISONS not in self.copied)  # measures, and comparisons
@@ -179,11 +178,19 @@ class Planner:
         best = self.experiment.evaluation.best
         unasked |= {CANDIDATES.format(policy=p) for p in best if EVAL_RESPONSES.format(policy=p) in self.copied}
         unasked |= {LABELS.format(iteration=t) for t in set(iterations) - self._labelled(iterations)}
+        if self.configuration.learned_reward(self.name):
+            unasked.discard(REWARD_MODEL_SCORES)  # which are measured
+            scored = [EVAL_RESPONSES.format(policy=p) for p in best if self.configuration.learned_reward(self.name, p)]
+            judges, compared = self.configuration.judges, comparisons(self.experiment)
+            scored += [_verdicts(*names) for names in compared if isinstance(judges[names[1]], LearnedJudge)]
+            if not self.copied.keys() >= set(scored):
+                unasked.discard(REWARD_MODEL)
         return len(self.copied.keys() - unasked)
 
-    def _judges(self, policy: str | None = None) -> dict[str, Judge]:
-        """The judges that tell rewards, for training or of a policy that keeps the best of several responses."""
-        return self.configuration.reward_judges(self.configuration.rewards_of(self.name, policy))
+    def _rewarded_by_model(self, policy: str | None = None) -> bool:
+        """Whether judges or a reward model tell rewards, for training or of a policy that keeps the best of several."""
+        judges = self.configuration.reward_judges(self.configuration.rewards_of(self.name, policy))
+        return bool(judges) or self.configuration.learned_reward(self.name, policy) is not None
 
     def _labelled(self, iterations: Iterable[int]) -> set[int]:
         """Iterations whose labels are asked for: to train, to sample under such labels, or to know the usual ones."""
@@ -269,7 +276,7 @@ class Planner:
         return maker._sample("sample_candidates", policy, models_by_policy(e)[responding], sampling, *asked)
 
     def score_candidates(self, policy: str) -> Iterable[Row]:
-        """Relevance of these, where the reward reads it, and their rewards, where a judge tells them."""
+        """Relevance of these, where the reward reads it, and their rewards, where a judge or a model tells them."""
         maker = self._maker(EVAL_RESPONSES.format(policy=policy))
         e, configuration = maker.experiment, maker.configuration
         each, examples = layout.candidate_sampling(e, policy).responses or 1, layout.held_out_examples(e)
@@ -279,22 +286,32 @@ class Planner:
             yield maker._with_relevance(row, e.model, examples, each, matrices)
         under = e.constitutions.per_set if e.evaluation.sampled_under == "all" else 1  # rewarded for each apart
         asked = examples * under, each // under, e.queries.split, e.evaluation.sampling
-        rewards = configuration.rewards_of(maker.name, policy)
-        yield from maker._rewards("score_candidate_rewards", policy, rewards, *asked)
+        yield from maker._rewards("score_candidate_rewards", policy, policy, *asked)
 
     def score_rewards(self, iteration: int) -> Iterable[Row]:
-        """The rewards of the responses for an iteration, where a judge tells them."""
+        """The rewards of the responses for an iteration, where a judge or a reward model tells them."""
         maker = self._maker(REWARDS.format(iteration=iteration))
-        e, rewards = maker.experiment, maker.configuration.rewards_of(maker.name)
+        e = maker.experiment
         asked = e.train_counts()[iteration - 1], layout.responses_for_training(e), "train", e.sampling
-        yield from maker._rewards("score_rewards", f"iteration-{iteration}", rewards, *asked)
+        yield from maker._rewards("score_rewards", f"iteration-{iteration}", None, *asked)
 
     def _rewards(
-        self, stage: str, of: str, rewards: Mapping[str, Reward], groups: int, size: int, part: str, sampling: Sampling
+        self, stage: str, of: str, policy: str | None, groups: int, size: int, part: str, sampling: Sampling
     ) -> Iterable[Row]:
-        """One row for all judges that compare the responses of each of some groups; none where there is no judge."""
+        """One row for the judges that compare the responses of each of some groups and the model that scores them.
+
+        None where there is neither.
+
+        Args:
+            stage, of: of the row.
+            policy: as for `Configuration.rewards_of`, which says what rewards.
+            groups, size: how many there are, and their responses.
+            part, sampling: which queries the responses answer, and how they were drawn.
+        """
         rows = []
-        for name, reward in rewards.items():
+        if self.configuration.learned_reward(self.name, policy):
+            rows.append(self._scored(stage, of, groups * size, part, sampling))
+        for name, reward in self.configuration.rewards_of(self.name, policy).items():
             for judge_name, judge in self.configuration.reward_judges({name: reward}).items():
                 if not judge.is_panel:
                     pairs = groups * reward.comparisons(size)
@@ -375,15 +392,21 @@ class Planner:
         matrices = [maker.quantities.comparisons_matrix(longest) for longest in (False, True)]
         return row.with_cost(costs.training_cost(e, row.machine, model, e.train_counts()[0], *matrices, matrices[0]))
 
-    def score_learned_rewards(self, iteration: int) -> Row:
-        """The rewards of the responses for an iteration, by the reward model."""
-        maker = self._maker(REWARDS.format(iteration=iteration))
-        e, row = maker.experiment, maker._row("score_learned_rewards", f"iteration-{iteration}", "score", used=1)
-        matrices = [maker.quantities.rewards_matrix(longest) for longest in (False, True)]
-        examples, each = e.train_counts()[iteration - 1], layout.responses_for_training(e)
-        model, tokens = maker.quantities.size(e.model), e.engine.tokens_per_pass
-        cost = costs.scoring_cost(row.machine, model, examples, *matrices, tokens)
-        return row.with_cost(replace(cost, disk=examples * each * 200))
+    def _scored(
+        self, stage: str, of: str, responses: int, part: str, sampling: Sampling, principles: list[str] | None = None
+    ) -> Row:
+        """The row of a stage in which the reward model scores so many responses.
+
+        Args:
+            stage, of: of the row.
+            part, sampling: which queries the responses answer, and how they were drawn.
+            principles: that are read in place of a constitution.
+        """
+        e, row = self.experiment, self._row(stage, of, "score", used=1)
+        matrices = [self.quantities.rewards_matrix(part, sampling, principles, longest) for longest in (False, True)]
+        model, tokens = self.quantities.size(e.model), e.engine.tokens_per_pass
+        cost = costs.scoring_cost(row.machine, model, responses, *matrices, tokens)
+        return row.with_cost(replace(cost, disk=responses * 200))
 
     def train(self, iteration: int) -> Row:
         """The training of one iteration."""
@@ -434,9 +457,12 @@ class Planner:
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""
         maker = self._maker(_verdicts(policy, name, comparator))
-        e, pairs = maker.experiment, maker.quantities.pairs()
-        asked = maker.configuration.judges[name], pairs, e.queries.split, e.evaluation.sampling
-        row = maker._judged("judge_responses", name, name, *asked)
+        e, pairs, judge = maker.experiment, maker.quantities.pairs(), maker.configuration.judges[name]
+        texts = e.queries.split, e.evaluation.sampling
+        if isinstance(judge, LearnedJudge):
+            row = maker._scored("judge_by_reward_model", name, 2 * pairs, *texts, judge.principles)
+        else:
+            row = maker._judged("judge_responses", name, name, judge, pairs, *texts)
         return replace(row, comparison=(policy, comparator))
 
     def _judged(self, stage: str, of: str, name: str, judge: Judge, pairs: int, part: str, sampling: Sampling) -> Row:

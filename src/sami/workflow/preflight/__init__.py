@@ -59,6 +59,7 @@ def check(
     for name, experiment in experiments.items():
         contents.check_writer(configuration, name)
         contents.check_constitutions(configuration, name)
+        contents.check_judges(configuration, name)
         if experiment.external:
             contents.check_external(configuration, name)
         if runs and keys:

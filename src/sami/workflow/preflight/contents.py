@@ -13,6 +13,7 @@ from sami.data.principles import from_people
 from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
+from sami.settings.judges import LearnedJudge
 from sami.settings.rewards import LearnedReward, Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
@@ -292,7 +293,7 @@ def _check_room(configuration: Configuration, name: str, attributes: list[str]) 
 def check_rewards(configuration: Configuration, name: str) -> None:
     """Each principle has a check, where a reward reads these, and its opposite, where responses are rewarded for it.
 
-    Responses are contrasted, where a reward learns of that; and what is learned rewards responses for training alone.
+    Responses are contrasted, where a reward learns of that; and what is learned is the experiment's own reward model.
     """
     experiment = configuration.experiments[name]
     trained, held_out = experiment.constitutions.principles, experiment.constitutions.held_out
@@ -305,10 +306,34 @@ def check_rewards(configuration: Configuration, name: str) -> None:
                 "reward, or a method that contrasts constitutions (salmon with 'method.responses: contrasted')."
             )
     for policy in experiment.evaluation.best:
-        _check_not_learned(configuration, name, policy)
+        _check_trained(configuration, name, policy)
         rewards, key = configuration.rewards_of(name, policy), f"evaluation.policies.{policy}.best_of.reward"
+        rewards = {one: settings for one, settings in rewards.items() if not isinstance(settings, LearnedReward)}
         opposites, files = experiment.evaluation.sampled_under == "all", [file for file in (trained, held_out) if file]
         _check_reward(configuration, name, rewards, key, files, opposites)
+
+
+def check_judges(configuration: Configuration, name: str) -> None:
+    """A reward model is trained, and reads principles, where a judge reads it with some that it names."""
+    experiment = configuration.experiments[name]
+    reward = None if experiment.external else configuration.learned_reward(name)
+    for judge in experiment.evaluation.judges:
+        settings = configuration.judges[judge]
+        if not isinstance(settings, LearnedJudge):
+            continue
+        where = f"{configuration.where(name, 'evaluation', 'judges')}: found '{judge}'"
+        if reward is None:
+            trains = "has only imported responses" if experiment.external else f"trains none ({experiment.method.name})"
+            raise UserError(
+                f"{where}, a judge that is the experiment's reward model, but '{name}' {trains}; expected another "
+                "judge, or a method with a learned 'method.reward'. Name one."
+            )
+        if settings.principles and not reward.reads_checks:
+            raise UserError(
+                f"{where}, a judge that names 'principles', but the reward model of '{name}' reads none, since it was "
+                f"trained with 'labels: {reward.labels}'; expected a judge without. Delete 'principles' in "
+                f"{configuration.root.judges}/{judge}.yaml, or take another reward."
+            )
 
 
 def _check_reward(
@@ -341,15 +366,20 @@ def _check_reward(
                         )
 
 
-def _check_not_learned(configuration: Configuration, name: str, policy: str) -> None:
-    """Raises UserError where a policy keeps the best by a reward that is learned of responses for training."""
-    for reward, settings in configuration.rewards_of(name, policy).items():
-        if isinstance(settings, LearnedReward):
-            where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
-            raise UserError(
-                f"{where}: found '{reward}', a learned reward, expected one of another kind, since a reward model "
-                "rewards the responses for training alone. Name another."
-            )
+def _check_trained(configuration: Configuration, name: str, policy: str) -> None:
+    """Raises UserError where a policy keeps the best by a learned reward for which the method trains no model."""
+    trained = configuration.learned_rewards(name)
+    for reward in configuration.learned_rewards(name, policy).keys() - trained.keys():
+        where = configuration.where(name, "evaluation", "policies", policy, "best_of", "reward")
+        expected = (
+            f"one of another kind, since the method '{configuration.experiments[name].method.name}' trains no model"
+        )
+        if trained:
+            expected = f"'{next(iter(trained))}', whose reward model the method trains"
+        raise UserError(
+            f"{where}: found '{reward}', a learned reward, expected {expected}. Name that, or take a method "
+            f"with 'reward: {reward}'."
+        )
 
 
 def check_queries(file: str, name: str, task: Task) -> None:
