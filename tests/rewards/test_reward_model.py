@@ -273,7 +273,5 @@ def test_a_text_beyond_the_context_is_told(tiny, group):
 
 def test_training_that_diverges_is_told(tiny, group):
     made = [Lesson(READINGS[:1], lambda found: found.sum() * float("inf"))]
-    with pytest.raises(
-        UserError, match="step 1 of 1: the loss is -?inf .* Lower the 'learning_rate' by which this model"
-    ):
+    with pytest.raises(UserError, match="step 1 of 1: the loss is -?inf .* Lower the 'learning_rate' by"):
         train(new(tiny, group), made, rate(epochs=1), 1000, seed=1)

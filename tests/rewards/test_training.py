@@ -27,19 +27,22 @@ REWARD = {
     "prompt": "Answer: {response}\nQuery: {query}\nWanted: {principles}",
     "learning_rate": 1e-3,
     "queries_per_step": 3,
-    "epochs": 12,
+    "epochs": 8,
 }
 METHOD = {"name": "steerlm", "labels": "model", "attribute_model": {"learning_rate": 1e-3, "queries_per_step": 2}}
-STEPS = 12 * 3  # seven queries, three a step
+STEPS = 8 * 3  # seven queries, three a step
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
-def model(request, tmp_path_factory) -> Path:
+def prepared(folder: Path, tied: bool) -> Path:
     """A model whose vocabulary's head is its embeddings, or has weights of its own, which nothing trains."""
-    folder = tmp_path_factory.mktemp("head")
-    make_tiny_llama(folder / "source", tie_word_embeddings=request.param)
+    make_tiny_llama(folder / "source", tie_word_embeddings=tied)
     prepare("tiny", Model(source="path", path=str(folder / "source")), folder / "model")
     return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return prepared(tmp_path_factory.mktemp("untied"), tied=False)
 
 
 class Job:
@@ -106,18 +109,12 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors") | load_file(folder / HEAD)
 
 
-def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], most: float) -> None:
-    assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert found[name].shape == tensor.shape
-        assert (found[name] - tensor).abs().max() < most, name
-
-
 @pytest.fixture(scope="module")
 def undisturbed(model, tmp_path_factory) -> Job:
+    """Trained by one process, and by two, which share each step's passes and the model."""
     job = Job(tmp_path_factory.mktemp("undisturbed") / "job", model)
-    printed = job.run()
-    assert f"{STEPS} steps on 1 process(es)" in printed
+    assert f"{STEPS} steps on 1 process(es)" in job.run()
+    assert f"{STEPS} steps on 2 process(es)" in job.run({"processes": 2}, output="two")
     return job
 
 
@@ -126,28 +123,28 @@ def job(model, tmp_path) -> Job:
     return Job(tmp_path / "job", model)
 
 
-def test_it_learns_in_one_process(undisturbed):
-    """All weights but those of a vocabulary's head, and the comparisons that it has not seen are told."""
+def assert_alike(job: Job, output: str, expected: str) -> None:
+    assert job.scores(output) == pytest.approx(job.scores(expected), abs=2e-3)
+    one, other = job.weights(output), job.weights(expected)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, other[name], atol=2e-3), name
+
+
+def test_it_learns_in_one_process_and_in_two_alike(undisturbed):
+    """All weights but those of the vocabulary's head, and the comparisons that it has not seen are told."""
     before, after = load_file(undisturbed.model / "model.safetensors"), undisturbed.weights()
-    assert {name for name, tensor in before.items() if torch.equal(tensor, after[name])} <= {"lm_head.weight"}
-    assert ("lm_head.weight" in before) == ("lm_head.weight" in after)
+    assert {name for name, tensor in before.items() if torch.equal(tensor, after[name])} == {"lm_head.weight"}
     assert len(undisturbed.scores()) == 4 * 4
-    assert not (undisturbed.folder / "model-checkpoints").exists()
+    assert_alike(undisturbed, "two", "model")
+    assert not list(undisturbed.folder.glob("*checkpoints"))
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        {"processes": 2},
-        {"processes": 2, "tokens_per_pass": 60, "activation_checkpointing": "full"},
-        {"processes": 3, "scoring": "padded", "activation_checkpointing": "selective"},
-    ],
-)
-def test_processes_and_passes_change_nothing(job, undisturbed, engine):
-    printed = job.run(engine)
-    assert f"{STEPS} steps on {engine['processes']} process(es)" in printed
-    assert job.scores() == pytest.approx(undisturbed.scores(), abs=2e-3)
-    assert_close(job.weights(), undisturbed.weights(), 2e-3)
+def test_a_model_whose_embeddings_are_its_vocabulary_in_small_passes_with_layers_that_run_again(tmp_path):
+    job = Job(tmp_path / "job", prepared(tmp_path, tied=True))
+    job.run()
+    job.run({"processes": 2, "tokens_per_pass": 60, "activation_checkpointing": "full"}, output="two")
+    assert_alike(job, "two", "model")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -160,17 +157,12 @@ def test_mixed_precision_learns_like_full_precision(job, undisturbed, processes)
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_it_ends_with_the_same_model(job, undisturbed, processes):
-    engine = {"processes": processes}
-    if processes > 1:  # sums over processes round otherwise than sums in one
-        job.run(engine, output="whole")
-        expected, scores = job.weights("whole"), job.scores("whole")
-    else:
-        expected, scores = undisturbed.weights(), undisturbed.scores()
-    for _ in range(2):
-        job.killed(engine)
+    engine, whole = {"processes": processes}, ["model", "two"][processes - 1]  # sums over processes round otherwise
+    job.killed(engine)
     assert "resuming after step" in job.run(engine)
+    expected = undisturbed.weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in job.weights().items())
-    assert job.scores() == scores
+    assert job.scores() == undisturbed.scores(whole)
     assert not (job.folder / "model-checkpoints").exists()
 
 
@@ -247,7 +239,9 @@ def test_an_attribute_model_learns_and_labels_in_two_processes_as_in_one(model, 
             process = started(command)
             printed, _ = process.communicate(timeout=300)
             assert process.returncode == 0, printed
-    assert_close(tensors(tmp_path / "model-2"), tensors(tmp_path / "model-1"), 1e-4)
+    alone, shared = (tensors(tmp_path / f"model-{count}") for count in (1, 2))
+    assert alone["weight"].shape == shared["weight"].shape == (2, 32)
+    assert all(torch.allclose(tensor, shared[name], atol=1e-4) for name, tensor in alone.items())
     one, two = (list(records.read(records.Label, tmp_path / f"labels-{count}.jsonl")) for count in (1, 2))
     assert len(one) == sum(len(example.responses) for example in examples)
     assert one == two
