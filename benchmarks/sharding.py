@@ -22,11 +22,13 @@ from torch.distributed.tensor import DTensor
 
 from sami.distributed.processes import processes
 from sami.distributed.sharding import decoder_layers
+from sami.records import TrainingExample, TrainingResponse
 from sami.scoring.layout import Item
 from sami.scoring.load import load_scorer
 from sami.settings.training import Engine, Training
 from sami.settings.yaml_files import read_yaml
 from sami.training import loop
+from sami.training.policy import PolicyLearner
 
 DEFAULTS = read_yaml(common.ROOT / "config/config.yaml").data["defaults"]
 SMALL = {"learning_rate": 1e-6, "warmup_steps": 0, "queries_per_step": 2, "max_loss": 100.0}
@@ -72,6 +74,15 @@ def measure(steps: int) -> dict:
         Item(str(i), [tokens(60), tokens(60)], [tokens(20), tokens(24)], [0, 1])
         for i in range(steps * TRAINING.queries_per_step)
     ]
+    examples = [
+        TrainingExample(
+            query_id=item.name,
+            prompts=["of tokens", "of tokens"],
+            responses=[TrainingResponse(text="of tokens", ended=True, source="iteration-0")] * 2,
+            labels=item.labels,
+        )
+        for item in items
+    ]
     with processes() as group:
         if group.main:
             common.model_folder()  # prepared once, by one of them
@@ -86,7 +97,7 @@ def measure(steps: int) -> dict:
             state = [value for entry in optimizers[0].state.values() for value in entry.values()]
             held.append(sum(map(local_bytes, [*scorer.model.parameters(), *state])))
 
-        loop.train(scorer, items, TRAINING, ENGINE, 1, group, on_step)
+        loop.train(PolicyLearner(scorer, items, examples, TRAINING), TRAINING, ENGINE, 1, group, on_step)
         parameters = list(scorer.model.parameters())
         sharded = [isinstance(p, DTensor) and p.placements[0].is_shard() for p in parameters]
         layer = sum(p.numel() * p.element_size() for p in decoder_layers(scorer.model)[0].parameters())

@@ -214,9 +214,9 @@ def test_a_new_default_of_a_key_that_is_used_changes_the_digest(copy):
 def test_a_function_that_moves_to_another_module_changes_nothing(copy):
     (copy / "training/schedule.py").rename(copy / "training/rates.py")
     imported = "from sami.training.schedule import schedule"
-    for user in (copy / "training/loop.py", copy / "rewards/reward_model.py"):
-        assert imported in user.read_text()
-        user.write_text(user.read_text().replace(imported, "from sami.training.rates import schedule"))
+    user = copy / "training/loop.py"
+    assert imported in user.read_text()
+    user.write_text(user.read_text().replace(imported, "from sami.training.rates import schedule"))
     assert changed(copy) == set()
 
 

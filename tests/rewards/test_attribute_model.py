@@ -5,11 +5,22 @@ import torch
 
 from sami.distributed.processes import processes
 from sami.records import Example, Label, Query, Response
-from sami.rewards.attribute_model import lessons, predicted, start_at_means
-from sami.rewards.reward_model import Reading, RewardModel, scores, train
+from sami.rewards.attribute_model import lessons, means, predicted
+from sami.rewards.reward_model import Reading, RewardModel, scores
+from sami.rewards.training import HeadLearner, train
 from sami.settings.rewards import HeadTraining
+from sami.settings.training import Engine
 
 PROMPT = "Query: {query}\nResponse: {response}"
+ENGINE = Engine(
+    scoring="auto",
+    tokens_per_pass=200,
+    activation_checkpointing="none",
+    processes=1,
+    checkpoint_steps=1,
+    tokens_per_job=None,
+    trackers=[],
+)
 NAMES = ["few", "loud"]
 QUERIES = {name: Query(id=name, task="t", text=f"why {name}?") for name in "abcdef"}
 
@@ -17,7 +28,7 @@ QUERIES = {name: Query(id=name, task="t", text=f"why {name}?") for name in "abcd
 @pytest.fixture
 def model(tiny):
     with processes() as group:
-        yield RewardModel.from_base(tiny, NAMES, "float32", "auto", 1, group)
+        yield RewardModel.from_base(tiny, NAMES, "float32", ENGINE, 1, group)
 
 
 def example(query: str, *texts: str) -> Example:
@@ -59,12 +70,15 @@ def test_predictions_are_clipped_and_rounded_scores_of_each_response(model):
     ]  # fmt: skip
 
 
-def test_it_starts_at_the_mean_of_what_is_known(model):
-    start_at_means(model, [label("a", 0, few=4), label("a", 1, few=1, loud=3), label("b", 0, few=1)])
-    assert model.head.bias.tolist() == [2.0, 3.0]
+def test_it_starts_at_the_mean_of_what_is_known(tiny):
+    found = means([label("a", 0, few=4), label("a", 1, few=1, loud=3), label("b", 0, few=1)], [*NAMES, "never"])
+    assert found == [2.0, 3.0, 0.0]
+    with processes() as group:
+        model = RewardModel.from_base(tiny, NAMES, "float32", ENGINE, 1, group, found[:2])
+        assert model.head.bias.tolist() == [2.0, 3.0]
 
 
-def test_it_learns_which_response_has_which_value(model):
+def test_it_learns_which_response_has_which_value(tiny):
     """Values follow from the last word; on queries that were not learned they are then told, too."""
     values = {"calm day": (0, 3), "loud cry": (4, 0), "soft word": (2, 1)}
     examples = [example(query, *values) for query in "abcdef"]
@@ -72,9 +86,11 @@ def test_it_learns_which_response_has_which_value(model):
         label(e.query_id, n, few=few, loud=loud) for e in examples for n, (few, loud) in enumerate(values.values())
     ]
     learned, held_out = examples[:4], examples[4:]
-    start_at_means(model, labels)
     how = HeadTraining(learning_rate=3e-3, epochs=30, queries_per_step=2)
-    losses = train(model, lessons(learned, labels, QUERIES, NAMES, PROMPT), how, tokens_per_pass=200, seed=1)
-    assert losses[-1] < 0.2 < losses[0]
-    found = list(predicted(model, held_out, QUERIES, PROMPT, 5, 200))
+    with processes() as group:
+        model = RewardModel.from_base(tiny, NAMES, "float32", ENGINE, 1, group, means(labels, NAMES))
+        learner = HeadLearner(model, lessons(learned, labels, QUERIES, NAMES, PROMPT))
+        losses = train(learner, how, ENGINE, seed=1)
+        assert losses[-1] < 0.2 < losses[0]
+        found = list(predicted(model, held_out, QUERIES, PROMPT, 5, 200))
     assert [tuple(each.values.values()) for each in found] == [*values.values()] * 2

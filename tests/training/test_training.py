@@ -17,6 +17,7 @@ from sami.scoring.scorer import Scorer
 from sami.settings.training import Engine, Training
 from sami.training.loop import Diverged, train
 from sami.training.losses import CONTRASTS, check
+from sami.training.policy import PolicyLearner
 from sami.training.reference import ReferenceStates, compute_states, head_of
 from sami.training.schedule import schedule
 from sami.training.throughput import Arithmetic, matrix_rate
@@ -63,6 +64,11 @@ def positive(data):
     return [Item(item.name, item.prompts[:1], item.responses[:1], [0]) for item in data]
 
 
+def learn(scorer, data, made, settings, engine, on_step=lambda step: None, reference=None):
+    """Trains the scorer's policy in this process."""
+    train(PolicyLearner(scorer, data, made, settings, reference), settings, engine, 1, ALONE, on_step)
+
+
 def trained(folder, data, reference=None, engine=None, **changes):
     """The model after training, and the metrics of its steps. `reference` is a folder for the reference states."""
     steps, head, states = [], None, None
@@ -72,7 +78,7 @@ def trained(folder, data, reference=None, engine=None, **changes):
         head, states = head_of(other), ReferenceStates(reference)
     engine = Engine(**{**ENGINE, **(engine or {})})
     scorer = Scorer(load(folder), head).select_layout(engine.scoring)
-    train(scorer, data, examples(data), options(**changes), engine, 1, ALONE, steps.append, reference=states)
+    learn(scorer, data, examples(data), options(**changes), engine, steps.append, states)
     return scorer.model, steps
 
 
@@ -130,7 +136,7 @@ def test_the_joint_contrast_lowers_its_loss_with_prompts_of_other_queries(tiny, 
     changes = {"objective": {"name": "sami-joint", "other_queries": 3}, "normalisation": normalisation, "epochs": 6}
     check(options(**changes), made, "examples.jsonl")
     scorer, steps = Scorer(load(tiny)).select_layout(engine.get("scoring", "auto")), []
-    train(scorer, data, made, options(**changes), Engine(**{**ENGINE, **engine}), 1, ALONE, steps.append)
+    learn(scorer, data, made, options(**changes), Engine(**{**ENGINE, **engine}), steps.append)
     other = Scorer(load(tiny)).select_layout()
     scored = other(other.layout(data))
     scores = scored.mean if normalisation == "mean" else scored.sum
@@ -167,7 +173,7 @@ def test_weights_weigh_responses(tiny):
         scorer, steps = Scorer(load(tiny)).select_layout(), []
         weighted = [e.model_copy(update={"weights": list(weights)}) for e in examples(data)]
         changes = options(objective="supervised", max_loss=1e6, epochs=3)
-        train(scorer, data, weighted, changes, Engine(**ENGINE), 1, ALONE, steps.append)
+        learn(scorer, data, weighted, changes, Engine(**ENGINE), steps.append)
         with torch.no_grad():
             return steps[0]["loss"], scorer(scorer.layout(data)).mean[:, 0].mean(0)
 
@@ -231,7 +237,7 @@ def test_preferences_begin_at_log_2_and_are_learned(tiny, normalisation):
     scorer, steps = Scorer(load(tiny)).select_layout(), []
     changes = options(objective={"name": "preference", "beta": 0.5}, normalisation=normalisation, epochs=6)
     check(changes, pairs, "examples.jsonl")
-    train(scorer, data, pairs, changes, Engine(**ENGINE), 1, ALONE, steps.append)
+    learn(scorer, data, pairs, changes, Engine(**ENGINE), steps.append)
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert steps[0]["margin"] == pytest.approx(0, abs=1e-3)
     assert steps[-1]["loss"] < 0.8 * math.log(2)
@@ -332,7 +338,7 @@ def test_not_a_number_stops(tiny):
     with torch.no_grad():
         next(scorer.parameters())[:] = math.nan
     with pytest.raises(Diverged, match="training stopped at step 1 of 1: the loss is nan"):
-        train(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
+        learn(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE))
 
 
 def test_training_ends_after_the_first_step_with_a_low_loss(tiny):
@@ -365,14 +371,14 @@ def test_usual_limit_of_the_loss(tiny):
         with torch.no_grad():
             scorer.model.lm_head.weight[:] = math.nan
         with pytest.raises(Diverged, match=rf"limit {limit:.4g}"):
-            train(scorer, items(2), examples(items(2)), options(**changes), Engine(**ENGINE), 1, ALONE, lambda step: 0)
+            learn(scorer, items(2), examples(items(2)), options(**changes), Engine(**ENGINE))
 
 
 def test_out_of_memory_says_what_to_lower(tiny):
     scorer = Scorer(load(tiny))
     scorer.register_forward_pre_hook(lambda *_: torch.empty(1 << 46))  # the allocator's own refusal
     with pytest.raises(UserError, match="out of memory at step 1, in a pass over .* Lower engine.tokens_per_pass"):
-        train(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE), 1, ALONE, lambda step: None)
+        learn(scorer, items(2), examples(items(2)), options(), Engine(**ENGINE))
 
 
 def test_utilisation_counts_the_arithmetic_of_unique_tokens(tiny):

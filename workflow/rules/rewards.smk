@@ -137,18 +137,20 @@ rule train_reward_model:
         experiment=WITH_LEARNED_REWARD,
     conda:
         "../../envs/training.yaml"
-    threads: cores("train-alone")
+    threads: cores("train")
     resources:
-        **job_resources("train-alone"),
+        **job_resources("train", resumes=True),
         engine=slice_of("engine"),
     params:
         code=code_digest("train_reward_model"),
         reward=by_wildcards(ARGUMENTS.learned_reward),
         precision=lambda wildcards: settings_of(wildcards).training.precision,
         seed=seed_of,
+        checkpoints=in_experiment(layout.REWARD_MODEL_CHECKPOINTS),
     shell:
         stage("train_reward_model") + "--model {input.model:q} --comparisons {input.comparisons:q} "
-        "--reward {params.reward:q} --engine {resources.engine:q} --precision {params.precision} --seed {params.seed} "
+        "--reward {params.reward:q} --engine {resources.engine:q} --nodes {resources.nodes} "
+        "--precision {params.precision} --seed {params.seed} --checkpoints {params.checkpoints:q} "
         "--output {output.model:q} --scored {output.scored:q}"
 
 

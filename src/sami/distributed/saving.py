@@ -32,7 +32,7 @@ def save(model: PreTrainedModel, source: Path, output: Path, group: Processes) -
     index: dict[str, str] = {}
     for number, members in enumerate(files, 1):
         file = f"model-{number:05}-of-{len(files):05}.safetensors" if len(files) > 1 else "model.safetensors"
-        gathered = ((name, _whole(state[name], dtype, keep=group.main)) for name in members)
+        gathered = ((name, whole(state[name], dtype, keep=group.main)) for name in members)
         kept = {name: tensor for name, tensor in gathered if tensor is not None}
         if group.main:
             tensors = revert_weight_conversion(model, kept)
@@ -47,7 +47,8 @@ def save(model: PreTrainedModel, source: Path, output: Path, group: Processes) -
     group.wait()
 
 
-def _whole(tensor: torch.Tensor, dtype: torch.dtype, keep: bool) -> torch.Tensor | None:
+def whole(tensor: torch.Tensor, dtype: torch.dtype, keep: bool) -> torch.Tensor | None:
+    """A copy, on the processor, of a tensor that may be sharded; None where it is not to be kept. All must call it."""
     if isinstance(tensor, DTensor):
         tensor = tensor.full_tensor()  # all processes take part
     return tensor.detach().to("cpu", dtype, copy=True) if keep else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
@@ -69,6 +69,15 @@ def shard(module: nn.Module, layers: list[nn.Module], precision: str, group: Pro
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     # The root holds the embeddings, the last norm and the head: they stay whole from the forward to the backward pass.
     fully_shard(module, mesh=mesh, mp_policy=policy)
+
+
+def shard_beside(body: nn.Module, module: nn.Module, group: Processes) -> None:
+    """Shards a small module in place, in its own dtype, where the body that it is trained with is sharded.
+
+    An optimiser and the norm of a gradient take shards, or whole tensors, but not both.
+    """
+    if isinstance(body, FSDPModule):
+        fully_shard(module, mesh=init_device_mesh(group.device.type, (group.size,)))
 
 
 def _keep_products(context: object, operation: object, *_: object, **__: object) -> CheckpointPolicy:

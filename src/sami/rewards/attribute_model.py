@@ -20,12 +20,10 @@ from sami.rewards.losses import masked_squared_error
 from sami.rewards.reward_model import Lesson, Reading, RewardModel, scores
 
 
-def start_at_means(model: RewardModel, labels: Sequence[Label]) -> None:
-    """Sets the head's biases to the mean known values of its attributes, so that no step is spent on finding them."""
-    with torch.no_grad():
-        for place, name in enumerate(model.outputs):
-            known = [label.values[name] for label in labels if name in label.values]
-            model.head.bias[place] = sum(known) / max(1, len(known))
+def means(labels: Sequence[Label], names: Sequence[str]) -> list[float]:
+    """Mean known value of each attribute, at which its output starts, so that no step is spent on finding it."""
+    known = [[label.values[name] for label in labels if name in label.values] for name in names]
+    return [sum(values) / max(1, len(values)) for values in known]
 
 
 def lessons(

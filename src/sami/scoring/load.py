@@ -32,7 +32,7 @@ def load_scorer(
         activation_checkpointing: `none`; `selective`: compute all but matrix products and attention again in the
             backward pass; `full`: keep only the inputs of decoder layers and compute the layers again.
         reference_head: of a KL term.
-        adapt: receives the model before it is sharded, to put adapters into it; for a single process.
+        adapt: receives the model before it is sharded, to freeze a part; in a single process, to put adapters in.
     """
     weights_dtype, compute_dtype, _ = PRECISIONS[precision]
     whole = group.size == 1

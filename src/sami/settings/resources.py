@@ -82,8 +82,7 @@ class TrainingJob(Job):
     """In `train` only: nodes. `engine.processes` counts those of all nodes: `nodes` times `gpus`."""
 
 
-# `train-alone` has no settings of its own: it is training in one process, of a reward model, say.
-JobKind = Literal["prepare", "write", "sample", "score", "train", "train-alone", "judge", "light"]
+JobKind = Literal["prepare", "write", "sample", "score", "train", "judge", "light"]
 
 
 class Resources(Settings):
@@ -103,7 +102,7 @@ class Resources(Settings):
     score: Job = Job()
     """Scoring held-out responses; judging by a model that runs on the cluster."""
     train: TrainingJob = TrainingJob()
-    """Training."""
+    """Training, of policies and of models that reward or label."""
     judge: Job = Job()
     """Judging by checks or through an endpoint."""
     light: Job = Job()
@@ -116,16 +115,9 @@ class Resources(Settings):
         return self
 
     def of(self, kind: JobKind) -> TrainingJob:
-        """The settings of a kind, laid over those of all; nodes are None but for training.
-
-        Training in one process asks for what training does, on one node with one GPU.
-        """
-        if kind == "train-alone":
-            job = self.of("train")
-            return job.model_copy(update={"nodes": None, "gpus": job.gpus and 1})
+        """The settings of a kind, laid over those of all; nodes are None but for training."""
         return TrainingJob(**self.all.model_dump() | getattr(self, kind).model_dump(exclude_none=True))
 
     def set_at(self, kind: JobKind, key: str) -> tuple[str, str]:
         """Where a value of `of` comes from."""
-        name = "train" if kind == "train-alone" else kind
-        return (name if getattr(getattr(self, name), key) is not None else "all", key)
+        return (kind if getattr(getattr(self, kind), key) is not None else "all", key)

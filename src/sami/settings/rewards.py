@@ -5,7 +5,7 @@ and listed in `Reward`; `sami.rewards.kinds` has the function by which it reward
 """
 
 import re
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -47,6 +47,12 @@ class _Reward(Settings):
 
 class HeadTraining(Settings):
     """How a head on the last token is trained, along with the model below it: AdamW at a constant rate."""
+
+    optimizer: ClassVar = "adamw"
+    weight_decay: ClassVar = 0.0
+    warmup_steps: ClassVar = 0
+    max_grad_norm: ClassVar = 1.0
+    stop_at_loss: ClassVar = None  # all epochs
 
     learning_rate: Annotated[Number, Field(gt=0)]
     """Step size."""

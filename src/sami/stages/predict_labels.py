@@ -4,6 +4,8 @@ Reads   the folders of an attribute model and of the base model, sampled example
         constitutions (Constitution)
 Writes  labels (Label), one a response
 
+A model too large for one GPU is sharded among `--processes`, which this starts; each labels a share of the responses.
+
     python -m sami.stages.predict_labels --help
 """
 
@@ -37,6 +39,8 @@ def main(arguments) -> None:
         how = method.attribute_model.prompt, method.levels, engine.tokens_per_pass
         with within(str(arguments.responses)):
             made = list(predicted(model, examples, queries, *how))
+    if not group.main:
+        return
     log.info("%d responses by %d attributes: %s", len(made), len(model.outputs), ", ".join(model.outputs))
     records.write(made, arguments.output)
 
@@ -51,5 +55,6 @@ if __name__ == "__main__":
     stage.structured("--method", SteerLM, "what the model reads, and the number of values")
     stage.structured("--engine", Engine, "how to compute it")
     stage.setting("--policy", "name of the policy whose responses they are")
+    stage.setting("--processes", "processes that share the model, one a GPU", type=int, required=False, default=1)
     stage.output("--output", "labels to write")
-    stage.run(main)
+    stage.run(main, processes=lambda arguments: arguments.processes)

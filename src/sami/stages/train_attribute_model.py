@@ -4,12 +4,13 @@ Reads   a model folder (the base model's), sampled examples (Example), their que
         (Constitution), principles (Principle)
 Writes  a folder with the attribute model
 
-It runs in one process, and begins anew where it was interrupted.
+Runs in as many processes as the engine's `processes` says, on `--nodes` nodes of a Slurm job. SIGTERM and SIGUSR1 save
+a checkpoint and end it with status 75; the same command then resumes.
 
     python -m sami.stages.train_attribute_model --help
 """
 
-import logging
+from pathlib import Path
 
 from sami import records
 from sami.data.joined import read_by_id, read_examples
@@ -21,8 +22,6 @@ from sami.rewards.labels import by_checks
 from sami.settings.methods import SteerLM
 from sami.settings.training import Engine
 from sami.stage import Stage
-
-log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
@@ -41,19 +40,25 @@ def main(arguments) -> None:
 
     from sami.distributed.processes import processes
     from sami.models import pretrained
-    from sami.rewards.attribute_model import lessons, start_at_means
-    from sami.rewards.reward_model import RewardModel, train
+    from sami.rewards.attribute_model import lessons, means
+    from sami.rewards.reward_model import RewardModel
+    from sami.rewards.training import HeadLearner, made_checkpoints, train
 
-    require_space(arguments.output.parent, pretrained.size(arguments.model), "the attribute model")
-    torch.manual_seed(arguments.seed)
-    with processes() as group, within(str(arguments.responses)):
-        made = arguments.model, list(checks), arguments.precision, engine.scoring, arguments.seed, group
-        model = RewardModel.from_base(*made)
-        start_at_means(model, labels)
-        taught = lessons(learned, labels, queries, list(checks), method.attribute_model.prompt)
-        losses = train(model, taught, method.attribute_model, engine.tokens_per_pass, arguments.seed)
-        log.info("%d steps, loss of the first %.3f, of the last %.3f", len(losses), losses[0], losses[-1])
-        model.save(arguments.output, group)
+    # The weights themselves, and two checkpoints of weights and optimiser.
+    size = pretrained.size(arguments.model) * 7
+    require_space(arguments.output.parent, size, "the attribute model and its checkpoints")
+    how, names, precision, seed = method.attribute_model, list(checks), arguments.precision, arguments.seed
+    torch.manual_seed(seed)
+    with processes() as group:
+        begin = means(labels, names)
+        model = RewardModel.from_base(arguments.model, names, precision, engine, seed, group, begin)
+        with within(str(arguments.responses)):
+            learner = HeadLearner(model, lessons(learned, labels, queries, names, how.prompt))
+        texts = [queries[example.query_id].text for example in learned]
+        checkpoints = made_checkpoints(arguments.checkpoints, model, how, precision, seed, learned, labels, texts)
+        train(learner, how, engine, seed, checkpoints)
+        model.save(arguments.output)
+        checkpoints.clear()
 
 
 if __name__ == "__main__":
@@ -68,5 +73,7 @@ if __name__ == "__main__":
     stage.setting("--precision", "numbers of weights and passes")
     stage.setting("--policy", "name of the policy whose responses they are")
     stage.setting("--seed", "seed of the labelled queries, of the head, and of the order of queries", type=int)
+    stage.setting("--checkpoints", "folder for the state of an unfinished run", type=Path)
+    stage.setting("--nodes", "nodes of the Slurm job to run on", type=int, required=False, default=1)
     stage.output("--output", "folder of the attribute model to write")
-    stage.run(main)
+    stage.run(main, processes=lambda arguments: arguments.engine.processes, nodes=lambda arguments: arguments.nodes)

@@ -3,12 +3,13 @@
 Reads   a model folder (the base model's), comparisons (Comparison)
 Writes  a folder with the reward model, and the held-out comparisons with its scores (ScoredComparison)
 
-It runs in one process, and begins anew where it was interrupted.
+Runs in as many processes as the engine's `processes` says, on `--nodes` nodes of a Slurm job. SIGTERM and SIGUSR1 save
+a checkpoint and end it with status 75; the same command then resumes.
 
     python -m sami.stages.train_reward_model --help
 """
 
-import logging
+from pathlib import Path
 
 from sami import records
 from sami.errors import UserError, within
@@ -17,8 +18,6 @@ from sami.models.startup import import_libraries
 from sami.settings.rewards import LearnedReward
 from sami.settings.training import Engine
 from sami.stage import Stage
-
-log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
@@ -36,19 +35,25 @@ def main(arguments) -> None:
     from sami.distributed.processes import processes
     from sami.models import pretrained
     from sami.rewards.learned import OUTPUT, lessons, score_comparisons
-    from sami.rewards.reward_model import RewardModel, train
+    from sami.rewards.reward_model import RewardModel
+    from sami.rewards.training import HeadLearner, made_checkpoints, train
 
-    reward, engine = arguments.reward, arguments.engine
-    require_space(arguments.output.parent, pretrained.size(arguments.model), "the reward model")
-    torch.manual_seed(arguments.seed)
-    with processes() as group, within(str(arguments.comparisons)):
-        made = (arguments.model, [OUTPUT], arguments.precision, engine.scoring, arguments.seed, group)
-        model = RewardModel.from_base(*made)
-        losses = train(model, lessons(learned, reward.prompt), reward, engine.tokens_per_pass, arguments.seed)
-        log.info("%d steps, loss of the first %.3f, of the last %.3f", len(losses), losses[0], losses[-1])
-        model.save(arguments.output, group)
-        scored = score_comparisons(model, held_out, reward.prompt, engine.tokens_per_pass, arguments.seed)
-    records.write(scored, arguments.scored)
+    reward, engine, seed = arguments.reward, arguments.engine, arguments.seed
+    # The weights themselves, and two checkpoints of weights and optimiser.
+    require_space(arguments.output.parent, pretrained.size(arguments.model) * 7, "the reward model and its checkpoints")
+    torch.manual_seed(seed)
+    with processes() as group:
+        model = RewardModel.from_base(arguments.model, [OUTPUT], arguments.precision, engine, seed, group)
+        with within(str(arguments.comparisons)):
+            learner = HeadLearner(model, lessons(learned, reward.prompt))
+        checkpoints = made_checkpoints(arguments.checkpoints, model, reward, arguments.precision, seed, learned)
+        train(learner, reward, engine, seed, checkpoints)
+        model.save(arguments.output)
+        with within(str(arguments.comparisons)):
+            scored = score_comparisons(model, held_out, reward.prompt, engine.tokens_per_pass, seed)
+        if group.main:
+            records.write(scored, arguments.scored)
+        checkpoints.clear()
 
 
 if __name__ == "__main__":
@@ -59,6 +64,8 @@ if __name__ == "__main__":
     stage.structured("--engine", Engine, "how to compute it")
     stage.setting("--precision", "numbers of weights and passes")
     stage.setting("--seed", "seed of the head, of the order of queries, and of shuffled principles", type=int)
+    stage.setting("--checkpoints", "folder for the state of an unfinished run", type=Path)
+    stage.setting("--nodes", "nodes of the Slurm job to run on", type=int, required=False, default=1)
     stage.output("--output", "folder of the reward model to write")
     stage.output("--scored", "held-out comparisons with scores to write")
-    stage.run(main)
+    stage.run(main, processes=lambda arguments: arguments.engine.processes, nodes=lambda arguments: arguments.nodes)

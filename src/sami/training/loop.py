@@ -1,6 +1,7 @@
-"""The training loop of one iteration: examples in, a trained policy in memory out.
+"""The training loop of one iteration: examples in, a trained policy in memory out; or lessons, and a reward model.
 
-It knows the objective and the layouts, but neither files nor iterations.
+It knows steps, processes and checkpoints, but neither files nor iterations, and nothing of what is learned: what a pass
+computes is told by a `Learner`.
 """
 
 import contextlib
@@ -8,28 +9,25 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import FrameType
-from typing import Any
 
 import torch
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 from sami.distributed.processes import Processes
 from sami.errors import UserError
 from sami.progress import Progress
-from sami.records import TrainingExample
-from sami.scoring.layout import Item
-from sami.scoring.passes import own_passes, token_counts
-from sami.scoring.scorer import Scorer
+from sami.scoring.passes import own_passes
+from sami.settings.rewards import HeadTraining
 from sami.settings.training import Engine, Training
 from sami.training.checkpoints import Checkpoints
-from sami.training.losses import evaluate, guess
-from sami.training.reference import ReferenceStates
 from sami.training.schedule import schedule
-from sami.training.throughput import Arithmetic, matrix_rate, peak_memory
+from sami.training.throughput import matrix_rate, peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -42,29 +40,70 @@ class Interrupted(Exception):
     """The system asked the run to end; what was done is in a checkpoint."""
 
 
+@dataclass(frozen=True)
+class Passed:
+    """Share of a pass in the loss, the gradient and the metrics of its step, which are means over the step's examples.
+
+    loss: a number with its gradient.
+    metrics: the loss first. Those of a learner have the same names in every pass.
+    tokens: that were encoded. operations: floating-point operations of the forward and the backward pass.
+    """
+
+    loss: torch.Tensor
+    metrics: dict[str, float]
+    tokens: int
+    operations: float
+
+
+class Learner(ABC):
+    """A model with what it learns, as the loop wants to know it.
+
+    model: whose parameters are trained, those that require gradients.
+    compute_dtype: of its passes.
+    sizes: tokens of each example.
+    max_loss: loss of a step above which training has diverged.
+    """
+
+    model: nn.Module
+    compute_dtype: torch.dtype
+    sizes: Sequence[int]
+    max_loss: float
+
+    @abstractmethod
+    def __call__(self, members: list[int], batch: list[int]) -> Passed:
+        """Runs a pass over the examples `members`, which are some of the examples `batch` of a step."""
+
+    @abstractmethod
+    def diverged(self, told: str) -> Diverged:
+        """The error that says what has happened, as `told`, and what to change."""
+
+
 @dataclass
 class Step:
-    """Sums of one optimiser step, over the queries of this process and then of all.
+    """Sums over the passes of one optimiser step: those of this process, and then of all.
 
-    metrics: those of the objective. Every process has the same names, also where its passes are all empty.
+    metrics: those of the learner. Every process has the same names, also where its passes are all empty.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
-    others: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("kl", "tokens", "operations"), 0.0))
+    tokens: float = 0.0
+    operations: float = 0.0
 
-    def add(self, metrics: Mapping[str, float], **others: float) -> None:
-        for name, value in metrics.items():
-            self.metrics[name] = self.metrics.get(name, 0.0) + value
-        for name, value in others.items():
-            self.others[name] += value
+    def add(self, passed: Passed, counts: bool) -> None:
+        # An empty pass names the metrics all the same, so that every process sums the same ones.
+        for name, value in passed.metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + (value if counts else 0.0)
+        if counts:
+            self.tokens += passed.tokens
+            self.operations += passed.operations
 
     def over(self, group: Processes) -> "Step":
         """The sums over all processes."""
-        sums = iter(group.sum([*self.metrics.values(), *self.others.values()]))
-        return Step(dict(zip(self.metrics, sums, strict=False)), dict(zip(self.others, sums, strict=True)))
+        *sums, tokens, operations = group.sum([*self.metrics.values(), self.tokens, self.operations])
+        return Step(dict(zip(self.metrics, sums, strict=True)), tokens, operations)
 
 
-def make_optimizer(parameters: list[torch.nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+def make_optimizer(parameters: list[torch.nn.Parameter], settings: Training | HeadTraining) -> torch.optim.Optimizer:
     """RMSprop (as in the paper) or AdamW."""
     options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     kind = {"rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}[settings.optimizer]
@@ -72,23 +111,18 @@ def make_optimizer(parameters: list[torch.nn.Parameter], settings: Training) -> 
 
 
 def train(
-    scorer: Scorer,
-    items: list[Item],
-    examples: Sequence[TrainingExample],
-    settings: Training,
+    learner: Learner,
+    settings: Training | HeadTraining,
     engine: Engine,
     seed: int,
     group: Processes,
     on_step: Callable[[dict], None],
     checkpoints: Checkpoints | None = None,
-    reference: ReferenceStates | None = None,
 ) -> None:
-    """Optimises the scorer's model in place.
+    """Optimises the learner's model in place.
 
     Args:
-        scorer: with the policy.
-        items: the examples as tokens. The same in every process.
-        examples: the same examples, with what is wanted of them, as `losses.check` allows them.
+        learner: the model and what it learns. The same in every process.
         settings: of the optimisation.
         engine: how it is computed.
         seed: of the order of the examples.
@@ -96,15 +130,14 @@ def train(
         on_step: receives the metrics of each optimiser step, also of those that a checkpoint remembers.
         checkpoints: where to resume from, and where to save the state every `engine.checkpoint_steps` steps and when
             the system asks the run to end.
-        reference: for the KL term; None where its weight is 0.
 
     Raises:
-        Diverged: a loss or gradient is not finite, or a loss exceeds `max_loss`.
+        Diverged: a loss or gradient is not finite, or a loss exceeds the learner's `max_loss`.
         Interrupted: SIGTERM or SIGUSR1 came, and the state is saved.
         UserError: a checkpoint belongs to another run, or the memory does not suffice.
     """
     with _signals() as signals:
-        _Run(scorer, items, examples, settings, engine, group, on_step, checkpoints, reference, signals).run(seed)
+        _Run(learner, settings, engine, group, on_step, checkpoints, signals).run(seed)
 
 
 class _Run:
@@ -112,36 +145,29 @@ class _Run:
 
     def __init__(
         self,
-        scorer: Scorer,
-        items: list[Item],
-        examples: Sequence[TrainingExample],
-        settings: Training,
+        learner: Learner,
+        settings: Training | HeadTraining,
         engine: Engine,
         group: Processes,
         on_step: Callable[[dict], None],
         checkpoints: Checkpoints | None,
-        reference: ReferenceStates | None,
         signals: list[int],
     ):
-        self.scorer, self.items, self.settings, self.engine, self.group = scorer, items, settings, engine, group
-        self.examples = examples
-        self.on_step, self.checkpoints, self.reference, self.signals = on_step, checkpoints, reference, signals
-        self.parameters = [p for p in scorer.model.parameters() if p.requires_grad]
+        self.learner, self.settings, self.engine, self.group = learner, settings, engine, group
+        self.on_step, self.checkpoints, self.signals = on_step, checkpoints, signals
+        self.parameters = [p for p in learner.model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.parameters, settings)
-        self.max_loss = settings.max_loss if settings.max_loss is not None else self._usual_limit()
-        self.sizes = token_counts(scorer, items)
-        self.arithmetic = Arithmetic(scorer)
         self.metrics: list[dict] = []
 
     def run(self, seed: int) -> None:
         settings, group = self.settings, self.group
-        steps = schedule(len(self.items), settings.queries_per_step, settings.epochs, seed)
+        steps = schedule(len(self.learner.sizes), settings.queries_per_step, settings.epochs, seed)
         done = 0
         if self.checkpoints:
-            done, self.metrics = self.checkpoints.load(self.scorer.model, self.optimizer)
+            done, self.metrics = self.checkpoints.load(self.learner.model, self.optimizer)
         for metrics in self.metrics:
             self.on_step(metrics)
-        rate = matrix_rate(group.device, self.scorer.compute_dtype) * group.size
+        rate = matrix_rate(group.device, self.learner.compute_dtype) * group.size
         log.info("%d steps on %d process(es), %.3g FLOP/s in matrix products", len(steps), group.size, rate)
         with Progress(sum(map(len, steps)), "training", "queries", done=sum(map(len, steps[:done]))) as progress:
             for number, batch in enumerate(steps[done:], done + 1):
@@ -153,7 +179,7 @@ class _Run:
                 self._check(number, len(steps), step.metrics["loss"], norm)
                 # The loss has just shown that the weights after the step before are sound.
                 if self.checkpoints and (number - 1) % self.engine.checkpoint_steps == 0 and number - 1 > done:
-                    self.checkpoints.save(number - 1, self.scorer.model, self.optimizer, self.metrics)
+                    self.checkpoints.save(number - 1, self.learner.model, self.optimizer, self.metrics)
                 learning_rate = settings.learning_rate * min(1.0, number / (settings.warmup_steps + 1))
                 for parameters in self.optimizer.param_groups:
                     parameters["lr"] = learning_rate
@@ -164,14 +190,13 @@ class _Run:
                     {
                         "step": number,
                         **step.metrics,
-                        "kl": step.others["kl"],
                         "gradient_norm": norm,
                         "learning_rate": learning_rate,
                         "queries": len(batch),
-                        "tokens": round(step.others["tokens"]),
+                        "tokens": round(step.tokens),
                         "seconds": seconds,
-                        "tokens_per_second": step.others["tokens"] / seconds,
-                        "flop_utilisation": step.others["operations"] / seconds / rate,
+                        "tokens_per_second": step.tokens / seconds,
+                        "flop_utilisation": step.operations / seconds / rate,
                         "peak_memory_gib": max(group.everyone(peak_memory(group.device))) / 2**30,
                     }
                 )
@@ -180,7 +205,7 @@ class _Run:
                 told = ", ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in islice(step.metrics.items(), 2))
                 log.info(
                     f"step {number} of {len(steps)}: {told}, gradient norm {norm:.3f}, "
-                    f"{step.others['tokens'] / seconds:.0f} tokens/s, {progress.remaining()} left"
+                    f"{step.tokens / seconds:.0f} tokens/s, {progress.remaining()} left"
                 )
 
     def _gradients(self, number: int, batch: list[int]) -> tuple[Step, float]:
@@ -189,52 +214,34 @@ class _Run:
         Returns:
             the metrics, summed over all processes, and the norm of the gradient before clipping.
         """
-        step = Step()
-        response_tokens = sum(len(response) for i in batch for response in self.items[i].responses)
-        for members, counts in own_passes(batch, self.sizes, self.engine.tokens_per_pass, self.group):
+        step, sizes = Step(), self.learner.sizes
+        for members, counts in own_passes(batch, sizes, self.engine.tokens_per_pass, self.group):
             self._end_if_asked(number)
             try:
-                self._pass(members, counts, len(batch), response_tokens, step)
+                passed = self.learner(members, batch)
+                # Gradients are averaged over processes, whose losses are to be summed. An empty pass adds nothing.
+                (passed.loss * (self.group.size if counts else 0)).backward()
+                step.add(passed, counts)
             except (MemoryError, RuntimeError) as error:  # on GPUs a kind of RuntimeError of its own, elsewhere none
                 if "memory" not in str(error) and not isinstance(error, MemoryError):
                     raise
-                tokens = sum(self.sizes[i] for i in members)
+                tokens = sum(sizes[i] for i in members)
                 raise UserError(
                     f"out of memory at step {number}, in a pass over {tokens} tokens of {len(members)} queries: "
                     f"{str(error).splitlines()[0]} Lower engine.tokens_per_pass (now {self.engine.tokens_per_pass}), "
-                    "set engine.activation_checkpointing, use training.lora, or add processes (engine.processes)."
+                    "set engine.activation_checkpointing, add processes (engine.processes), or train a policy by "
+                    "training.lora."
                 ) from None
         self._end_if_asked(number)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm or math.inf)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         return step.over(self.group), float(norm)
 
-    def _pass(self, members: list[int], counts: bool, batch: int, response_tokens: int, step: Step) -> None:
-        items = [self.items[i] for i in members]
-        layout = self.scorer.layout(items)
-        states = None if self.reference is None else self.reference[members]
-        scored = self.scorer(layout, states)
-        outcome = evaluate(self.settings, scored, [self.examples[i] for i in members], items)
-        loss = outcome.loss.sum() / batch
-        if scored.kl is not None:
-            loss = loss + self.settings.kl_weight * scored.kl / response_tokens
-        # Gradients are averaged over processes, whose losses are to be summed. An empty pass adds nothing.
-        (loss * (self.group.size if counts else 0)).backward()
-        # An empty pass names the metrics all the same, so that every process sums the same ones.
-        each = {"loss": outcome.loss, **outcome.metrics}
-        step.add({name: value.sum().item() / batch if counts else 0.0 for name, value in each.items()})
-        if counts:
-            step.add({}, tokens=layout.tokens, operations=self.arithmetic.of(layout))
-            if scored.kl is not None:
-                step.add({}, kl=scored.kl.item() / response_tokens)
-
     def _check(self, number: int, steps: int, loss: float, norm: float) -> None:
-        for what, value, most in (("loss", loss, self.max_loss), ("gradient norm", norm, math.inf)):
+        for what, value, most in (("loss", loss, self.learner.max_loss), ("gradient norm", norm, math.inf)):
             if not math.isfinite(value) or value > most:
-                raise Diverged(
-                    f"training stopped at step {number} of {steps}: the {what} is {value:.4g} (limit {most:.4g}). "
-                    "Lower training.learning_rate, add training.warmup_steps or training.kl_weight, or clip harder "
-                    "with training.max_grad_norm."
+                raise self.learner.diverged(
+                    f"training stopped at step {number} of {steps}: the {what} is {value:.4g} (limit {most:.4g})."
                 )
 
     def _low_enough(self) -> bool:
@@ -242,19 +249,12 @@ class _Run:
         stop = self.settings.stop_at_loss
         return stop is not None and bool(self.metrics) and self.metrics[-1]["loss"] <= stop
 
-    def _usual_limit(self) -> float:
-        """Twice the loss of a guess. In a contrast of sums, a difference in length alone can cost a guess a token."""
-        vocabulary: Any = self.scorer.model.get_input_embeddings().num_embeddings
-        if self.settings.normalisation == "sum":
-            return 2 * math.log(vocabulary) * max(len(r) for item in self.items for r in item.responses)
-        return 2 * guess(self.settings.objective, self.examples[0], vocabulary)
-
     def _end_if_asked(self, number: int) -> None:
         """Saves the state before this step, and ends the run, where the system has asked any process to."""
         if not self.checkpoints or not self.group.any(bool(self.signals)):
             return
         if number > 1:
-            self.checkpoints.save(number - 1, self.scorer.model, self.optimizer, self.metrics)
+            self.checkpoints.save(number - 1, self.learner.model, self.optimizer, self.metrics)
         raise Interrupted
 
 

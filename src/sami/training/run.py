@@ -28,6 +28,7 @@ from sami.spent import spend
 from sami.training import adapters, losses
 from sami.training.checkpoints import Checkpoints
 from sami.training.loop import Diverged, Interrupted, train
+from sami.training.policy import PolicyLearner
 from sami.training.reference import ReferenceStates, compute_states, head_of
 from sami.training.trackers import trackers
 
@@ -87,9 +88,9 @@ class Run:
             remove(self.tensorboard)
             remove(last_good)
         with self._log(metrics, group) as on_step:
-            options = self.training, self.engine, self.seed, group, on_step, checkpoints, states
+            learner = PolicyLearner(policy.scorer, items, examples, self.training, states)
             try:
-                train(policy.scorer, items, examples, *options)
+                train(learner, self.training, self.engine, self.seed, group, on_step, checkpoints)
             except Interrupted:
                 raise Resumable("interrupted; the same command resumes from the last checkpoint") from None
             except Diverged:

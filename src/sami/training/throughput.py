@@ -33,6 +33,10 @@ class Arithmetic:
         """Operations of a forward and backward pass over a layout."""
         return 6.0 * (self.body * layout.tokens + self.head * len(layout.target))
 
+    def of_body(self, tokens: int) -> float:
+        """The same where so many tokens are encoded, and none is predicted."""
+        return 6.0 * self.body * tokens
+
 
 def _active(name: str, parameter: torch.Tensor, config: PreTrainedConfig) -> float:
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)

@@ -13,7 +13,7 @@ from sami.settings.resources import Job, JobKind
 from sami.workflow import slurm
 from sami.workflow.configuration import Configuration
 
-RUN_A_MODEL = ("write", "sample", "score", "train", "train-alone")  # kinds of jobs
+RUN_A_MODEL = ("write", "sample", "score", "train")  # kinds of jobs
 
 LEAST_NOTICE = 300  # seconds before the end of its time in which a job saves what it has done
 

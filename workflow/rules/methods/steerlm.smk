@@ -52,9 +52,9 @@ rule train_attribute_model:
         experiment=BY_ATTRIBUTE_MODEL,
     conda:
         "../../../envs/training.yaml"
-    threads: cores("train-alone")
+    threads: cores("train")
     resources:
-        **job_resources("train-alone"),
+        **job_resources("train", resumes=True),
         engine=slice_of("engine"),
     params:
         code=code_digest("train_attribute_model"),
@@ -62,11 +62,13 @@ rule train_attribute_model:
         precision=lambda wildcards: settings_of(wildcards).training.precision,
         seed=seed_of,
         policy=by_wildcards(ARGUMENTS.sampled_policy, iteration=1),
+        checkpoints=in_experiment(layout.ATTRIBUTE_MODEL_CHECKPOINTS),
     shell:
         stage("train_attribute_model") + "--model {input.model:q} --responses {input.responses:q} "
         "--queries {input.queries:q} --constitutions {input.constitutions:q} --principles {input.principles:q} "
-        "--method {params.method:q} --engine {resources.engine:q} --precision {params.precision} "
-        "--policy {params.policy} --seed {params.seed} --output {output:q}"
+        "--method {params.method:q} --engine {resources.engine:q} --nodes {resources.nodes} "
+        "--precision {params.precision} --policy {params.policy} --seed {params.seed} "
+        "--checkpoints {params.checkpoints:q} --output {output:q}"
 
 
 rule predict_labels:
@@ -91,6 +93,7 @@ rule predict_labels:
     resources:
         **job_resources("score"),
         engine=slice_of("engine"),
+        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
     params:
         code=code_digest("predict_labels"),
         method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"asked", "steering"}),
@@ -98,7 +101,8 @@ rule predict_labels:
     shell:
         stage("predict_labels") + "--attribute-model {input.attribute_model:q} --base {input.base:q} "
         "--responses {input.responses:q} --queries {input.queries:q} --constitutions {input.constitutions:q} "
-        "--method {params.method:q} --engine {resources.engine:q} --policy {params.policy} --output {output:q}"
+        "--method {params.method:q} --engine {resources.engine:q} --processes {resources.processes} "
+        "--policy {params.policy} --output {output:q}"
 
 
 rule tabulate_labels:

@@ -347,20 +347,16 @@ class Planner:
         if not share:
             return
         e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
-        queries, processes = e.train_counts()[iteration - 1], 1
+        queries = e.train_counts()[iteration - 1]
         matrices = [maker.quantities.label_matrix(longest) for longest in (False, True)]
         if iteration == 1:
-            row = maker._row("train_attribute_model", "iteration-1", "train-alone", used=1)
-            own = e.model_copy(
-                update={
-                    "training": e.method.head_training(e.training),
-                    "engine": e.engine.model_copy(update={"processes": processes}),
-                }
-            )
+            row = maker._row("train_attribute_model", "iteration-1", "train", used=e.engine.processes)
+            own = e.model_copy(update={"training": e.method.head_training(e.training)})
             count = round(share * queries)
             yield row.with_cost(costs.training_cost(own, row.machine, model, count, *matrices, matrices[0]))
         row = maker._row("predict_labels", f"iteration-{iteration}", "score", used=1)
-        cost = costs.scoring_cost(row.machine, model, queries, *matrices, e.engine.tokens_per_pass)
+        tokens = e.engine.tokens_per_pass
+        cost = costs.scoring_cost(row.machine, model, queries, *matrices, tokens, processes=row.gpus or 1)
         yield row.with_cost(replace(cost, disk=queries * layout.responses_for_training(e) * 150))
 
     def score_reference(self, iteration: int) -> Row:
@@ -379,16 +375,15 @@ class Planner:
         return row.with_cost(replace(computed, memory=held.memory, disk=disk))
 
     def train_reward_model(self) -> Row:
-        """The reward model of a learned reward: AdamW, all weights, one process."""
+        """The reward model of a learned reward: AdamW, all weights."""
         maker = self._maker(REWARD_MODEL)
         e, model = maker.experiment, maker.quantities.size(maker.experiment.model)
         reward = maker.configuration.learned_reward(maker.name)
         assert reward is not None
         own = {"epochs": reward.epochs, "queries_per_step": reward.queries_per_step, "optimizer": "adamw"}
-        alone = e.engine.model_copy(update={"processes": 1, "activation_checkpointing": "none"})
         training = e.training.model_copy(update={**own, "lora": None, "kl_weight": 0.0})
-        e = e.model_copy(update={"training": training, "engine": alone})
-        row = maker._row("train_reward_model", "iteration-1", "train-alone", used=1)
+        e = e.model_copy(update={"training": training})
+        row = maker._row("train_reward_model", "iteration-1", "train", used=e.engine.processes)
         matrices = [maker.quantities.comparisons_matrix(longest) for longest in (False, True)]
         return row.with_cost(costs.training_cost(e, row.machine, model, e.train_counts()[0], *matrices, matrices[0]))
 

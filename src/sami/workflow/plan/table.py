@@ -29,7 +29,7 @@ def markdown(rows: Sequence[Row], outcomes: Sequence[Outcome | None], notes: Seq
     if needs:
         parts += ["## Memory, GiB of a GPU (or of the machine, where there is none)", _aligned(needs)]
     scratch = max((row.scratch or 0 for row in rows), default=0)
-    free = [f"While a policy is trained, its checkpoints take up to {_gib(scratch)} GiB more disk."] if scratch else []
+    free = [f"While a model is trained, its checkpoints take up to {_gib(scratch)} GiB more disk."] if scratch else []
     legend = ["In brackets: what it was."] if some else []
     parts.append("\n".join(f"- {line}" for line in [*legend, *free, *notes]))
     return "\n\n".join(filter(None, parts)) + "\n"
