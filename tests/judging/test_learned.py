@@ -39,10 +39,10 @@ PAIRS = [pair(n, *texts, BRIEF, RHYME) for n, texts in enumerate(RESPONSES)]
 def verdicts(tiny, tmp_path_factory):
     """Function: verdicts on pairs by a reward model of the tiny model, whose folder is its attribute."""
     folder = tmp_path_factory.mktemp("judge") / "reward-model"
-    with processes() as alone:
-        RewardModel.from_base(tiny, ["reward"], "float32", "auto", 3, alone).save(folder, alone)
     engine = Engine(scoring="auto", tokens_per_pass=64, activation_checkpointing="none", processes=1,
                     checkpoint_steps=1, tokens_per_job=None, trackers=[])  # fmt: skip
+    with processes() as alone:
+        RewardModel.from_base(tiny, ["reward"], "float32", engine, 3, alone).save(folder)
 
     def made(pairs=PAIRS, settings=JUDGE, reward=REWARD, base=tiny):
         return list(judge(pairs, "j", settings, reward, folder, base, engine))

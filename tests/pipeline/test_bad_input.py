@@ -24,6 +24,7 @@ from sami.distributed.processes import processes
 from sami.methods.sami import training_examples
 from sami.rewards.reward_model import RewardModel
 from sami.settings.tasks import Filters
+from sami.settings.training import Engine
 from sami.stage import Stage
 from sami.workflow import configuration
 
@@ -226,8 +227,8 @@ class Stages:
         told = [records.ScoredComparison(comparison=compared[-1], chosen=1.0, rejected=0.0)]
         records.write(told, folder / "run/scored.jsonl")
         with processes() as alone:
-            reward_model = RewardModel.from_base(model, ["reward"], "float32", "auto", 1, alone)
-            reward_model.save(folder / "run/reward-model", alone)
+            reward_model = RewardModel.from_base(model, ["reward"], "float32", Engine(**ENGINE), 1, alone)
+            reward_model.save(folder / "run/reward-model")
         self.given = {
             "build_comparisons": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                   "reward": json.dumps(LEARNED), "policy": "iteration-0"},
