@@ -66,16 +66,19 @@ def test_environments_lack_nothing_that_their_packages_require(name):
 
 
 def jobs():
-    """(rule, stage, environments that the rule may name) of all rules with a stage."""
+    """(rule, stage, environments that the rule may name) of rules with a stage, or like one that has."""
+    stages = {}
     for file in sorted((ROOT / "workflow/rules").rglob("*.smk")):
         for rule in re.split(r"^(?= *rule[ :]|use rule )", file.read_text(), flags=re.MULTILINE)[1:]:
+            like, name = re.match(r" *(?:use rule (\w+) as|rule) ?(\w*)", rule).groups()
             stage, conda = re.search(r'\bstage\(\s*"(\w+)"', rule), re.search(r"\n +conda:\n +(\w*)\(?(.*)", rule)
-            if stage is None:
+            stages[name] = stage[1] if stage else stages.get(like)
+            if stages[name] is None or conda is None:
                 continue
             choices = {"environment_of": ("training", "analysis"), "sampling_environment": ("sampling", "training")}
             yield (
-                re.match(r" *rule ?(\w*)", rule)[1] or stage[1],  # one in a loop has no name here
-                stage[1],
+                name or stages[name],  # one in a loop has no name here
+                stages[name],
                 choices.get(conda[1]) or (re.search(r"envs/(\w+)\.yaml", conda[2])[1],),
             )
 
