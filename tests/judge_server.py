@@ -197,8 +197,9 @@ def judge_server(log: Path, **options):
 
 
 def requests_of(log: Path) -> list[dict]:
-    """What the server has written down."""
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    """What the server has written down, without the line that it may be writing."""
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 async def main() -> None:

@@ -470,9 +470,9 @@ def test_the_second_iteration_learns_what_it_was_asked_for_behind_what_it_is(fin
     found = [{name: round(2 * degree(check, text)) for name, check in checks.items()} for text in texts]
     labelled = records.read(Label, folder / "iteration-2/labels.jsonl")
     assert [label.values for label in labelled] == found
-    expected = [(label_string(own), text) for own, text in zip(found, texts, strict=True) if text]
+    expected = [(f"[{label_string(own)}]\n", text) for own, text in zip(found, texts, strict=True) if text]
     learned = records.read(TrainingExample, folder / "iteration-2/examples.jsonl")
-    assert [(e.prompts[0][-1].content.split()[-1], e.responses[0].text) for e in learned] == expected
+    assert [(e.prompts[0][-1].content, e.responses[0].text) for e in learned] == expected
     counted = json.loads((folder / "iteration-2/examples.json").read_text())["as_asked"]
     pairs = list(zip(asked, found, strict=True))
     assert counted == {name: sum(a[name] == f[name] for a, f in pairs) for name in ("short", "warm")}
