@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import training_run
 from conftest import make_tiny_llama
 
 from sami.distributed.processes import processes
@@ -39,8 +40,7 @@ PAIRS = [pair(n, *texts, BRIEF, RHYME) for n, texts in enumerate(RESPONSES)]
 def verdicts(tiny, tmp_path_factory):
     """Function: verdicts on pairs by a reward model of the tiny model, whose folder is its attribute."""
     folder = tmp_path_factory.mktemp("judge") / "reward-model"
-    engine = Engine(scoring="auto", tokens_per_pass=64, activation_checkpointing="none", processes=1,
-                    checkpoint_steps=1, tokens_per_job=None, trackers=[])  # fmt: skip
+    engine = Engine(**{**training_run.ENGINE, "tokens_per_pass": 64})
     with processes() as alone:
         RewardModel.from_base(tiny, ["reward"], "float32", engine, 3, alone).save(folder)
 

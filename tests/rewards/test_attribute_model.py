@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import training_run
 
 from sami.distributed.processes import processes
 from sami.records import Example, Label, Query, Response
@@ -12,15 +13,7 @@ from sami.settings.rewards import HeadTraining
 from sami.settings.training import Engine
 
 PROMPT = "Query: {query}\nResponse: {response}"
-ENGINE = Engine(
-    scoring="auto",
-    tokens_per_pass=200,
-    activation_checkpointing="none",
-    processes=1,
-    checkpoint_steps=1,
-    tokens_per_job=None,
-    trackers=[],
-)
+ENGINE = Engine(**{**training_run.ENGINE, "tokens_per_pass": 200})
 NAMES = ["few", "loud"]
 QUERIES = {name: Query(id=name, task="t", text=f"why {name}?") for name in "abcdef"}
 

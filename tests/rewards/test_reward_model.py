@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import training_run
 from conftest import make_tiny_llama
 
 from sami.distributed.processes import processes
@@ -26,15 +27,7 @@ READINGS = [
     Reading("query 'a'", "the cat sat on a mat", [" and slept", " until noon as rain fell", " all day"]),
     Reading("query 'b'", "rain fell", [" all day"]),
 ]
-ENGINE = Engine(
-    scoring="auto",
-    tokens_per_pass=64,
-    activation_checkpointing="none",
-    processes=1,
-    checkpoint_steps=1,
-    tokens_per_job=None,
-    trackers=[],
-)
+ENGINE = Engine(**{**training_run.ENGINE, "tokens_per_pass": 64})
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from sami.errors import UserError
 from sami.records import Constitution, Example, Label, Prompt
 from sami.settings.tasks import Prompts
 
-TURN = "{turn}"  # field of a template, where the model's own turn begins
 BETWEEN = ":,"  # what a label string sets names and values apart with
 
 Values = Mapping[str, int]  # attribute -> its value, in the order of label strings
@@ -33,9 +32,9 @@ def attributes_prompt(query: str, values: Values, prompts: Prompts, template: st
         prompts: of the task.
         template: with the fields {query} and {attributes}, and {turn} where the model's own turn begins.
     """
+    asked, _, begun = template.partition("{turn}")
     fields = {"query": query, "attributes": label_string(values)}
-    asked, begun = (fill(part, **fields) for part in (template + TURN).split(TURN)[:2])
-    return policy_prompt(asked, prompts, begun)
+    return policy_prompt(fill(asked, **fields), prompts, fill(begun, **fields))
 
 
 def seen(labels: Iterable[Label], fixed: Values) -> list[dict[str, int]]:

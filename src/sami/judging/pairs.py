@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sami.data.joined import check_known, check_once
+from sami.data.joined import check_known, check_once, read_by_id
 from sami.errors import UserError
-from sami.records import Answer, Choice, Constitution, Example, Query, Response, Verdict
+from sami.records import Answer, Choice, Constitution, Example, Query, Response, Verdict, read
 
 POINTS = {"first": 1.0, "tie": 0.5, "invalid": 0.5, "second": 0.0}
 ROUNDING = 1e-9  # of a mean of preferences
@@ -28,6 +28,15 @@ class Pair:
     comparator: str
     first: str
     second: str
+
+
+def pairs_of_files(
+    policy: Path, comparator: Path, queries: Path, constitutions: Sequence[Path], judged: str = "all"
+) -> list[Pair]:
+    """The pairs of two policies' examples in files, with files of queries and constitutions; see `read_pairs`."""
+    examples = read(Example, policy), read(Example, comparator)
+    known = read_by_id(Query, queries), read_by_id(Constitution, *constitutions)
+    return read_pairs(policy, comparator, *examples, *known, judged)
 
 
 def read_pairs(

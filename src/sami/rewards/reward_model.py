@@ -141,8 +141,10 @@ class RewardModel(nn.Module):
             group: the processes that share it.
 
         Raises:
-            UserError: the folder holds none, or one of another base model.
+            UserError: there is no such base model, or the folder holds no reward model, or one of another base model.
         """
+        if not (base / "config.json").is_file():
+            raise UserError(f"{base}: found no config.json in it, expected the folder of a prepared model.")
         told = read_mapping(folder / DESCRIPTION)
         outputs, trained_from = told.get("outputs"), told.get("base")
         if not isinstance(outputs, list) or not outputs or not isinstance(trained_from, str):

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from sami.errors import Resumable, UserError
+from sami.files import require_space
+from sami.models import pretrained
 from sami.rewards.reward_model import Lesson, RewardModel
 from sami.settings.rewards import HeadTraining
 from sami.settings.training import Engine
@@ -54,6 +56,12 @@ class HeadLearner(Learner):
 
     def diverged(self, told: str) -> Diverged:
         return Diverged(f"{told} Lower the 'learning_rate' by which this model learns.")
+
+
+def require_room(base: Path, output: Path, what: str) -> None:
+    """Raises UserError unless a model (`what`) of the size of its base fits beside its output, with its checkpoints."""
+    # The weights themselves, and two checkpoints of weights and optimiser.
+    require_space(output.parent, pretrained.size(base) * 7, f"{what} and its checkpoints")
 
 
 def made_checkpoints(

@@ -10,9 +10,7 @@ Writes  verdicts (Verdict), one a pair
 import logging
 
 from sami import records
-from sami.data.joined import read_by_id
-from sami.errors import UserError
-from sami.judging.pairs import read_pairs
+from sami.judging.pairs import pairs_of_files
 from sami.models.startup import import_libraries
 from sami.settings.judges import LearnedJudge
 from sami.settings.rewards import LearnedReward
@@ -23,17 +21,8 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
-    pairs = read_pairs(
-        arguments.responses,
-        arguments.comparator_responses,
-        records.read(records.Example, arguments.responses),
-        records.read(records.Example, arguments.comparator_responses),
-        read_by_id(records.Query, arguments.queries),
-        read_by_id(records.Constitution, *arguments.constitutions),
-        arguments.judged,
-    )
-    if not (arguments.base / "config.json").is_file():
-        raise UserError(f"{arguments.base}: found no config.json in it, expected the folder of a prepared model.")
+    files = arguments.responses, arguments.comparator_responses, arguments.queries, arguments.constitutions
+    pairs = pairs_of_files(*files, arguments.judged)
     import_libraries()
     from sami.judging.learned import judge
 

@@ -14,9 +14,8 @@ import logging
 from collections import Counter
 
 from sami import records
-from sami.data.joined import read_by_id
 from sami.judging.kinds import Means, judge
-from sami.judging.pairs import POINTS, read_pairs
+from sami.judging.pairs import POINTS, pairs_of_files
 from sami.settings.endpoints import Limits
 from sami.settings.judges import Judge
 from sami.stage import Stage
@@ -25,15 +24,8 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
-    pairs = read_pairs(
-        arguments.responses,
-        arguments.comparator_responses,
-        records.read(records.Example, arguments.responses),
-        records.read(records.Example, arguments.comparator_responses),
-        read_by_id(records.Query, arguments.queries),
-        read_by_id(records.Constitution, *arguments.constitutions),
-        arguments.judged,
-    )
+    files = arguments.responses, arguments.comparator_responses, arguments.queries, arguments.constitutions
+    pairs = pairs_of_files(*files, arguments.judged)
     means = Means(
         seed=arguments.seed,
         model=arguments.model,

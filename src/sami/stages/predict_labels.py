@@ -13,7 +13,7 @@ import logging
 
 from sami import records
 from sami.data.joined import read_by_id, read_examples
-from sami.errors import UserError, within
+from sami.errors import within
 from sami.models.startup import import_libraries
 from sami.settings.methods import SteerLM
 from sami.settings.training import Engine
@@ -27,8 +27,6 @@ def main(arguments) -> None:
     queries = read_by_id(records.Query, arguments.queries)
     constitutions = read_by_id(records.Constitution, arguments.constitutions)
     examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)
-    if not (arguments.base / "config.json").is_file():
-        raise UserError(f"{arguments.base}: found no config.json in it, expected the folder of a prepared model.")
     import_libraries()
     from sami.distributed.processes import processes
     from sami.rewards.attribute_model import predicted

@@ -15,7 +15,6 @@ from pathlib import Path
 from sami import records
 from sami.data.joined import read_by_id, read_examples
 from sami.errors import within
-from sami.files import require_space
 from sami.methods.steerlm import attributes, labelled_queries
 from sami.models.startup import import_libraries
 from sami.rewards.labels import by_checks
@@ -39,14 +38,11 @@ def main(arguments) -> None:
     import torch
 
     from sami.distributed.processes import processes
-    from sami.models import pretrained
     from sami.rewards.attribute_model import lessons, means
     from sami.rewards.reward_model import RewardModel
-    from sami.rewards.training import HeadLearner, made_checkpoints, train
+    from sami.rewards.training import HeadLearner, made_checkpoints, require_room, train
 
-    # The weights themselves, and two checkpoints of weights and optimiser.
-    size = pretrained.size(arguments.model) * 7
-    require_space(arguments.output.parent, size, "the attribute model and its checkpoints")
+    require_room(arguments.model, arguments.output, "the attribute model")
     how, names, precision, seed = method.attribute_model, list(checks), arguments.precision, arguments.seed
     torch.manual_seed(seed)
     with processes() as group:

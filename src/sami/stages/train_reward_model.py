@@ -13,7 +13,6 @@ from pathlib import Path
 
 from sami import records
 from sami.errors import UserError, within
-from sami.files import require_space
 from sami.models.startup import import_libraries
 from sami.settings.rewards import LearnedReward
 from sami.settings.training import Engine
@@ -33,14 +32,12 @@ def main(arguments) -> None:
     import torch
 
     from sami.distributed.processes import processes
-    from sami.models import pretrained
     from sami.rewards.learned import OUTPUT, lessons, score_comparisons
     from sami.rewards.reward_model import RewardModel
-    from sami.rewards.training import HeadLearner, made_checkpoints, train
+    from sami.rewards.training import HeadLearner, made_checkpoints, require_room, train
 
     reward, engine, seed = arguments.reward, arguments.engine, arguments.seed
-    # The weights themselves, and two checkpoints of weights and optimiser.
-    require_space(arguments.output.parent, pretrained.size(arguments.model) * 7, "the reward model and its checkpoints")
+    require_room(arguments.model, arguments.output, "the reward model")
     torch.manual_seed(seed)
     with processes() as group:
         model = RewardModel.from_base(arguments.model, [OUTPUT], arguments.precision, engine, seed, group)
