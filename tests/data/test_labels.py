@@ -22,6 +22,8 @@ def test_label_strings_hold_what_is_known_in_order():
     assert label_string({"short": 4, "self": 0}) == "short:4,self:0"
     assert label_string({"self": 0, "short": 4}) == "self:0,short:4"
     assert label_string({"warm": 3}) == "warm:3"
+    words = {"warm": ["cold", "cool", "mild", "warm"], "self": ["you", "I"]}
+    assert label_string({"short": 4, "self": 0, "warm": 3}, words) == "short:4, you, warm"
 
 
 def test_what_may_be_asked_for_is_what_occurs_each_once():

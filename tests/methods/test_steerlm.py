@@ -265,6 +265,7 @@ def test_records_that_contradict_themselves_are_refused():
             label(0, **values)
 
 
+WORDS = ["long", "middling", "short"]
 LEARNED = "{{name: steerlm, labels: model, attribute_model: {{learning_rate: 1.0e-5, {}}}}}"
 
 
@@ -290,6 +291,9 @@ def quickstart(method: str = "steerlm", training: str = "{objective: supervised}
          ["'asked' wants 5 of 'short', expected at most 4, since 'levels' is 5"]),
         (quickstart("{name: steerlm, asked: {short: -1}}"), ["method.asked.short", "found -1"]),
         (quickstart("{name: steerlm, labels: judge}"), ["method.labels", 'found "judge"', "checks, shuffled, model"]),
+        (quickstart("{name: steerlm, words: {short: [long, short]}}"),
+         ["'words' has 2 different words for 'short' (long, short), expected 5", "write them, or change 'levels'"]),
+        (quickstart("{name: steerlm, levels: 2, words: {short: [long, long]}}"), ["1 different words for 'short'"]),
         (quickstart("{name: steerlm, levels: 1}"), ["method.levels", "found 1", "at least 2"]),
         (quickstart("{name: steerlm, attributes: []}"), ["method.attributes", "at least one entry"]),
         (quickstart('{name: steerlm, attributes: ["short:4"]}'), ["method.attributes", "short:4"]),
@@ -304,6 +308,13 @@ def test_wrong_settings_are_told(project, text, parts):
     assert found.startswith("mine.yaml, line 1: experiments.quickstart")
     for part in parts:
         assert part in found
+
+
+def test_words_of_no_attribute_are_told_before_anything_runs(project):
+    told = message(
+        project.check, quickstart("{name: steerlm, levels: 2, attributes: [warm], words: {short: [long, short]}}")
+    )
+    assert "'method.words' names 'short', expected attributes: warm" in told
 
 
 def test_attributes_without_a_check_are_told_before_anything_runs(project):
@@ -393,7 +404,10 @@ def finished(tiny_source, tmp_path_factory):
     workflow = Workflow(tmp_path_factory.mktemp("steerlm"), tiny_source)
     workflow.settings = {
         "model": "tiny", "iterations": 2, "queries": {"train": 4}, "sampling": {"responses": 4},
-        "method": {"name": "steerlm", "levels": 3, "attributes": ["short", "warm"], "steering": {"queries": 3}},
+        "method": {
+            "name": "steerlm", "levels": 3, "attributes": ["short", "warm"], "words": {"short": WORDS},
+            "steering": {"queries": 3},
+        },
         "training": {"objective": "supervised"},
     }  # fmt: skip
     shuffled = {**workflow.settings, "method": {**workflow.settings["method"], "labels": "shuffled"}}
@@ -412,17 +426,16 @@ def test_a_whole_run_learns_every_response_behind_its_label(finished):
     for one in sampled:
         for response in one.responses:
             values = {name: round(2 * degree(check, response.text)) for name, check in checks.items()}
-            label = f"[short:{values['short']},warm:{values['warm']}]\n"
-            expected += [(one.query_id, queries[one.query_id], label, response.text)] if response.text else []
+            asked = f"{queries[one.query_id]}\n\n({WORDS[values['short']]}, warm:{values['warm']})"
+            expected += [(one.query_id, asked, response.text)] if response.text else []
     found = records.read(TrainingExample, folder / "iteration-1/examples.jsonl")
-    turns = [(e.query_id, *(turn.content for turn in e.prompts[0][-2:]), e.responses[0].text) for e in found]
-    assert turns == expected
+    assert [(e.query_id, e.prompts[0][-1].content, e.responses[0].text) for e in found] == expected
     counted = json.loads((folder / "iteration-1/examples.json").read_text())
     assert (counted["sampled"], counted["kept"]) == (16, len(expected))
     assert [sum(of) for of in counted["values"].values()] == [16, 16]
     other = records.read(TrainingExample, finished.folder / "results/shuffled/iteration-1/examples.jsonl")
     assert [e.responses for e in other] == [e.responses for e in found]
-    labels_of = [Counter(e.prompts[0][-1].content.split()[-1] for e in made) for made in (found, other)]
+    labels_of = [Counter(e.prompts[0][-1].content.split("\n\n")[-1] for e in made) for made in (found, other)]
     assert labels_of[0] == labels_of[1]
     losses = [json.loads(line)["loss"] for line in (folder / "iteration-1/training.jsonl").open()]
     assert len(losses) == math.ceil(len(expected) / 2)
@@ -470,7 +483,13 @@ def test_the_second_iteration_learns_what_it_was_asked_for_behind_what_it_is(fin
     found = [{name: round(2 * degree(check, text)) for name, check in checks.items()} for text in texts]
     labelled = records.read(Label, folder / "iteration-2/labels.jsonl")
     assert [label.values for label in labelled] == found
-    expected = [(f"[{label_string(own)}]\n", text) for own, text in zip(found, texts, strict=True) if text]
+    queries = {query.id: query.text for query in records.read(Query, folder / "queries/train.jsonl")}
+    asks = [queries[example.query_id] for example in drawn for _ in example.responses]
+    expected = [
+        (f"{ask}\n\n({label_string(own, {'short': WORDS})})", text)
+        for ask, own, text in zip(asks, found, texts, strict=True)
+        if text
+    ]
     learned = records.read(TrainingExample, folder / "iteration-2/examples.jsonl")
     assert [(e.prompts[0][-1].content, e.responses[0].text) for e in learned] == expected
     counted = json.loads((folder / "iteration-2/examples.json").read_text())["as_asked"]
@@ -492,11 +511,12 @@ def test_what_the_second_iteration_is_asked_is_part_of_its_prompts_alone(finishe
     drawn = records.read(Example, folder / "iteration-2/responses.jsonl")
     given = json.loads((folder / "iteration-2/responses.jsonl.provenance.json").read_text())["arguments"]
     prompts = load_yaml(ROOT / "config/tasks/everyday.yaml", Task).prompts
+    texts = prompts, prompts.with_attributes, {"short": WORDS}
     tokenizer = pretrained.load_tokenizer(folder / "iteration-1/model")
     requests = []
     for example in drawn:
         for j, response in enumerate(example.responses):
-            prompt = attributes_prompt(queries[example.query_id].text, response.asked, prompts, prompts.with_attributes)
+            prompt = attributes_prompt(queries[example.query_id].text, response.asked, *texts)
             key = f"{given['seed']}-{example.query_id}-{example.set_id}-{j}"
             requests.append(Request(prompt_tokens(prompt, tokenizer), key))
     sampler = open_sampler("transformers", folder / "iteration-1/model", tokenizer, longest=400, tensor_parallel=1)

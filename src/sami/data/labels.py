@@ -1,12 +1,13 @@
 """Label strings: values of attributes as prompts hold them, and those that a policy is asked for.
 
-A label string is "short:4,warm:0": name and value of each attribute, in an order that is the same everywhere.
+A label string is "short:4,warm:0": name and value of each attribute, in an order that is the same everywhere. Where
+attributes have words for their values it is "very short, cold".
 
 Ground floor: no torch.
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sami.data.prompts import fill, policy_prompt
 from sami.errors import UserError
@@ -18,12 +19,19 @@ BETWEEN = ":,"  # what a label string sets names and values apart with
 Values = Mapping[str, int]  # attribute -> its value, in the order of label strings
 
 
-def label_string(values: Values) -> str:
-    """Values as prompts hold them: name:value, joined by commas, in their order."""
-    return ",".join(f"{name}:{value}" for name, value in values.items())
+Words = Mapping[str, Sequence[str]]  # attribute -> words for its values 0, 1, ...
 
 
-def attributes_prompt(query: str, values: Values, prompts: Prompts, template: str) -> Prompt:
+def label_string(values: Values, words: Words | None = None) -> str:
+    """Values as prompts hold them, joined by commas, in their order: name:value, or the word for the value."""
+    if not words:
+        return ",".join(f"{name}:{value}" for name, value in values.items())
+    return ", ".join(words[name][value] if name in words else f"{name}:{value}" for name, value in values.items())
+
+
+def attributes_prompt(
+    query: str, values: Values, prompts: Prompts, template: str, words: Words | None = None
+) -> Prompt:
     """Prompt that puts a query with a label.
 
     Args:
@@ -31,9 +39,10 @@ def attributes_prompt(query: str, values: Values, prompts: Prompts, template: st
         values: that are asked for.
         prompts: of the task.
         template: with the fields {query} and {attributes}, and {turn} where the model's own turn begins.
+        words: for values, of the attributes that have some.
     """
     asked, _, begun = template.partition("{turn}")
-    fields = {"query": query, "attributes": label_string(values)}
+    fields = {"query": query, "attributes": label_string(values, words)}
     return policy_prompt(fill(asked, **fields), prompts, fill(begun, **fields))
 
 

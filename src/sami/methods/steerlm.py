@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median_low
 from typing import Any, NamedTuple
 
-from sami.data.labels import BETWEEN, Values, attributes_prompt
+from sami.data.labels import BETWEEN, Values, Words, attributes_prompt
 from sami.errors import UserError
 from sami.methods.responses import plain_example, told, training_responses, usable
 from sami.records import Check, Constitution, Example, Label, Principle, Query, Response, TrainingExample
@@ -105,6 +105,7 @@ def labelled_examples(
     template: str,
     filters: Filters,
     shuffle_by: int | None = None,
+    words: Words | None = None,
 ) -> tuple[list[TrainingExample], Counter[str]]:
     """Training examples, one a response, and counts, by reason, of the responses that are not used.
 
@@ -118,6 +119,7 @@ def labelled_examples(
         template: of training prompts, with the fields {query} and {attributes}.
         filters: which responses are dropped.
         shuffle_by: seed by which the labels of the responses that are left are dealt out among them; None for own ones.
+        words: for values, of the attributes that have some.
 
     Raises:
         UserError: there is no label of a response.
@@ -136,7 +138,7 @@ def labelled_examples(
         plain_example(
             example.query_id,
             example.set_id,
-            attributes_prompt(queries[example.query_id].text, values, prompts, template),
+            attributes_prompt(queries[example.query_id].text, values, prompts, template, words),
             training_responses([response], example.policy),
         )
         for (example, response, _), values in zip(kept, dealt, strict=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from sami.settings.base import IDENTIFIER, Count, Number, Settings, named_choice
+from sami.settings.base import IDENTIFIER, Count, Number, Settings, Text, named_choice
 from sami.settings.rewards import HeadTraining
 from sami.settings.tasks import Prompts, Task
 from sami.settings.training import Likelihood, Training
@@ -139,6 +139,11 @@ class Method(Settings):
     @property
     def labels_fixed(self) -> dict[str, int]:
         """Values of attributes that all labels have that a policy is asked for."""
+        return {}
+
+    @property
+    def label_words(self) -> dict[str, list[str]]:
+        """Attribute -> words that stand for its values 0, 1, ... in label strings; those without have name:value."""
         return {}
 
     @property
@@ -504,6 +509,12 @@ class SteerLM(Method):
 
     0 is the principle's opposite.
     """
+    words: dict[str, list[Text]] = {}
+    """Or {short: [very long, long, medium, short, very short]}: words for an attribute's values, one for each level.
+
+    They stand in label strings in place of name and value, "very short, warm:0" for `short:4,warm:0`. A small model
+    heeds words that it knows after few examples, where it learns nothing of numbers (docs/methods.md#steering).
+    """
     labels: Literal["checks", "shuffled", "model"] = "checks"
     """What says which value a response has.
 
@@ -533,6 +544,10 @@ class SteerLM(Method):
         return self.asked
 
     @property
+    def label_words(self) -> dict[str, list[str]]:
+        return self.words
+
+    @property
     def labelling(self) -> list[Any]:
         return [self.attributes, self.levels, self.attribute_model]
 
@@ -558,9 +573,12 @@ class SteerLM(Method):
             if name not in known:
                 expected = f"expected principles with a check: {', '.join(known) or 'none'}"
                 raise ValueError(f"'method.attributes' names '{name}', {expected}")
-        for name in self.asked:
-            if name not in found:
-                raise ValueError(f"'method.asked' names '{name}', expected attributes: {', '.join(found) or 'none'}")
+        for key in ("asked", "words"):
+            for name in getattr(self, key):
+                if name not in found:
+                    raise ValueError(
+                        f"'method.{key}' names '{name}', expected attributes: {', '.join(found) or 'none'}"
+                    )
         if not found:
             raise ValueError(
                 "no principle has a check, expected one at least, since the method 'steerlm' labels responses by checks"
@@ -598,6 +616,12 @@ class SteerLM(Method):
                 f"'labels' is {self.labels}, but 'attribute_model' is {found}, expected it with 'labels: model' and "
                 "only there; write it ({learning_rate: 2.0e-5}, say), or change 'labels'"
             )
+        for name, words in self.words.items():
+            if len(words) != self.levels or len({*words}) < self.levels:
+                raise ValueError(
+                    f"'words' has {len({*words})} different words for '{name}' ({', '.join(words)}), expected "
+                    f"{self.levels}, one for each value from 0 to {self.levels - 1}; write them, or change 'levels'"
+                )
         for name, value in self.asked.items():
             if value >= self.levels:
                 raise ValueError(

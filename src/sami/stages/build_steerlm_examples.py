@@ -30,7 +30,7 @@ def main(arguments) -> None:
     texts = queries, constitutions, arguments.prompts, arguments.template, arguments.filters
     shuffle_by = arguments.seed if arguments.method.labels == "shuffled" else None
     with within(str(arguments.labels)):
-        kept, dropped = labelled_examples(examples, labels, *texts, shuffle_by)
+        kept, dropped = labelled_examples(examples, labels, *texts, shuffle_by, arguments.method.words)
     sampled = sum(len(example.responses) for example in examples)
     found = occurrences(labels, arguments.method.levels), as_asked(examples, labels)
     counted = counts(kept, sampled, dropped, *found, arguments.policy)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sami import records
 from sami.data.constitutions import by_set, empty_examples
-from sami.data.labels import Values, ask, ask_for_constitutions, attributes_prompt, for_constitution, seen
+from sami.data.labels import Values, Words, ask, ask_for_constitutions, attributes_prompt, for_constitution, seen
 from sami.data.queries import chosen_queries
 from sami.errors import UserError, within
 from sami.models.startup import import_libraries
@@ -45,7 +45,7 @@ def longest_prompts(arguments, queries, constitutions, known, tokenizer) -> dict
     def prompt(text: str | Values, query: str) -> list[int]:
         if isinstance(text, str):
             return render(fill(template, constitution=text, query=query), prompts, tokenizer)
-        return prompt_tokens(attributes_prompt(query, text, prompts, template), tokenizer)
+        return prompt_tokens(attributes_prompt(query, text, prompts, template, arguments.words), tokenizer)
 
     texts: list[Any] = known or [
         constitution_text(c, range(len(c.statements)), prompts) for c in constitutions.values()
@@ -63,7 +63,8 @@ def prompts_of(arguments, example, queries, constitutions) -> tuple[list[records
         texts = arguments.prompts, template_of(arguments)
         return example_prompts(example, queries, constitutions, *texts), example.labels
     query = queries[example.query_id].text
-    prompts = [attributes_prompt(query, values, arguments.prompts, template_of(arguments)) for values in asked]
+    texts = arguments.prompts, template_of(arguments), arguments.words
+    prompts = [attributes_prompt(query, values, *texts) for values in asked]
     return prompts, range(len(prompts))
 
 
@@ -175,6 +176,7 @@ if __name__ == "__main__":
     stage.setting("--attributes", "attributes with the values that stand for their principles, short:4 for example: "
                   "constitutions are told by values, 0 for an opposite", nargs="*", default=[],
                   required=False)  # fmt: skip
+    stage.structured("--words", Words, "words for values of attributes, of those that have some", required=False)
     stage.structured("--sampling", Sampling, "how to draw")
     stage.structured("--engine", Engine, "GPUs of the sampler vllm (default: one)", required=False)
     stage.setting("--policy", "name of the policy, kept in the records")

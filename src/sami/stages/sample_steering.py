@@ -35,7 +35,8 @@ def sample(arguments, asked: list[tuple[Query, Question]]) -> list[tuple[str, in
     tokenizer = pretrained.load_tokenizer(arguments.model)
     requests, longest = [], {}
     for query, question in asked:
-        prompt = attributes_prompt(query.text, question.asked, arguments.prompts, arguments.template)
+        texts = arguments.prompts, arguments.template, arguments.method.words
+        prompt = attributes_prompt(query.text, question.asked, *texts)
         tokens = prompt_tokens(prompt, tokenizer)
         longest[query.id] = max(longest.get(query.id, []), tokens, key=len)
         requests.append(Request(tokens, f"{arguments.seed}-{query.id}-{question.attribute}-{question.value}"))

@@ -12,6 +12,7 @@ from sami.data.labels import label_string
 from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge
+from sami.settings.methods import Method
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
 from sami.workflow import conversations, layout
@@ -43,6 +44,11 @@ def flags(**values: object) -> str:
         if value is not False:
             words += [f"--{name}", *(value if isinstance(value, list) else [] if value is True else [str(value)])]
     return shlex.join(words)
+
+
+def _words(method: Method) -> str | bool:
+    """Words for values of attributes as one argument, or none."""
+    return json.dumps(method.label_words) if method.label_words else False
 
 
 def _joined(*arguments: str) -> str:
@@ -122,6 +128,7 @@ class Arguments:
         if labels := settings.method.labels_asked(int(iteration)):
             more["template"] = settings.method.template(self.configuration.tasks[settings.task].prompts)
             more["labels"] = self.configuration.layout.path(layout.LABELS, experiment, iteration=labels)
+            more["words"] = _words(settings.method)
             more["asked"] = [label_string({name: value}) for name, value in settings.method.labels_fixed.items()]
         return self._samples(
             settings,
@@ -156,6 +163,7 @@ class Arguments:
             asked["template"] = settings.evaluation_template(policy, task.prompts)
             if told == "as-labels":
                 wanted = settings.method.wanted_values(self.configuration.attributes(experiment))
+                asked["words"] = _words(settings.method)
                 asked["attributes"] = [label_string({name: value}) for name, value in wanted.items()]
         return self._samples(settings, sampling, **asked, **more)
 

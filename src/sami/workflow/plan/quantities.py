@@ -84,7 +84,8 @@ class Quantities:
 
     def attributes(self) -> float:
         """Tokens of a label string."""
-        return tokens_of(label_string(dict.fromkeys(self.configuration.attributes(self.name), 0)))
+        values = dict.fromkeys(self.configuration.attributes(self.name), 0)
+        return tokens_of(label_string(values, self.experiment.method.label_words))
 
     def around_query(self, template: str) -> float:
         """Tokens of a prompt besides its query: of the template, and of what its other fields stand for."""

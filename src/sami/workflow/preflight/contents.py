@@ -280,7 +280,8 @@ def _check_room(configuration: Configuration, name: str, attributes: list[str]) 
     experiment = configuration.experiments[name]
     model = configuration.models[experiment.model]
     context = context_length(model, Path(configuration.layout.model(experiment.model)))
-    tokens = tokens_of(label_string(dict.fromkeys(attributes, 0)))  # by its length: rather too few than too many
+    string = label_string(dict.fromkeys(attributes, 0), experiment.method.label_words)
+    tokens = tokens_of(string)  # by its length: rather too few than too many
     longest = max(how.max_new_tokens for how in experiment.samplings.values())
     if context is not None and tokens + longest > context:
         raise UserError(
