@@ -1,5 +1,6 @@
 """SteerLM: labels of sampled responses, and training examples of the responses behind their labels."""
 
+NOT_IN_LABELS = {"words", "asked", "steering"}  # keys of the method that no label depends on
 BY_ATTRIBUTE_MODEL = experiments(lambda settings: not settings.external and bool(settings.method.labelled_share))
 
 
@@ -26,7 +27,7 @@ rule label_responses:
     params:
         code=code_digest("label_responses"),
         method=lambda wildcards: as_json(
-            settings_of(wildcards).method, exclude={"words", "labels", "attribute_model", "asked", "steering"}
+            settings_of(wildcards).method, exclude=NOT_IN_LABELS | {"labels", "attribute_model"}
         ),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
@@ -58,7 +59,7 @@ rule train_attribute_model:
         engine=slice_of("engine"),
     params:
         code=code_digest("train_attribute_model"),
-        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"words", "asked", "steering"}),
+        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude=NOT_IN_LABELS),
         precision=lambda wildcards: settings_of(wildcards).training.precision,
         seed=seed_of,
         policy=by_wildcards(ARGUMENTS.sampled_policy, iteration=1),
@@ -96,7 +97,7 @@ rule predict_labels:
         processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
     params:
         code=code_digest("predict_labels"),
-        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"words", "asked", "steering"}),
+        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude=NOT_IN_LABELS),
         policy=by_wildcards(ARGUMENTS.sampled_policy),
     shell:
         stage("predict_labels") + "--attribute-model {input.attribute_model:q} --base {input.base:q} "
@@ -127,7 +128,7 @@ rule tabulate_labels:
         **job_resources("light"),
     params:
         code=code_digest("tabulate_labels"),
-        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude={"words", "asked", "steering"}),
+        method=lambda wildcards: as_json(settings_of(wildcards).method, exclude=NOT_IN_LABELS),
         policy=by_wildcards(ARGUMENTS.sampled_policy, iteration=1),
         samples=lambda wildcards: settings_of(wildcards).evaluation.bootstrap_samples,
         confidence=lambda wildcards: settings_of(wildcards).evaluation.confidence,
