@@ -48,9 +48,9 @@ def message(job: FailedJob, begun: float, escalation: Escalation) -> str:
         where = str(logs[-1]) if logs else "above"
         return f"{job.rule}: error: its command has not begun its work; what it printed stands {where}."
     return (
-        f"{job.rule}: error: it ended without an error of its own, as what is killed does, for want of memory for "
-        f"example. Run the same command again, with fewer --cores or more memory where that is the reason."
-        f"{_last_line(written)}"
+        f"{job.rule}: error: it ended without an error of its own, as what is killed does, for want of memory or of "
+        "space on the disk for example. Run the same command again, with fewer --cores or more room where that is the "
+        f"reason.{_last_line(written)}"
     )
 
 
