@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -133,6 +134,17 @@ def test_figures_have_a_point_an_arm(compared):
     one = figures.quality_and_relevance(tables[0], tables[1][:0])
     assert len(one.axes) == 1
     assert "not measured" in figures.quality(tables[0][:0], tables[1][:0]).axes[0].texts[0].get_text()
+
+
+def test_names_of_points_that_lie_together_stand_apart(compared):
+    tables = [files.read(compared, name) for name in ("steerability", "internalising")]
+    figure = figures.quality_and_relevance(*(table.assign(margin=1.0, win_rate=0.6) for table in tables))
+    names = [axes.texts for axes in figure.axes]
+    assert [len(of) for of in names] == [len(table) for table in tables]
+    assert max(map(len, names)) > 2
+    for of in names:
+        boxes = [text.get_window_extent() for text in of]
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):

@@ -1,12 +1,14 @@
 """Figures of methods side by side: what they win for what they cost, and whether what wins still answers."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
 
 from sami.analysis.figures.parts import empty_figure, error_bars, policy_label, subplots
 from sami.analysis.figures.style import DOTTED, GREY, SEQUENCE, TWO_COLUMNS, styled
@@ -65,7 +67,6 @@ def _panels(
     for axes, (name, table) in zip(panels, asked, strict=True):
         draw(axes, table)
         axes.set_title(name)
-        axes.set_xlim(right=axes.get_xlim()[1] + 0.12 * np.ptp(axes.get_xlim()))  # room for names
     return figure
 
 
@@ -94,5 +95,25 @@ def _points(axes: Axes, shown: pd.DataFrame, across: str, up: str) -> None:
         }
         face = "white" if arm["method"].isna().iloc[0] else colour
         axes.errorbar(arm[across], arm[up], fmt=marker, color=colour, elinewidth=0.6, markerfacecolor=face, **bars)
-        place = arm[across].iloc[0], arm[up].iloc[0]
-        axes.annotate(arm["arm"].iloc[0], place, (4, 4), textcoords="offset points", fontsize=6.5, color=GREY)
+    axes.set_xlim(right=axes.get_xlim()[1] + 0.12 * np.ptp(axes.get_xlim()))  # room for names
+    _name(axes, shown, across, up)
+
+
+def _name(axes: Axes, shown: pd.DataFrame, across: str, up: str) -> None:
+    """Writes the name of each arm into the corner of its point where it hides no other name and no point."""
+    axes.figure.draw_without_rendering()  # only then is it known where things lie
+    points = axes.transData.transform(shown[[across, up]])
+    taken: list[Bbox] = []
+    for name, place, point in zip(shown["arm"], shown[[across, up]].to_numpy(), points, strict=True):
+        others = [Bbox.from_extents(*(other - 5), *(other + 5)) for other in points if tuple(other) != tuple(point)]
+        crowding = {}
+        for right, above in product((True, False), (True, False)):
+            text = axes.annotate(
+                name, place, (4 if right else -4, 4 if above else -4), textcoords="offset points", fontsize=6.5,
+                color=GREY, ha="left" if right else "right", va="bottom" if above else "top",
+            )  # fmt: skip
+            crowding[text] = text.get_window_extent().count_overlaps([*taken, *others])
+        best = min(crowding, key=crowding.__getitem__)
+        taken.append(best.get_window_extent())
+        for text in crowding.keys() - {best}:
+            text.remove()
