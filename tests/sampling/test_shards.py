@@ -131,7 +131,7 @@ def test_labels_are_asked_for_in_place_of_constitutions(stage, tiny, tmp_path):
     known = [records.Label(**place, number=number, values=of) for number, of in enumerate(values)]
     records.write(known, tmp_path / "labels.jsonl")
     more = {"sampling": Sampling(temperature=0.0, max_new_tokens=6, batch_size=4), "stop": [], "asked": ["few:4"],
-            "labels": tmp_path / "labels.jsonl", "template": "{query} ({attributes})"}  # fmt: skip
+            "labels": tmp_path / "labels.jsonl", "template": "{query} ({attributes})", "words": None}  # fmt: skip
     stage(tmp_path / "one", **more)
     in_shards(stage, tmp_path / "several", 4, **more)
     assert (tmp_path / "one/responses.jsonl").read_bytes() == (tmp_path / "several/responses.jsonl").read_bytes()
