@@ -1,12 +1,12 @@
 """Figures of methods side by side: what they win for what they cost, and whether what wins still answers."""
 
 from collections.abc import Callable, Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import Bbox
 
@@ -14,6 +14,7 @@ from sami.analysis.figures.parts import empty_figure, error_bars, policy_label, 
 from sami.analysis.figures.style import DOTTED, GREY, SEQUENCE, TWO_COLUMNS, styled
 from sami.analysis.tables.catalogue import ends
 
+CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # of a point: right or left of it, above or below
 TITLES = ("Told what is wanted", "Asked the query alone")  # steerability, internalising
 
 
@@ -102,18 +103,17 @@ def _points(axes: Axes, shown: pd.DataFrame, across: str, up: str) -> None:
 def _name(axes: Axes, shown: pd.DataFrame, across: str, up: str) -> None:
     """Writes the name of each arm into the corner of its point where it hides no other name and no point."""
     axes.figure.draw_without_rendering()  # only then is it known where things lie
-    points = axes.transData.transform(shown[[across, up]])
-    taken: list[Bbox] = []
-    for name, place, point in zip(shown["arm"], shown[[across, up]].to_numpy(), points, strict=True):
-        others = [Bbox.from_extents(*(other - 5), *(other + 5)) for other in points if tuple(other) != tuple(point)]
-        crowding = {}
-        for right, above in product((True, False), (True, False)):
-            text = axes.annotate(
-                name, place, (4 if right else -4, 4 if above else -4), textcoords="offset points", fontsize=6.5,
-                color=GREY, ha="left" if right else "right", va="bottom" if above else "top",
-            )  # fmt: skip
-            crowding[text] = text.get_window_extent().count_overlaps([*taken, *others])
-        best = min(crowding, key=crowding.__getitem__)
-        taken.append(best.get_window_extent())
-        for text in crowding.keys() - {best}:
-            text.remove()
+    places = shown[[across, up]].to_numpy()
+    taken = [Bbox.from_extents(*(point - 5), *(point + 5)) for point in axes.transData.transform(places)]
+    for name, place in zip(shown["arm"], places, strict=True):
+        text = axes.annotate(name, place, (0, 0), textcoords="offset points", fontsize=6.5, color=GREY)
+        best = min(CORNERS, key=lambda corner, text=text: _put(text, corner).count_overlaps(taken))
+        taken.append(_put(text, best))
+
+
+def _put(text: Annotation, corner: tuple[int, int]) -> Bbox:
+    """Puts a name into a corner of its point, and returns where it stands then."""
+    right, above = corner
+    text.set(ha="left" if right > 0 else "right", va="bottom" if above > 0 else "top")
+    text.set_position((4 * right, 4 * above))
+    return text.get_window_extent()
