@@ -422,6 +422,41 @@ class Steered(Record):
         return self
 
 
+Fate = Literal["kept", "not heard", "says the same", "beyond the number kept"]
+
+
+class Screened(Record):
+    """What a model hears of a principle and its opposite, and whether the pair is kept.
+
+    bounds: by query, the bound on I(Y; C | x) between the two as constitutions, in nats; queries whose responses are
+        empty have none.
+    bound, low, high: their mean and its interval over queries; None where it does not exist.
+    principle_recognised, opposite_recognised: share of the responses under either that the model finds more likely
+        under it than under the other.
+    fate: kept, or why not.
+    overlap: the largest share of a kept pair's bound that its constitutions explain; None where it was not compared.
+    like: that pair.
+    """
+
+    id: str
+    text: str
+    opposite: str
+    bounds: dict[str, float]
+    bound: float | None
+    low: float | None
+    high: float | None
+    principle_recognised: float | None
+    opposite_recognised: float | None
+    fate: Fate
+    overlap: float | None = None
+    like: str | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Whether the model hears the pair: the interval of its bound lies above 0."""
+        return self.low is not None and self.low > 0
+
+
 Choice = Literal["first", "second", "tie", "invalid"]
 
 

@@ -35,14 +35,15 @@ SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "bu
          "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
          "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments", "compare_methods",
          "import_queries", "import_responses", "join_seeds", "judge_by_reward_model", "judge_responses",
-         "label_responses", "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
-         "tabulate_steering", "write_principles"}  # fmt: skip
+         "label_responses", "measure_reward_model", "plan", "sample_responses", "score_rewards",
+         "select_principles", "tabulate_labels", "tabulate_screening", "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
            "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
            "build_steerlm_examples", "choose_best", "compare_experiments", "import_responses",
            "judge_by_reward_model", "judge_responses",
            "label_responses", "predict_labels", "score_relevance", "score_responses", "score_rewards",
+           "screen_principles",
            "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
@@ -185,6 +186,10 @@ class Stages:
         checked = principle.model_copy(update={"check": check})
         records.write([checked], folder / "run/checked-principles.jsonl")
         records.write(STEERED, folder / "run/steering.jsonl")
+        heard = records.Screened(id="p", text=principle.text, opposite=principle.opposite, bounds={"q0": 0.5, "q1": 0.6},
+                                 bound=0.55, low=0.5, high=0.6, principle_recognised=1.0, opposite_recognised=1.0,
+                                 fate="kept")  # fmt: skip
+        records.write([heard], folder / "run/screened.jsonl")
         released = {key: {"0": f"{key} 1?"} for key in ("constitution", "question", "response")}
         (folder / "run/released.json").write_text(json.dumps(released))
         for name in ("bad", "out"):
@@ -303,6 +308,11 @@ class Stages:
             "score_rewards": {"responses": base, **texts, "policy": "iteration-0", "reward": "both",
                               "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS),
                               "judges": json.dumps({"checks": {"kind": "checks"}}), "limits": "{}"},
+            "screen_principles": {"model": model, "principles": folder / "run/principles.jsonl", "responses": base,
+                                  **texts, **prompts, **engine, "policy": "iteration-0", "most-overlap": 0.5,
+                                  "samples": 200, "confidence": 0.95},
+            "select_principles": {"principles": folder / "run/principles.jsonl",
+                                  "screened": folder / "run/screened.jsonl", "keep": 1},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
             "tabulate_labels": {"responses": base, **texts, "labels": folder / "run/labels.jsonl",
@@ -312,6 +322,7 @@ class Stages:
                                       "principles": folder / "run/checked-principles.jsonl",
                                       "method": ATTRIBUTE_MODEL, "policy": "iteration-0",
                                       "checkpoints": folder / "out/checkpoints"},
+            "tabulate_screening": {"screened": folder / "run/screened.jsonl"},
             "tabulate_steering": {"policies": ["iteration-0"], "steered": [folder / "run/steering.jsonl"],
                                   "samples": 200, "confidence": 0.95},
             "train_reward_model": {"model": model, "comparisons": folder / "run/comparisons.jsonl", **engine,

@@ -40,11 +40,12 @@ def test_what_a_judge_needs(judge, panel, model, endpoint, models):
         ({"kind": "human"}, False, False, [], "pairs"),
         ({"kind": "local", "model": "m"}, True, False, ["m"], "behaviours"),
         ({"kind": "endpoint", "model": "gpt"}, False, True, [], "behaviours"),
+        ({"kind": "local", "model": "m", "prompt": "{task}"}, True, False, ["m"], "task"),
         ({"kind": "endpoint", "serve": "m"}, False, True, ["m"], "behaviours"),
     ],
 )
 def test_what_a_writer_needs(writer, model, endpoint, models, needs):
-    writer = Writer(**writer, prompt="{behaviour}")
+    writer = Writer(**{"prompt": "{behaviour}", **writer})
     assert (writer.runs_model, writer.asks_endpoint, writer.local_models, writer.needs) == (
         model, endpoint, models, needs
     )  # fmt: skip

@@ -148,6 +148,12 @@ class Configuration:
         file = self.principle_files[self.experiments[experiment].constitutions.principles]
         return {name: check for name, (check, _) in file.checks().items()}
 
+    def pairs(self, experiment: str) -> int:
+        """Number of pairs of principles that an experiment has, or chooses among."""
+        settings = self.experiments[experiment].constitutions
+        file = self.principle_files[settings.principles]
+        return len(file.pairs) or settings.candidates * (len(file.behaviours) or 1)
+
     def attributes(self, experiment: str) -> list[str]:
         """Attributes of an experiment's label strings; none where its method has no such.
 

@@ -133,6 +133,11 @@ class Inputs:
         """The file of an experiment's principles, and behind it those that it extends."""
         return self._principle_files(self._settings(experiment).constitutions.principles)
 
+    def screened_principles(self, experiment: str) -> str:
+        """The pairs that are screened: those that some are kept of, or all of an experiment."""
+        keep = self._settings(experiment).constitutions.keep
+        return self.layout.path(layout.PROPOSED if keep else layout.PRINCIPLES, experiment)
+
     def held_out_principles(self, experiment: str) -> list[str]:
         """The same for held-out principles."""
         return self._principle_files(self._settings(experiment).constitutions.held_out)

@@ -61,9 +61,9 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        of: what has this table: every experiment, or those whose policies are steered, comparisons of experiments
-            with one seed or with several, or experiments with several seeds; the function of these takes what is
-            steered, compared or joined, and an estimator.
+        of: what has this table: every experiment, or those whose policies are steered or whose principles are
+            screened, comparisons of experiments with one seed or with several, or experiments with several seeds; the
+            function of these takes what is steered, screened, compared or joined, and an estimator where it estimates.
         reported: whether Snakemake's report shows it.
     """
 
@@ -74,7 +74,7 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "steering", "labels", "comparison", "methods", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "labels", "screening", "comparison", "methods", "seeds"] = "experiment"
     reported: bool = False
 
     @property
@@ -303,6 +303,21 @@ _ALL = (
         "drags along. Intervals are over queries.",
         printed=("policy", "attribute", "measured", "correlation", "difference", "n_queries"),
         of="steering",
+        reported=True,
+    ),
+    Table(
+        "candidates",
+        "screening.candidates",
+        ("pair", *span("bound_nats"), "principle_recognised", "opposite_recognised", "n_queries", "queries_needed",
+         "fate", "overlap", "like", "principle", "opposite"),
+        "Screening: what the base model hears of each pair, the kept ones first. The bound is that on I(Y; C | x) "
+        "between the principle and its opposite, on the screening queries; ``recognised`` are the shares of responses "
+        "under either side that the model finds more likely under it than under the other. ``queries_needed`` is how "
+        "many queries the interval would need to lie above 0, empty where the bound is below it. ``overlap`` is the "
+        "largest share of the bound of a kept pair, ``like``, that the constitutions of a pair explain.",
+        printed=("pair", "principle", "opposite", "bound_nats", "principle_recognised", "opposite_recognised",
+                 "queries_needed", "overlap", "like", "fate"),
+        of="screening",
         reported=True,
     ),
     Table(

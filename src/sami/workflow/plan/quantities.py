@@ -144,6 +144,10 @@ class Quantities:
         shape = e.constitutions.per_set, layout.responses_for_evaluation(e)
         return self._matrix(e.queries.split, e.evaluation.sampling, shape, self.task.prompts.training, longest)
 
+    def screening_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same for the responses to one query under a principle and its opposite, under both."""
+        return self._matrix("train", self.experiment.sampling, (2, 2), self.task.prompts.training, longest)
+
     def relevance_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the relevance of one held-out example's responses; with `longest` of the largest single pass."""
         e = self.experiment
