@@ -199,7 +199,12 @@ def test_a_writer_that_repeats_itself(caplog):
     with pytest.raises(UserError) as caught:
         write(BEHAVIOUR, repeating, 3, candidates=2)
     assert len(repeating.asked) == 6
-    for part in ("behaviour 'short'", "6 answers", "hold 1 different pairs (5 repeat one), expected 2", "'temperature'"):
+    for part in (
+        "behaviour 'short'",
+        "6 answers",
+        "hold 1 different pairs (5 repeat one), expected 2",
+        "'temperature'",
+    ):
         assert part in str(caught.value)
     assert [p.id for p in write(BEHAVIOUR, Answers(*[GOOD] * 6), 3, candidates=2, fewer=True)] == ["short-1"]
     assert "hold 1 different pairs" in caplog.text
@@ -210,13 +215,25 @@ def test_a_behaviour_with_one_side_only():
         write(BEHAVIOUR, Answers(*["Principle: Give short answers."] * 4), 2, candidates=2, fewer=True)
 
 
+def test_sides_that_are_mixed_up_are_rejected():
+    sided = BEHAVIOUR.model_copy(update={"wanted": ["short"]})
+    turned = "Principle: Give long answers.\nOpposite: Give short answers, not long ones."
+    (written,) = write(sided, Answers(turned, GOOD), 2)
+    assert (written.text, written.raw) == ("Give short answers.", [turned, GOOD])
+    told = principles.faults("Long, not short.", "Short ones.", ABOUT, "", ["short"])
+    assert told == [
+        "the principle is about the other side (it says 'long' first)",
+        "the opposite is about the other side (it says 'short' first)",
+    ]
+
+
 LIST_PROMPT = "Task: x\n\nPrinciple: Use rhymes.\nOpposite: Use prose.\n\nTask: {task}, {candidates} pairs"
 
 
-def listing(*answers: str, candidates: int, keep: int | None = None, tries: int = 2) -> list[records.Principle]:
-    writer = Writer(kind="local", model="m", prompt=LIST_PROMPT, tries=tries)
+def listing(*answers: str, candidates: int, fewer: bool = False) -> list[records.Principle]:
+    writer = Writer(kind="local", model="m", prompt=LIST_PROMPT, tries=2)
     file = PrincipleFile(task="answer questions")
-    return principles.write_all(file, Answers(*answers), writer, "someone", "file.yaml", candidates, keep)
+    return principles.write_all(file, Answers(*answers), writer, "someone", "file.yaml", candidates, fewer)
 
 
 def test_a_list_for_a_task():
@@ -229,15 +246,18 @@ def test_a_list_for_a_task():
         ("pair-3", "Answer in rhymes.", "Answer in steps."),  # "Use rhymes." stands in the prompt
     ]
     assert [p.raw for p in written] == [[first], [first], [second]]
-    assert {p.behaviour for p in written} == {"answer questions"} and not any(p.check for p in written)
+    assert {p.behaviour for p in written} == {"answer questions"}
+    assert not any(p.check for p in written)
     assert principles.about_task("t", LIST_PROMPT, 7).question.endswith("Task: t, 7 pairs")
     assert len(listing(first, second, candidates=2)) == 2
 
 
 def test_fewer_pairs_than_are_kept():
-    with pytest.raises(UserError, match=r"file.yaml, writer 'someone': found 1 pairs, expected at least the 2 that"):
-        listing(*[GOOD] * 6, candidates=3, keep=2)
-    assert len(listing(*[GOOD] * 6, candidates=3, keep=1)) == 1
+    with pytest.raises(
+        UserError, match=r"the task: 6 answers of the writer 'someone' hold 1 different pairs \(5 repeat"
+    ):
+        listing(*[GOOD] * 6, candidates=3)
+    assert len(listing(*[GOOD] * 6, candidates=3, fewer=True)) == 1
     people = principles.from_people(principles.load(PEOPLE), "human")
     principles.require_enough(people, len(people), "x")
     with pytest.raises(UserError, match=f"people.yaml: found {len(people)} pairs, expected at least the 99"):
@@ -297,6 +317,12 @@ def test_shipped_writers_show_examples_of_other_behaviours(name):
         ("behaviors:\n- {id: a, description: b, about: [c]}\n", ["behaviors", "mean 'behaviours'"]),
         ("behaviours:\n- {id: a, description: b, about: []}\n", ["behaviours[0].about", "at least one entry"]),
         ("{task: a, pairs: [{id: a, principle: {text: A.}, opposite: {text: B.}}]}", ["'pairs'", "or a 'task'"]),
+        ("behaviours:\n- {id: a, description: b, about: [c, d], wanted: [e]}\n", ["'wanted' is ['e']", "['c', 'd']"]),
+        ("behaviours:\n- {id: a, description: b, about: [c, d], wanted: [d, c]}\n", ["some left for the opposite"]),
+        (
+            "behaviours:\n- {id: a, description: b, about: [c], check: {measure: words, best: 1, worst: 9}}\n",
+            ["'a' has 'check', but no 'opposite_check'", "expected both or neither"],
+        ),
         ("pairs: [\n", ["line 2", "not valid YAML"]),
         ("", ["empty file"]),
     ],

@@ -36,7 +36,8 @@ SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "bu
          "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments", "compare_methods",
          "import_queries", "import_responses", "join_seeds", "judge_by_reward_model", "judge_responses",
          "label_responses", "measure_reward_model", "plan", "sample_responses", "score_rewards",
-         "select_principles", "tabulate_labels", "tabulate_screening", "tabulate_steering", "write_principles"}  # fmt: skip
+         "select_principles", "tabulate_labels", "tabulate_screening", "tabulate_steering",
+         "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
            "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
@@ -186,7 +187,7 @@ class Stages:
         checked = principle.model_copy(update={"check": check})
         records.write([checked], folder / "run/checked-principles.jsonl")
         records.write(STEERED, folder / "run/steering.jsonl")
-        heard = records.Screened(id="p", text=principle.text, opposite=principle.opposite, bounds={"q0": 0.5, "q1": 0.6},
+        heard = records.Screened(id="p", text="Be brief.", opposite="Be long.", bounds={"q0": 0.5, "q1": 0.6},
                                  bound=0.55, low=0.5, high=0.6, principle_recognised=1.0, opposite_recognised=1.0,
                                  fate="kept")  # fmt: skip
         records.write([heard], folder / "run/screened.jsonl")

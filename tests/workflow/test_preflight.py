@@ -313,3 +313,37 @@ def test_a_task_without_a_prompt_for_the_query_alone(project):
     assert told.startswith("config/tasks/everyday.yaml: prompts.without_constitution: found null, expected the prompt")
     assert told.endswith("set 'evaluation.constitution' to in-prompt (experiment 'quickstart').")
     project.check("experiments: {quickstart: {evaluation: {relevance: null}}}")
+
+
+@pytest.mark.parametrize(
+    ("constitutions", "told"),
+    [
+        ("{keep: 7}", "constitutions.keep: found 7, expected at most 6, since there are no more pairs"),
+        ("{keep: 2, screen_queries: 99}", "found 99 queries to screen principles on, beside 192 for training"),
+        ("{keep: 2, screen_queries: 1}", "constitutions.screen_queries"),
+        ("{keep: 1, statements: 2}", "'keep: 1' pairs are too few for constitutions of 'statements: 2'"),
+        (
+            "{writer: smollm2, principles: everyday-task, keep: 2, candidates: 4}",
+            "found 'everyday-task', a file with 'task', expected one with 'behaviours', since the writer 'smollm2' is "
+            "of kind local and asks for behaviours",
+        ),
+        ("{writer: smollm2-list, principles: everyday-task, keep: 5, candidates: 4}", "found 5, expected at most 4"),
+    ],
+)
+def test_principles_that_cannot_be_screened(project, constitutions, told):
+    assert told in message(project.check, experiment(f"constitutions: {constitutions}"))
+
+
+def test_principles_that_can_be_screened(project):
+    project.check(experiment("constitutions: {keep: 3, screen_queries: 24}"))
+    project.check(
+        experiment("constitutions: {writer: smollm2-list, principles: everyday-task, keep: 4, candidates: 4}")
+    )
+
+
+def test_labels_and_a_choice_among_principles_do_not_go_together(project):
+    told = message(
+        project.check,
+        experiment("{method: {name: steerlm}, training: {objective: supervised}, constitutions: {keep: 2}}"),
+    )
+    assert "constitutions.keep: found 2, but the method 'steerlm' labels responses" in told

@@ -99,8 +99,8 @@ def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str | Pat
 class Subject:
     """What a model is asked for pairs about: a behaviour, one pair an answer, or a task, a list an answer.
 
-    name: for messages. ids: of the pairs that are wanted. question: the writer's prompt, filled. about: as of `faults`.
-    known: fields of every record.
+    name: for messages. ids: of the pairs that are wanted. question: the writer's prompt, filled. about, wanted: as of
+    `faults`. known: fields of every record.
     """
 
     name: str
@@ -108,6 +108,7 @@ class Subject:
     question: str
     about: list[str]
     known: dict[str, Any]
+    wanted: Sequence[str] = ()
     listed: bool = False
 
 
@@ -118,6 +119,7 @@ def about_behaviour(behaviour: Behaviour, prompt: str, candidates: int) -> Subje
         ids=[behaviour.id] if candidates == 1 else [f"{behaviour.id}-{k}" for k in range(1, candidates + 1)],
         question=prompt.replace("{behaviour}", behaviour.description),
         about=behaviour.about,
+        wanted=behaviour.wanted,
         known={
             "check": behaviour.check,
             "opposite_check": behaviour.opposite_check,
@@ -145,7 +147,7 @@ def write_all(
     name: str,
     path: str | Path,
     candidates: int = 1,
-    keep: int | None = None,
+    fewer: bool = False,
 ) -> list[Principle]:
     """Has a model write pairs about all behaviours of a file, or for its task.
 
@@ -155,11 +157,10 @@ def write_all(
         name: of the writer, kept in the records.
         path: of the file, for messages.
         candidates: pairs that are wanted about each behaviour, or for the task.
-        keep: how many of them will be kept: as many must come, in place of all. None for all.
+        fewer: whether fewer will do where the writer repeats itself, since only some will be kept.
 
     Raises:
-        UserError: see `write`; the writer's endpoint refuses to write about a behaviour; or fewer pairs come than are
-            needed.
+        UserError: see `write`; or the writer's endpoint refuses to write about a behaviour.
     """
     prompt = writer.prompt or ""
     if file.task is not None:
@@ -170,20 +171,19 @@ def write_all(
     with Progress(len(subjects) * candidates, "writing principles", "principles") as progress:
         for subject in subjects:
             try:
-                found = write(subject, complete, prompt, writer.tries, name, fewer=keep is not None)
+                found = write(subject, complete, prompt, writer.tries, name, fewer)
             except Refused as error:  # no experiment goes without one of its principles
                 raise UserError(
                     f"{path}: {subject.name}: {error} Describe it in other words, or delete it from the file."
                 ) from None
             written += found
             progress.update(candidates)
-    require_enough(written, keep, f"{path}, writer '{name}'")
     return written
 
 
-def require_enough(pairs: Sequence[Principle], keep: int | None, where: str) -> None:
+def require_enough(pairs: Sequence[Principle], keep: int, where: str) -> None:
     """Raises UserError where there are fewer pairs than are to be kept."""
-    if keep is not None and len(pairs) < keep:
+    if len(pairs) < keep:
         raise UserError(
             f"{where}: found {len(pairs)} pairs, expected at least the {keep} that 'constitutions.keep' keeps of them. "
             "Lower it, or let there be more: more pairs or behaviours in the file, a higher "
@@ -229,12 +229,12 @@ def write(
         pending.append(last)
         pairs, before = parse_all(split_thoughts(last)[1]), len(found)
         for principle, opposite in pairs if subject.listed else pairs[:1]:
-            reasons = faults(principle, opposite, subject.about, prompt)
+            reasons = faults(principle, opposite, subject.about, prompt, subject.wanted)
             if not reasons and (same := _same(found, principle, opposite)):
                 reasons, repeated = [f"it repeats the pair '{same}'"], repeated + 1
             if principle is not None and opposite is not None and not reasons and len(found) < len(subject.ids):
-                texts = {"text": principle, "opposite": opposite, "raw": list(pending)}
-                found.append(Principle(id=subject.ids[len(found)], **texts, **subject.known, writer=writer_name))
+                known: dict[str, Any] = {**subject.known, "raw": list(pending), "writer": writer_name}
+                found.append(Principle(id=subject.ids[len(found)], text=principle, opposite=opposite, **known))
             elif reasons:
                 log.info("%s, try %d: %s: %.200r", subject.name, asked, "; ".join(reasons), last)
         pending = pending if len(found) == before else []
@@ -284,13 +284,16 @@ def parse_all(answer: str) -> list[tuple[str | None, str | None]]:
     return pairs + [(principle, None)] * (principle is not None or not pairs)
 
 
-def faults(principle: str | None, opposite: str | None, about: list[str], prompt: str) -> list[str]:
+def faults(
+    principle: str | None, opposite: str | None, about: list[str], prompt: str, wanted: Sequence[str] = ()
+) -> list[str]:
     """Faults for which a pair is no use; empty where it passes.
 
     Args:
         principle, opposite: as parsed; None where missing.
         about: beginnings of words; each text must have a word that begins with one of them, if there are any.
         prompt: the template the writer was given; a text that stands in it is a copy, not an answer.
+        wanted: those of `about` that stand for the principle.
     """
     found = []
     for name, text in (("Principle", principle), ("Opposite", opposite)):
@@ -310,6 +313,9 @@ def faults(principle: str | None, opposite: str | None, about: list[str], prompt
             found.append(f"{what} has more than {MOST_WORDS} words")
         if about and not any(word.startswith(stem.casefold()) for word in words for stem in about):
             found.append(f"{what} is about something else (no word begins with {', '.join(about)})")
+        first = next((stem for word in words for stem in about if word.startswith(stem.casefold())), None)
+        if wanted and first is not None and (first in wanted) != (name == "Principle"):
+            found.append(f"{what} is about the other side (it says '{first}' first)")
         if words and f" {' '.join(words)} " in f" {' '.join(_words(prompt))} ":
             found.append(f"{what} is copied from the prompt")
     if principle is not None and opposite is not None and _words(principle) == _words(opposite):

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from sami.records import Check
 from sami.settings.base import IDENTIFIER, Count, Settings, Share
 
-
 FileKey = Literal["pairs", "behaviours", "task"]  # what a file of principles holds, and what a writer needs
 
 
@@ -20,10 +19,30 @@ class Behaviour(Settings):
     """The behaviour in a few words. It fills `{behaviour}` in the writer's prompt."""
     about: Annotated[list[Annotated[str, Field(pattern=r"^\w+$")]], Field(min_length=1)]
     """Beginnings of words. A principle or opposite without a word that begins with one of them is rejected."""
+    wanted: list[Annotated[str, Field(pattern=r"^\w+$")]] = []
+    """Those of `about` that stand for the principle, so that sides that are mixed up are rejected, too.
+
+    The first word of `about` in a principle must be one of them, and in an opposite none.
+    """
     check: Check | None = None
     """Check of the principle."""
     opposite_check: Check | None = None
     """Check of the opposite."""
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> Self:
+        unknown = [stem for stem in self.wanted if stem not in self.about]
+        if unknown or (self.wanted and len(set(self.wanted)) == len(set(self.about))):
+            raise ValueError(
+                f"'wanted' is {self.wanted}, expected some of 'about', and some left for the opposite: {self.about}"
+            )
+        if (self.check is None) != (self.opposite_check is None):
+            has, lacks = ("opposite_check", "check") if self.check is None else ("check", "opposite_check")
+            raise ValueError(
+                f"behaviour '{self.id}' has '{has}', but no '{lacks}', expected both or neither, since responses "
+                f"are judged under either side; write '{lacks}'"
+            )
+        return self
 
 
 class Side(Settings):
@@ -105,8 +124,8 @@ class Constitutions(Settings):
     keep: Count | None = None
     """Keep so many pairs, those that the base model hears best; null = all.
 
-    They must differ from one another. What it hears is its bound on I(Y; C | x) on `screen_queries`: no label, no check and no judge decides
-    (docs/principles.md). Held-out principles are not screened.
+    They must differ from one another. What it hears is its bound on I(Y; C | x) on `screen_queries`: no label, no check
+    and no judge decides (docs/principles.md). Held-out principles are not screened.
     """
     screen_queries: Annotated[int, Field(ge=2)] = 12
     """Queries on which pairs are screened, with `keep` or for the target `screen`.

@@ -85,6 +85,8 @@ class Writer(EndpointUser):
                     raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")
             if ("{behaviour}" in (self.prompt or "")) == ("{task}" in (self.prompt or "")):
                 found = "both" if "{task}" in (self.prompt or "") else "neither"
-                raise ValueError(f"the template 'prompt' has {found} of the fields '{{behaviour}}' and '{{task}}', of "
-                                 "which it needs one")
+                raise ValueError(
+                    f"the template 'prompt' has {found} of the fields '{{behaviour}}' and '{{task}}', of "
+                    "which it needs one"
+                )
         return self

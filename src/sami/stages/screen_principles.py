@@ -15,6 +15,7 @@ from collections import Counter
 from sami import records
 from sami.data.constitutions import by_set
 from sami.data.joined import read_by_id, read_examples
+from sami.data.principles import require_enough
 from sami.data.screening import explained, measure, select
 from sami.models.startup import import_libraries
 from sami.settings.tasks import Prompts
@@ -25,11 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments) -> None:
+    principles = records.read(records.Principle, arguments.principles)
+    require_enough(principles, arguments.keep or 0, str(arguments.principles))
     import_libraries()
     from sami.distributed.processes import processes
     from sami.scoring.responses import Source, Texts, scorer_of
 
-    principles = records.read(records.Principle, arguments.principles)
     queries = read_by_id(records.Query, arguments.queries)
     constitutions = read_by_id(records.Constitution, arguments.constitutions)
     examples = read_examples(arguments.responses, queries, constitutions, arguments.policy)

@@ -34,10 +34,9 @@ def main(arguments) -> None:
     principles.require_kind(file, writer, name, arguments.principles)
     if writer.is_human:
         written = principles.from_people(file, name)
-        principles.require_enough(written, arguments.keep, str(arguments.principles))
     else:
         complete = source_of_texts(writer, arguments.model, arguments.server, arguments.seed)
-        wanted = arguments.candidates, arguments.keep
+        wanted = arguments.candidates, arguments.fewer
         written = principles.write_all(file, complete, writer, name, arguments.principles, *wanted)
     records.write(written, arguments.output)
 
@@ -51,8 +50,7 @@ if __name__ == "__main__":
     stage.setting("--server", "file of a model server, for a writer with 'serve'", type=Path, required=False)
     stage.setting("--candidates", "pairs that a model is asked for about each behaviour, or for the task", type=int,
                   default=1, required=False)  # fmt: skip
-    stage.setting("--keep", "pairs that will be kept of them: as many must come (default: all)", type=int,
-                  required=False)  # fmt: skip
+    stage.setting("--fewer", "fewer will do where the writer repeats itself", action="store_true", required=False)
     stage.setting("--seed", "seed of a local or endpoint writer", type=int)
     stage.output("--output", "principles to write")
     stage.run(main)

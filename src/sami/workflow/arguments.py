@@ -19,7 +19,6 @@ from sami.settings.tasks import Prompts
 from sami.workflow import conversations, layout
 from sami.workflow.configuration import Configuration
 
-
 SCREENING = ("candidates", "keep", "screen_queries", "most_overlap")  # keys about which principles there are
 
 
@@ -162,7 +161,7 @@ class Arguments:
         return as_json(settings.model_copy(update=alone), exclude={"held_out", *SCREENING})
 
     def screening_samples(self, experiment: str) -> str:
-        """Arguments of the job that samples what pairs are screened by: the base model, on the last training queries."""
+        """Arguments of the job that samples what pairs are screened by: the base model, on the last queries."""
         settings = self.configuration.experiments[experiment]
         count = settings.constitutions.screen_queries
         return self._samples(
@@ -191,7 +190,7 @@ class Arguments:
         """Arguments that say how many pairs are written; none where it is one about each behaviour."""
         settings = self.configuration.experiments[experiment].constitutions
         candidates = {"candidates": settings.candidates} if settings.candidates > 1 else {}
-        return flags(**candidates, **({} if settings.keep is None else {"keep": settings.keep}))
+        return flags(**candidates, fewer=bool(candidates) and settings.keep is not None)
 
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""

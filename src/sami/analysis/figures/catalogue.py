@@ -18,8 +18,8 @@ class Figure:
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
         of: what has this figure: every experiment, those that train, those whose policies are scored, those with
-            held-out principles, those whose policies are steered or whose principles are screened, comparisons of experiments with one seed or with
-            several, or experiments with several seeds.
+            held-out principles, those whose policies are steered or whose principles are screened, comparisons of
+            experiments with one seed or with several, or experiments with several seeds.
     """
 
     name: str

@@ -3,7 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sami.analysis.figures import methods, policies, relevance, screening, seeds, steering, training, verdicts, win_rates
+from sami.analysis.figures import (
+    methods,
+    policies,
+    relevance,
+    screening,
+    seeds,
+    steering,
+    training,
+    verdicts,
+    win_rates,
+)
 from sami.analysis.figures.catalogue import FIGURES, Figure
 from sami.analysis.figures.style import save
 from sami.analysis.tables import files

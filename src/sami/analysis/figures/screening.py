@@ -30,7 +30,9 @@ def candidates(candidates: pd.DataFrame, title: str = "") -> Figure:
                 linestyle="", elinewidth=0.6, markerfacecolor=colour if fate == "kept" else "white", label=name,
             )  # fmt: skip
     same = ordered[ordered["fate"] == "says the same"]
-    names = [f"{row.pair} (= {row.like})" if row.place in set(same["place"]) else row.pair for row in ordered.itertuples()]
+    names = [
+        f"{row.pair} (= {row.like})" if row.place in set(same["place"]) else row.pair for row in ordered.itertuples()
+    ]
     axes.set_yticks(ordered["place"], names)
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.set_xlabel("Bound on the information (nats)")

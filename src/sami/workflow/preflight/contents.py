@@ -188,14 +188,14 @@ def check_counts(configuration: Configuration, name: str, screened: bool = False
             "'test' there as 'eval' is written."
         )
     constitutions, there = experiment.constitutions, task.train.count
-    if screened or constitutions.keep is not None:
-        if sum(counts) + constitutions.screen_queries > there:
-            raise UserError(
-                f"{configuration.where(name, 'constitutions', 'screen_queries')}: found {constitutions.screen_queries} "
-                f"queries to screen principles on, beside {sum(counts)} for training ('queries.train'), expected at "
-                f"most {there} together, which is 'train.count' in {file}, since no query may serve both. Lower one of "
-                "them, or add queries."
-            )
+    asked = sum(counts) + constitutions.screen_queries
+    if (screened or constitutions.keep is not None) and asked > there:
+        raise UserError(
+            f"{configuration.where(name, 'constitutions', 'screen_queries')}: found {constitutions.screen_queries} "
+            f"queries to screen principles on, beside {sum(counts)} for training ('queries.train'), expected at most "
+            f"{there} together, which is 'train.count' in {file}, since no query may serve both. Lower one of them, or "
+            "add queries."
+        )
     test = experiment.queries.test or 0
     added = f" ({' + '.join(map(str, counts))})" if len(counts) > 1 else ""
     for key, asked, found, there in (
