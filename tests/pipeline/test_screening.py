@@ -116,7 +116,7 @@ def test_the_table_is_printed_and_drawn(screened):
     assert set(table["n_queries"]) == {10}
     shown = summary.format(str(screened.folder / FOLDER / "tables/candidates.csv"), summary.SCREENED)
     assert shown in screened.printed
-    for part in ("bound (nats)", "says the same as", "Speak about cats.", "not heard"):
+    for part in ("bound (nats)", "says the same as", "Speak about cats.", "not heard: reword "):
         assert part in shown
     for name in ("candidates.png", "candidates.pdf"):
         assert (screened.folder / FOLDER / "figures" / name).stat().st_size > 5000

@@ -45,6 +45,13 @@ def _policy(row: Row, name: str) -> str:
 
 Columns = dict[str, tuple[str, Callable[[Row, str], str]]]
 
+
+def _fate(row: Row) -> str:
+    """What becomes of a screened pair, and what could be done about it."""
+    more = {"says the same": f" as {row['like']}", "not heard": f": reword {row['reword']}"}
+    return row["fate"] + more.get(row["fate"], "")
+
+
 COLUMNS: Columns = {  # heading: the column of the table, and its text
     "iteration": ("iteration", _policy),
     "bound (nats)": ("bound_nats", partial(_interval, digits=2)),
@@ -67,7 +74,7 @@ SCREENED: Columns = {  # the same of the table of screened pairs
     "principle recognised": ("principle_recognised", partial(_share, digits=0)),
     "opposite recognised": ("opposite_recognised", partial(_share, digits=0)),
     "queries needed": ("queries_needed", lambda row, name: row[name] or MISSING),
-    "fate": ("fate", lambda row, name: f"{row[name]} as {row['like']}" if row[name] == "says the same" else row[name]),
+    "fate": ("fate", lambda row, name: _fate(row)),
     "principle": ("principle", lambda row, name: row[name]),
     "opposite": ("opposite", lambda row, name: row[name]),
 }

@@ -20,7 +20,7 @@ def candidates(candidates: pd.DataFrame, title: str = "") -> Figure:
     """Bound of every pair with its interval, the highest first; filled where the pair is kept."""
     ordered = candidates.sort_values("bound_nats", ascending=False, kind="stable", na_position="last")
     ordered = ordered.assign(place=range(len(ordered)))
-    figure, (axes,) = subplots(ONE_COLUMN * 1.4, 1.0 + LINE * len(ordered), 1, title)
+    figure, (axes,) = subplots(ONE_COLUMN, 1.0 + LINE * len(ordered), 1, title)
     axes.axvline(0, color=GREY, linewidth=0.8, linestyle=DOTTED)
     for (fate, name), (colour, marker, _) in zip(FATES.items(), SEQUENCE, strict=False):
         shown = ordered[(ordered["fate"] == fate) & ordered["bound_nats"].notna()]

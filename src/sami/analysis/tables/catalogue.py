@@ -309,14 +309,15 @@ _ALL = (
         "candidates",
         "screening.candidates",
         ("pair", *span("bound_nats"), "principle_recognised", "opposite_recognised", "n_queries", "queries_needed",
-         "fate", "overlap", "like", "principle", "opposite"),
+         "fate", "reword", "overlap", "like", "principle", "opposite"),
         "Screening: what the base model hears of each pair, the kept ones first. The bound is that on I(Y; C | x) "
         "between the principle and its opposite, on the screening queries; ``recognised`` are the shares of responses "
         "under either side that the model finds more likely under it than under the other. ``queries_needed`` is how "
-        "many queries the interval would need to lie above 0, empty where the bound is below it. ``overlap`` is the "
-        "largest share of the bound of a kept pair, ``like``, that the constitutions of a pair explain.",
+        "many queries the interval would need to lie above 0, empty where the bound is below it; ``reword`` is the "
+        "side of a pair that is not heard to which fewer responses are recognised. ``overlap`` is the largest share of "
+        "the bound of a kept pair, ``like``, that the constitutions of a pair explain.",
         printed=("pair", "principle", "opposite", "bound_nats", "principle_recognised", "opposite_recognised",
-                 "queries_needed", "overlap", "like", "fate"),
+                 "queries_needed", "overlap", "like", "fate", "reword"),
         of="screening",
         reported=True,
     ),

@@ -20,6 +20,7 @@ def candidates(screened: Sequence[Screened]) -> list[Row]:
             "n_queries": len(record.bounds),
             "queries_needed": queries_needed(record.bounds),
             "fate": record.fate,
+            "reword": _reword(record),
             "overlap": record.overlap,
             "like": record.like,
             "principle": record.text,
@@ -27,3 +28,13 @@ def candidates(screened: Sequence[Screened]) -> list[Row]:
         }
         for record in screened
     ]
+
+
+def _reword(record: Screened) -> str | None:
+    """The side of a pair that is not heard to which fewer responses are recognised; None of others."""
+    principle, opposite = record.principle_recognised, record.opposite_recognised
+    if record.fate != "not heard":
+        return None
+    if principle is None or opposite is None or principle == opposite:
+        return "both"
+    return "principle" if principle < opposite else "opposite"
