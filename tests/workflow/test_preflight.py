@@ -347,3 +347,26 @@ def test_labels_and_a_choice_among_principles_do_not_go_together(project):
         experiment("{method: {name: steerlm}, training: {objective: supervised}, constitutions: {keep: 2}}"),
     )
     assert "constitutions.keep: found 2, but the method 'steerlm' labels responses" in told
+
+
+def licensed(project, monkeypatch, **accepted) -> str:
+    terms = "licence: {name: strict, terms: 'https://example.org/t'}"
+    project.write("config/models.yaml", f"{MODEL}: {{source: random, architecture: {{model_type: llama}}, {terms}}}")
+    return experiment("iterations: 1")
+
+
+def test_terms_have_to_be_accepted(project, monkeypatch, caplog):
+    mine = licensed(project, monkeypatch)
+    told = message(project.check, mine)
+    assert told.startswith(
+        f"config/models.yaml: {MODEL}.licence: the model is under the terms 'strict' (https://example"
+    )
+    assert told.endswith("write accept_licences: [strict], or --config 'accept_licences=[strict]'")
+    assert "the accepted ones in 'accept_licences' are other; expected" in message(
+        project.check, f"accept_licences: [other]\n{mine}"
+    )
+    project.check(f"accept_licences: [other, strict]\n{mine}")
+    project.check(mine, purpose=Purpose.DRY_RUN)
+    assert "accept_licences: [strict]" in caplog.text
+    project.write(f"resources/models/{MODEL}/config.json", "{}")
+    project.check(mine)  # prepared, so somebody has accepted them

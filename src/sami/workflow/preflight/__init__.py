@@ -83,7 +83,11 @@ def check(
     models = {model: configuration.models[model] for name in experiments for model in configuration.models_of(name)}
     for name, model in models.items():
         prepared = places.prepared(root, name)
-        machine.check_model(f"{root.models}: {name}", model, prepared)
+        where = f"{root.models}: {name}"
+        with _warned(only=not runs and model.licence is not None):
+            if not prepared:
+                machine.check_licence(where, model, root.accept_licences)
+            machine.check_model(where, model, prepared)
         if model.gated and not prepared:
             with _warned(only=not runs):
                 machine.check_token(f"{root.models}: {name}", model)
