@@ -338,6 +338,35 @@ class Relevance(OfResponse):
         return self
 
 
+class Recognised(OfResponse):
+    """How likely one response is under each constitution of its set, as another model than its policy has it.
+
+    scorer: that model.
+    own: number of the constitution that the response was written for.
+    means: (C,) mean log-probabilities per token, in nats; None of an empty response, which has no tokens.
+    """
+
+    scorer: str
+    own: int = Field(ge=0)
+    means: list[float] | None
+
+    @property
+    def margin(self) -> float | None:
+        """How much likelier it is under its own constitution than under the likeliest other, in nats per token."""
+        if self.means is None:
+            return None
+        return self.means[self.own] - max(mean for number, mean in enumerate(self.means) if number != self.own)
+
+    @model_validator(mode="after")
+    def _contrasted(self) -> Self:
+        if self.means is not None and not self.own < len(self.means) > 1:
+            raise ValueError(
+                f"'means' has {len(self.means)} entries, expected one for each constitution of a set, two at least, "
+                f"among them number {self.own}"
+            )
+        return self
+
+
 class Reward(OfResponse):
     """How good one response is for the constitution of its set that wants every principle.
 

@@ -8,7 +8,7 @@ from sami.analysis.tables import catalogue as tables
 from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
-from sami.settings.judges import LearnedJudge
+from sami.settings.judges import IdentificationJudge, LearnedJudge
 from sami.settings.methods import METHODS
 from sami.workflow import layout, resources, sharing
 from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts, reward_models
@@ -246,14 +246,18 @@ def screening_files(experiment):
     return [LAYOUT.path(path, experiment) for path in paths]
 
 
-def kept_files(experiment):
-    """The same where some of the pairs are kept; else nobody has asked."""
-    return screening_files(experiment) if SETTINGS.experiments[experiment].constitutions.keep else []
+def own_files(experiment):
+    """The same where some of the pairs are kept, else nobody has asked; and the tables of judges by identification."""
+    kept = screening_files(experiment) if SETTINGS.experiments[experiment].constitutions.keep else []
+    if experiment in SETTINGS.unusable or not SETTINGS.identifying(experiment):
+        return kept
+    names = tables.files("identification")
+    return kept + [LAYOUT.path(f"{layout.IDENTIFICATION_TABLES}/{file}", experiment) for file in names]
 
 
 def report_folders(experiment, folder):
-    """Folders of tables or figures that an experiment's page shows: its own, and those on steering and screening."""
-    found = [os.path.dirname(path) for path in kept_files(experiment) + steering_files(experiment)]
+    """Folders of tables or figures that an experiment's page shows: its own, and those on other things."""
+    found = [os.path.dirname(path) for path in own_files(experiment) + steering_files(experiment)]
     return [LAYOUT.path(folder, experiment), *dict.fromkeys(path for path in found if os.path.basename(path) == folder)]
 
 
@@ -267,7 +271,7 @@ def reward_model_files(experiment):
 def experiment_targets(experiment):
     """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]
-    files = figures_of(experiment) + kept_files(experiment) + steering_files(experiment)
+    files = figures_of(experiment) + own_files(experiment) + steering_files(experiment)
     return pages + files + reward_model_files(experiment)
 
 
@@ -284,7 +288,7 @@ def printed_targets():
     """All tables and figures of the experiments that are requested, and of what compares or joins them."""
     for experiment in REQUESTED:
         yield from [LAYOUT.path(f"tables/{file}", experiment) for file in tables.files()]
-        yield from figures_of(experiment) + kept_files(experiment) + steering_files(experiment)
+        yield from figures_of(experiment) + own_files(experiment) + steering_files(experiment)
     for group in targets.requested_groups(SETTINGS, OPTIONS.targets):
         yield from group_targets(group)
 

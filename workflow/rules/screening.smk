@@ -60,7 +60,7 @@ rule screen_principles:
         processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
     params:
         code=code_digest("screen_principles"),
-        prompts=prompts_of,
+        prompts=by_wildcards(ARGUMENTS.screening_prompts),
         arguments=by_wildcards(ARGUMENTS.screening),
     shell:
         stage("screen_principles") + "--model {input.model:q} --principles {input.principles:q} "

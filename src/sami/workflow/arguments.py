@@ -173,6 +173,11 @@ class Arguments:
             **{"every-set": True},
         )
 
+    def screening_prompts(self, experiment: str) -> str:
+        """The prompts in which pairs are screened, as JSON: those that the responses were drawn under."""
+        asked = self.configuration.tasks[self.configuration.experiments[experiment].task].prompts
+        return prompts(asked.model_copy(update={"training": asked.generation}))
+
     def screening(self, experiment: str) -> str:
         """Arguments that say which pairs are heard, and how many of them are kept."""
         settings = self.configuration.experiments[experiment]
@@ -185,6 +190,10 @@ class Arguments:
             confidence=evaluation.confidence,
             seed=settings.seed,
         )
+
+    def reading_prompts(self, experiment: str, judge: str) -> str:
+        """The prompts in which the model of a judge by identification reads, as JSON."""
+        return prompts(self.configuration.reading_task(experiment, judge).prompts)
 
     def writing(self, experiment: str) -> str:
         """Arguments that say how many pairs are written; none where it is one about each behaviour."""

@@ -254,6 +254,15 @@ class Inputs:
         settings = self.configuration.judges[judge]
         return self.layout.model(settings.model) if settings.runs_model else []
 
+    def recognised_responses(self, experiment: str, comparator: str, judge: str) -> str:
+        """What the model of a judge by identification makes of a comparator's responses."""
+        return self.layout.path(layout.RECOGNISED, experiment, policy=policy_name(comparator), judge=judge)
+
+    def recognised(self, experiment: str) -> list[str]:
+        """The same of every policy, judge by judge."""
+        judges, names = self.configuration.identifying(experiment), policies(self._settings(experiment))
+        return [self.recognised_responses(experiment, name, judge) for judge in judges for name in names]
+
     def judge_server(self, experiment: str, policy: str, judge: str, comparator: str) -> str | list[str]:
         """The server of a judge that the workflow serves itself; each job has its own."""
         if not getattr(self.configuration.judges[judge], "serve", None):

@@ -4,6 +4,7 @@ import pandas as pd
 
 from sami.analysis.tables import (
     comparison,
+    identification,
     labels,
     measures,
     methods,
@@ -23,6 +24,7 @@ MODULES = {
     module.__name__.split(".")[-1]: module
     for module in (
         comparison,
+        identification,
         labels,
         measures,
         methods,

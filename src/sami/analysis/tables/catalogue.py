@@ -61,9 +61,10 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        of: what has this table: every experiment, or those whose policies are steered or whose principles are
-            screened, comparisons of experiments with one seed or with several, or experiments with several seeds; the
-            function of these takes what is steered, screened, compared or joined, and an estimator where it estimates.
+        of: what has this table: every experiment, or those whose policies are steered, whose principles are screened or
+            that have judges by identification, comparisons of experiments with one seed or with several, or experiments
+            with several seeds; the function of these takes what is steered, screened, told, compared or joined, and an
+            estimator where it estimates.
         reported: whether Snakemake's report shows it.
     """
 
@@ -74,7 +75,9 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "steering", "labels", "screening", "comparison", "methods", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "labels", "screening", "identification", "comparison", "methods", "seeds"] = (
+        "experiment"
+    )
     reported: bool = False
 
     @property
@@ -303,6 +306,19 @@ _ALL = (
         "drags along. Intervals are over queries.",
         printed=("policy", "attribute", "measured", "correlation", "difference", "n_queries"),
         of="steering",
+        reported=True,
+    ),
+    Table(
+        "identification",
+        "identification.identification",
+        (*POLICY, "judge", *span("recognised", "recognised_margin", "recognised_difference", "margin_difference"),
+         *COUNTED),
+        "Identification by another model than the policy, the judge's: ``recognised`` is the share of responses whose "
+        "own constitution is the likeliest of its set (by chance 1/C), ``recognised_margin`` how much likelier it is "
+        "than the next, in nats per token. The differences are to the base model's responses, paired by query. "
+        "Intervals are over queries.",
+        printed=("policy", "judge", "recognised", "recognised_margin", "recognised_difference", "n_queries"),
+        of="identification",
         reported=True,
     ),
     Table(

@@ -69,6 +69,7 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "score_training_relevance": layout.TRAINING_RELEVANCE,
     "judge_responses": layout.VERDICTS,
     "judge_by_reward_model": layout.VERDICTS,
+    "score_identification": layout.RECOGNISED,
 }
 
 

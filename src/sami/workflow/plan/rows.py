@@ -151,7 +151,10 @@ class Planner:
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
         judges = self.configuration.judges
-        yield from [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
+        identifying = self.configuration.identifying(self.name)
+        yield from [self.identify(policy, judge) for judge in identifying for policy in policies(e)]
+        judged = [names for names in comparisons(e) if not judges[names[1]].is_panel]
+        yield from [self.judge(*names) for names in judged if names[1] not in identifying]
         self.compare_cost()
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
@@ -167,7 +170,8 @@ class Planner:
         labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
         labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
         steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
-        own = len(built) + demonstrated + len(rewarded) + len(chosen) + modelled
+        told = sum(names[1] in identifying for names in judged) + bool(identifying)  # verdicts, and a table
+        own = told + len(built) + demonstrated + len(rewarded) + len(chosen) + modelled
         yield self.light(own + steering + joined + combined + self._copies(iterations))
 
     def _copies(self, iterations: Iterable[int]) -> int:
@@ -464,6 +468,19 @@ class Planner:
         tokens, size = self.experiment.engine.tokens_per_pass, self.quantities.size(model)
         cost = costs.scoring_cost(row.machine, size, examples, *matrices, tokens, processes=row.gpus or 1)
         return row.with_cost(replace(cost, disk=examples * each * 500))
+
+    def identify(self, policy: str, judge: str) -> Row:
+        """One policy's responses under all constitutions of their sets, by the model of a judge by identification."""
+        e, quantities = self.experiment, self.quantities
+        row = replace(self._row("score_identification", judge, "score", used=1), comparison=(policy, ""))
+        prompts, each = self.configuration.reading_task(self.name, judge).prompts, 1
+        if not e.external:
+            each = layout.responses_for_evaluation(e)
+        matrices = [quantities.identification_matrix(prompts, each, longest) for longest in (False, True)]
+        model, tokens = quantities.size(self.configuration.judges[judge].model), e.engine.tokens_per_pass
+        examples = layout.held_out_examples(e)
+        cost = costs.scoring_cost(row.machine, model, examples, *matrices, tokens, processes=row.gpus or 1)
+        return row.with_cost(replace(cost, disk=examples * each * 200))
 
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""

@@ -13,7 +13,7 @@ from sami.data.principles import from_people
 from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
-from sami.settings.judges import LearnedJudge
+from sami.settings.judges import IdentificationJudge, LearnedJudge
 from sami.settings.rewards import LearnedReward, Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
@@ -357,11 +357,17 @@ def check_rewards(configuration: Configuration, name: str) -> None:
 
 
 def check_judges(configuration: Configuration, name: str) -> None:
-    """A reward model is trained, and reads principles, where a judge reads it with some that it names."""
+    """A reward model is trained, and reads principles, where a judge reads it; a model that identifies is another."""
     experiment = configuration.experiments[name]
     reward = None if experiment.external else configuration.learned_reward(name)
     for judge in experiment.evaluation.judges:
         settings = configuration.judges[judge]
+        if isinstance(settings, IdentificationJudge) and settings.model in configuration.policy_models(name):
+            raise UserError(
+                f"{configuration.root.judges}/{judge}.yaml: model: found '{settings.model}', which is a policy of "
+                f"'{name}' itself, or what one is trained from; expected another model, since the judge is to tell "
+                "what others can see. Name another, or another judge in 'evaluation.judges'."
+            )
         if not isinstance(settings, LearnedJudge):
             continue
         where = f"{configuration.where(name, 'evaluation', 'judges')}: found '{judge}'"
