@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from sami.judging.kinds import KINDS
-from sami.settings.judges import JUDGES, ChecksJudge, EndpointJudge, LearnedJudge, LikelihoodJudge, PanelJudge
+from sami.settings.judges import (
+    JUDGES,
+    ChecksJudge,
+    EndpointJudge,
+    IdentificationJudge,
+    LearnedJudge,
+    LikelihoodJudge,
+    PanelJudge,
+)
 from sami.settings.writers import Writer
 from sami.workflow.configuration import load_judge
 
@@ -15,8 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_kind_has_a_name_and_a_way_to_judge():
-    assert list(JUDGES) == ["checks", "openai", "likelihood", "panel", "learned"]
-    assert set(KINDS) == set(JUDGES.values()) - {PanelJudge, LearnedJudge}  # which have stages of their own
+    assert list(JUDGES) == ["checks", "openai", "likelihood", "panel", "learned", "identification"]
+    assert set(KINDS) == set(JUDGES.values()) - {
+        PanelJudge,
+        LearnedJudge,
+        IdentificationJudge,
+    }  # which have stages of their own
 
 
 @pytest.mark.parametrize(
