@@ -157,8 +157,8 @@ STEERED = [
 
 def recognised_of(examples: list[records.Example]) -> list[records.Recognised]:
     return [
-        records.Recognised(query_id=e.query_id, set_id=e.set_id, number=n, policy=e.policy, scorer="m", means=[-1.0, -1.5],
-                           own=r.constitution)
+        records.Recognised(query_id=e.query_id, set_id=e.set_id, number=n, policy=e.policy, scorer="m",
+                           means=[-1.0, -1.5], own=r.constitution)
         for e in examples
         for n, r in enumerate(e.responses)
     ]  # fmt: skip
