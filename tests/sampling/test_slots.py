@@ -1,4 +1,4 @@
-"""Sampling in slots: the tokens that the library's own greedy loop gives, for every architecture, whatever shares the rows."""
+"""Sampling in slots: the tokens of the library's own greedy loop, for every architecture, whatever shares the rows."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def settings(temperature=0.0, new=8, batch_size=3) -> Sampling:
 def greedy(model, prompt: list[int], new: int) -> list[int]:
     """The tokens that `generate` gives."""
     output = model.generate(
-        torch.tensor([prompt]), max_new_tokens=new, do_sample=False, eos_token_id=-1, pad_token_id=0
+        torch.tensor([prompt]), max_new_tokens=new, do_sample=False, eos_token_id=V + 1, pad_token_id=0
     )  # fmt: skip
     return output[0, len(prompt) :].tolist()
 
