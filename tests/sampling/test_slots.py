@@ -61,8 +61,8 @@ def test_what_fits_is_found(name):
 def test_greedy_tokens_are_those_of_generate(name):
     model, asked = build(name), prompts(5)
     expected = [greedy(model, prompt, 8) for prompt in asked]
-    slots, drawn = Slots(model, 3, 80), {n: [] for n in range(5)}
-    with torch.inference_mode():
+    drawn = {n: [] for n in range(5)}
+    with torch.inference_mode(), Slots(model, 3, 80) as slots:
         first = slots.prefill(asked[:3]).argmax(-1).tolist()
         rows = [0, 1, 2]
         for n in rows:

@@ -1,10 +1,10 @@
 """Slots: rows of a key-value cache in which sequences grow by a token each, and which others take when they end.
 
-    slots = Slots(model, rows=64, longest=200)
-    logits = slots.prefill(prompts)            # (P, V), what follows each prompt
-    slots.enter(number)                        # prompt `number` takes the next row
-    logits = slots.step(tokens)                # (n, V), one token of each row in use
-    slots.leave(row)                           # the last row moves into this one
+    with Slots(model, rows=64, longest=200) as slots:
+        logits = slots.prefill(prompts)        # (P, V), what follows each prompt
+        slots.enter(number)                    # prompt `number` takes the next row
+        logits = slots.step(tokens)            # (n, V), one token of each row in use
+        slots.leave(row)                       # the last row moves into this one
 
 Prompts are encoded as a tree (`sami.scoring.trees`): what they have in common at their beginnings is encoded once. A
 step reads the cache as far as its longest sequence reaches and no further, and asks for one row of logits of each.
@@ -13,6 +13,7 @@ Dimensions: n rows in use, T tokens of the longest of them, P prompts, V vocabul
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -118,7 +119,7 @@ class _Layer(CacheLayerMixin):
 
 
 class Slots:
-    """Rows of a cache for the sequences of one model, which is lent until the object is closed.
+    """Rows of a cache for the sequences of one model, which is lent for the time of a `with` block.
 
     Args:
         model: a causal language model on this machine's processor.
@@ -134,7 +135,15 @@ class Slots:
         self.layers = [_Layer(self) for _ in range(layers)]
         self.cache = Cache(layers=self.layers)  # type: ignore[arg-type]
         self.paths: list[torch.Tensor] = []
+        self._lent = ExitStack()
         self._hidden: dict[Any, torch.Tensor] = {}
+
+    def __enter__(self) -> "Slots":
+        self._lent.enter_context(tree_attention.instead_of_own(self.model, NAME))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._lent.close()
 
     @property
     def filled(self) -> int:
@@ -195,10 +204,8 @@ class Slots:
             self.lengths[row] = length
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, **how: Any) -> torch.Tensor:
-        with tree_attention.instead_of_own(self.model, NAME):
-            return self.model(
-                input_ids=ids, position_ids=positions, past_key_values=self.cache, use_cache=True, **how
-            ).logits
+        output = self.model(input_ids=ids, position_ids=positions, past_key_values=self.cache, use_cache=True, **how)
+        return output.logits
 
 
 @torch.inference_mode()
@@ -212,13 +219,13 @@ def unfit(model: PreTrainedModel) -> str | None:
     sequences = [[(7 * i + 3 * j + 1) % vocabulary for j in range(6 + i)] for i in range(3)]
     sequences[1][:4] = sequences[0][:4]
     try:
-        slots = Slots(model, 3, 16)
-        found = [slots.prefill([sequence[:-2] for sequence in sequences])]
-        for number in range(3):
-            slots.enter(number)
-        found += [slots.step([sequence[-2] for sequence in sequences])]
-        slots.leave(0)  # the last one is the first now
-        found += [slots.step([sequences[2][-1], sequences[1][-1]])]
+        with Slots(model, 3, 16) as slots:
+            found = [slots.prefill([sequence[:-2] for sequence in sequences])]
+            for number in range(3):
+                slots.enter(number)
+            found += [slots.step([sequence[-2] for sequence in sequences])]
+            slots.leave(0)  # the last one is the first now
+            found += [slots.step([sequences[2][-1], sequences[1][-1]])]
         for number, sequence in enumerate(sequences):
             plain = model(torch.tensor([sequence])).logits[0].float()
             told = [found[0][number], found[1][number]]

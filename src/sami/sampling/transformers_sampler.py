@@ -67,22 +67,19 @@ class TransformersSampler:
             return library.generate(self.model, self.tokenizer, self.ends, requests, sampling, stop)
         rows = min(sampling.batch_size, len(requests))
         self._check_memory(rows, longest)
-        slots = Slots(self.model, rows, longest)
         # Those with the same prompt stand together, so that it is encoded once.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt), requests[i].prompt))
         waiting, active, done = deque(order), list[_Sequence](), dict[int, Completion]()
-        with Progress(len(requests), "sampling", "responses") as progress:
+        with Progress(len(requests), "sampling", "responses") as progress, Slots(self.model, rows, longest) as slots:
             while waiting or active:
                 if waiting and (not active or rows - len(active) >= max(1, rows // REFILLED)):
-                    entered = self._enter(slots, requests, waiting, rows - len(active), sampling)
-                    active += entered
+                    active += self._enter(slots, requests, waiting, rows - len(active), sampling)
                 else:
-                    entered = []
                     points = torch.stack([sequence.points[len(sequence.tokens)] for sequence in active])
                     logits = slots.step([sequence.tokens[-1] for sequence in active])
                     for sequence, token in zip(active, draw(logits, points, sampling).tolist(), strict=True):
                         sequence.tokens.append(token)
-                ended = [row for row, s in enumerate(active) if self._ended(s, sampling, stop)]
+                ended = [row for row, sequence in enumerate(active) if self._ended(sequence, sampling, stop)]
                 for row in reversed(ended):  # so that what moves into a row has not ended
                     sequence = active[row]
                     done[sequence.number] = completion(sequence.tokens, self.tokenizer, self.ends, stop)
