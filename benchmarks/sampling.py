@@ -114,7 +114,7 @@ def alternate(ways: dict, rounds: int) -> dict[str, list[float]]:
 
 
 def needed_flop(sampler: TransformersSampler, requests: list[Request], drawn: list[list[int]]) -> float:
-    """Arithmetic of the linear layers for every token, prompts that are alike once, and of the head where it is asked."""
+    """Arithmetic of the linear layers for every token, equal prompts once, and of the head where it is asked."""
     config = sampler.model.config
     body = sum(p.numel() for n, p in sampler.model.named_parameters() if p.ndim == 2 and "embed" not in n)
     head = config.vocab_size * config.hidden_size
