@@ -182,10 +182,11 @@ def test_a_new_metric_that_is_only_logged_leaves_training_alone(copy):
         ("objectives.py", "sami_rows", {"train"}),
         ("scoring/scorer.py", "Scorer", SCORING),
         ("scoring/packing.py", "pack", SCORING),
-        ("scoring/tree_attention.py", "attention", SCORING),  # registered when imported
+        ("scoring/tree_attention.py", "attention", COSTLY),  # registered when imported
         ("scoring/tokens.py", "tokenize_training", {"train", "score_reference"}),
         ("scoring/reference.py", "score_pairs", {"score_reference"}),
-        ("sampling/transformers_sampler.py", "uniforms", {"sample_responses"}),
+        ("sampling/draws.py", "uniforms", {"sample_responses"}),
+        ("sampling/slots.py", "Slots", {"sample_responses"}),
         ("judging/likelihood.py", "judge", {"judge_responses"}),
         ("judging/checks.py", "degrees", {"judge_responses", "tabulate"}),
         ("settings/sampling.py", "Sampling", {"sample_responses"}),
