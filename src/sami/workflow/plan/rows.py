@@ -217,8 +217,11 @@ class Planner:
         """The weights of a model."""
         entry = self.configuration.models[model]
         row = self._row("prepare_model", model, "prepare")
-        linked = entry.source == "path" and not str(entry.path).endswith(".gguf")
-        cost = costs.preparation_cost(row.machine, self.quantities.size(model).bytes, linked)
+        converted = str(entry.file if entry.source == "wheel" else entry.path).endswith(".gguf")
+        linked = entry.source == "path" and not converted
+        size = self.quantities.size(model)
+        entries = 0 if not converted else size.shape and size.shape.vocabulary
+        cost = costs.preparation_cost(row.machine, size.bytes, linked, entries)
         return replace(row.with_cost(cost), experiment="")
 
     def write(self) -> Iterable[Row]:
