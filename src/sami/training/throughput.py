@@ -17,25 +17,34 @@ class Arithmetic:
     """Counts the floating-point operations of a scorer's training passes.
 
     6 for each parameter of the decoder layers and encoded token, and 6 for each parameter of the head and predicted
-    token: one multiplication and one addition in the forward pass, twice that in the backward pass (arXiv 2001.08361,
-    section 2.1). Attention scores, and what is computed twice to save memory, do not count. Experts count as far as
-    a token passes through them.
+    token: one multiplication and one addition in the forward pass, as many in the backward pass for the gradient by
+    what comes in, and as many for that by the parameter (arXiv 2001.08361, section 2.1). A frozen parameter, as those
+    beside adapters, has no gradient: 4. Attention scores, and what is computed twice to save memory, do not count.
+    Experts count as far as a token passes through them.
     """
 
     def __init__(self, scorer: Scorer):
         model = scorer.model
-        self.head = model.get_output_embeddings().weight.numel()
-        self.body = sum(
-            _active(name, p, model.config) for layer in decoder_layers(model) for name, p in layer.named_parameters()
+        head = model.get_output_embeddings().weight
+        self.head = _operations(head) * head.numel()  # of a predicted token
+        self.body = sum(  # of an encoded one
+            _operations(parameter) * _active(name, parameter, model.config)
+            for layer in decoder_layers(model)
+            for name, parameter in layer.named_parameters()
         )
 
     def of(self, layout: Layout) -> float:
         """Operations of a forward and backward pass over a layout."""
-        return 6.0 * (self.body * layout.tokens + self.head * len(layout.target))
+        return self.body * layout.tokens + self.head * len(layout.target)
 
     def of_body(self, tokens: int) -> float:
         """The same where so many tokens are encoded, and none is predicted."""
-        return 6.0 * self.body * tokens
+        return self.body * tokens
+
+
+def _operations(parameter: torch.Tensor) -> float:
+    """Of each of its numbers, for a token."""
+    return 6.0 if parameter.requires_grad else 4.0
 
 
 def _active(name: str, parameter: torch.Tensor, config: PreTrainedConfig) -> float:
