@@ -34,18 +34,33 @@ def load_scorer(
         reference_head: of a KL term.
         adapt: receives the model before it is sharded, to freeze a part; in a single process, to put adapters in.
     """
-    weights_dtype, compute_dtype, _ = PRECISIONS[precision]
+    weights_dtype = PRECISIONS[precision][0]
     whole = group.size == 1
     load = pretrained.load if whole else pretrained.without_weights
     model = adapt(load(folder, weights_dtype))
-    layers, recomputes = decoder_layers(model), activation_checkpointing != "none"
-    scorer = Scorer(model, reference_head, compute_dtype, recomputes)
-    if recomputes:
-        checkpoint_layers(layers, activation_checkpointing)
-    shard(scorer, layers, precision, group)
+    scorer = wrap(model, group, precision, activation_checkpointing, reference_head)
     if not whole:
         load_shards(model, folder, weights_dtype, group)
     scorer.select_layout(layout_name)
     if isinstance(scorer, FSDPModule):
         scorer.reshard()  # a pass without gradients leaves the root's parameters whole
+    return scorer
+
+
+def wrap(
+    model: PreTrainedModel,
+    group: Processes,
+    precision: str,
+    activation_checkpointing: str = "none",
+    reference_head: nn.Linear | None = None,
+) -> Scorer:
+    """A model in memory as a scorer, whose layout is still to be selected; its layers are changed in place.
+
+    Args: see `load_scorer`.
+    """
+    layers, recomputes = decoder_layers(model), activation_checkpointing != "none"
+    scorer = Scorer(model, reference_head, PRECISIONS[precision][1], recomputes)
+    if recomputes:
+        checkpoint_layers(layers, activation_checkpointing)
+    shard(scorer, layers, precision, group)
     return scorer
