@@ -47,13 +47,13 @@ def main() -> None:
     rows: list[Row] = []
     for number, part in enumerate(arguments.parts, 1):
         left = end - time.monotonic()
-        found, of_part = run(
-            part, [sys.executable, __file__, "--parts", part], left if number == len(arguments.parts) else left / 2
-        )
+        seconds = left if number == len(arguments.parts) else left / 2
+        found, of_part = run(part, [sys.executable, __file__, "--parts", part], seconds)
         machine |= found
         rows += of_part
     passed = not any(map(failed, rows))
     print(report(machine, rows))
+    print(f"\n{'everything is fine' if passed else 'something FAILED'}; all figures are in {arguments.json}")
     result = {"date": datetime.date.today().isoformat(), "machine": machine, "passed": passed, "rows": rows}
     arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(not passed)
@@ -62,7 +62,9 @@ def main() -> None:
 def run_here(part: str, file: Path) -> None:
     """Runs a part in this process. Lines of JSON: the machine with the names of cases, then a row for each."""
     from gpu_parts.cases import here, machine, rows
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     place = here()
     cases = importlib.import_module(f"gpu_parts.{part}").cases(place)
     with file.open("w") as stream:

@@ -25,7 +25,7 @@ from sami.objectives import sami
 from sami.sampling.factory import open_sampler
 from sami.sampling.sampler import Request
 from sami.scoring.layout import Item
-from sami.scoring.load import wrap
+from sami.scoring.load import as_scorer
 from sami.scoring.scorer import Scorer
 from sami.scoring.sequences import padded
 from sami.settings.sampling import Sampling
@@ -74,7 +74,7 @@ class Training:
 
 
 TRAININGS = (
-    Training("135M", "mixed", 32, held=18),
+    Training("135M", "mixed", 16, held=18),
     Training("1B", "mixed", 16, held=18),
     Training("7B", "bfloat16", 8, held=2, checkpointing="full", lora=True),
     Training("7B", "bfloat16", 8, held=10, checkpointing="full"),
@@ -104,7 +104,7 @@ def _train(training: Training, place: Place) -> Outcome:
     items = made.items(queries * steps, 2, place.pick(400, 24), place.pick(60, 6), sizes["vocab_size"])
     how = settings(precision=training.precision, learning_rate=1e-6, queries_per_step=queries, epochs=1)
     with processes() as group:
-        scorer = wrap(model, group, training.precision, training.checkpointing).select_layout("shared")
+        scorer = as_scorer(model, group, training.precision, "shared", training.checkpointing)
         metrics: list[dict] = []
         learner = PolicyLearner(scorer, items, made.examples(items), how)
         loop.train(learner, how, engine(tokens_per_pass=1 << 20), 1, group, metrics.append)
