@@ -119,7 +119,8 @@ def test_a_model_writer_behind_a_real_server(served, tmp_path):
     subject = principles.about_behaviour(behaviour, writer.prompt, 1)
     written = principles.write(subject, endpoint_writer(writer, seed=1), writer.prompt, 8, "served")
     records.write(written, tmp_path / "principles.jsonl")
-    assert records.read(records.Principle, tmp_path / "principles.jsonl") == [written]
+    assert records.read(records.Principle, tmp_path / "principles.jsonl") == written
+    (written,) = written
     assert not principles.faults(written.text, written.opposite, behaviour.about, writer.prompt)
 
 

@@ -1,9 +1,11 @@
 """The three ways of scoring give what one plain forward pass for each pair gives, in values and in gradients."""
 
+import functools
 import itertools
 import json
 import math
 import random
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -545,6 +547,23 @@ def test_a_model_with_flexattention(capped_scorer, monkeypatch):
     monkeypatch.setattr(tree_attention, "dense", lambda *arguments: runs.append(arguments[5]) or flex(*arguments))
     assert torch.allclose(scored(capped_scorer, "shared", mixed()).sum, expected, rtol=1e-5)
     assert set(runs) == {9, None}
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a processor takes g++")
+def test_compiled_flexattention_holds_window_and_cap_in_tensors():
+    """As on a GPU, where it is always compiled: once for all windows and caps, and for trees of all lengths."""
+    torch.compiler.reset()
+    draw = random.Random(0)
+    tokens = lambda n: [draw.randrange(V) for _ in range(n)]  # noqa: E731
+    run = functools.partial(tree_attention.flex, compiled=True)
+    counted = []
+    for length, window, softcap in ((70, 9, 1.5), (90, 12, 2.5)):
+        tree = shared([Item("q", [tokens(length), tokens(length)], [tokens(9), tokens(12)], [0, 1])]).tree
+        inputs = [torch.randn(1, n, len(tree.positions), 8) for n in (4, 2, 2)]
+        arguments = (*inputs, 0.3, tree, window, softcap)
+        assert torch.allclose(run(*arguments), tree_attention.dense(*arguments), atol=1e-5)
+        counted.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert counted[0] == counted[1] > 0
 
 
 def test_a_window_longer_than_every_path_is_none(monkeypatch):

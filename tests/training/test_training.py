@@ -387,6 +387,10 @@ def test_utilisation_counts_the_arithmetic_of_unique_tokens(tiny):
     head = scorer.model.lm_head.weight.numel()
     layout = scorer.layout(items(2))
     assert Arithmetic(scorer).of(layout) == 6 * (layers * layout.tokens + head * len(layout.target))
+    first = scorer.model.model.layers[0].requires_grad_(False)  # no gradient by these, but one through them
+    frozen = sum(p.numel() for p in first.parameters())
+    expected = (6 * layers - 2 * frozen) * layout.tokens + 6 * head * len(layout.target)
+    assert Arithmetic(scorer).of(layout) == expected
     assert matrix_rate(torch.device("cpu"), torch.float32) > 1e9
     _, steps = trained(tiny, items(2))
     assert 0 < steps[0]["flop_utilisation"] < 1

@@ -110,7 +110,13 @@ def test_override_replaces_lists_and_merges_mappings(project):
 @pytest.mark.parametrize(
     ("text", "key", "name", "near", "available"),
     [
-        ("task: everdays", "task", "everdays", "everyday", "files *.yaml in config/tasks: everyday, hh-rlhf, tldr"),
+        (
+            "task: everdays",
+            "task",
+            "everdays",
+            "everyday",
+            "files *.yaml in config/tasks: everyday, everyday-base, hh-rlhf, tldr",
+        ),
         ("model: smollm2", "model", "smollm2", "smollm2-135m-instruct", "models in config/models.yaml: smollm2-135m"),
         ("constitutions: {principles: evryday}", "constitutions.principles", "evryday", "everyday", "config/constitut"),
         (

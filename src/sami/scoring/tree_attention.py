@@ -220,13 +220,15 @@ def flex(
     """FlexAttention (torch.nn.attention.flex_attention) with the tree as its block mask."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    def visible(batch: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        # The law of `Tree`; a window counts positions, not places in the row.
-        seen = (j <= i) & (i < extent[j])
-        return seen if window is None else seen & (positions[i] - positions[j] < window)
-
-    extent, positions = tree.extent.to(query.device), tree.positions.to(query.device)
     if window not in tree.masks:  # the same for all layers
+        extent, positions = tree.extent.to(query.device), tree.positions.to(query.device)
+        wide = None if window is None else _captured(window, query)
+
+        def visible(batch: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+            # The law of `Tree`; a window counts positions, not places in the row.
+            seen = (j <= i) & (i < extent[j])
+            return seen if wide is None else seen & (positions[i] - positions[j] < wide)
+
         tree.masks[window] = create_block_mask(visible, None, None, query.shape[2], query.shape[2], device=query.device)
     run: Callable[..., torch.Tensor] = flex_attention
     if compiled:
@@ -235,14 +237,23 @@ def flex(
         query,
         key,
         value,
-        score_mod=None if softcap is None else _capped(softcap),
+        score_mod=None if softcap is None else _capped(_captured(softcap, query)),
         block_mask=tree.masks[window],
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
 
-def _capped(softcap: float) -> Callable[..., torch.Tensor]:
+def _captured(number: float, query: torch.Tensor) -> torch.Tensor:
+    """A number that FlexAttention's functions hold, () where the queries are.
+
+    With dynamic shapes, a compiled function makes a symbol of a Python number that it captures, which FlexAttention
+    cannot put into its kernel; and another number would compile it again.
+    """
+    return torch.full((), number, device=query.device)
+
+
+def _capped(softcap: torch.Tensor) -> Callable[..., torch.Tensor]:
     """The cap of scores, as FlexAttention calls it."""
 
     def capped(
