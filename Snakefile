@@ -5,6 +5,7 @@ snakemake --cores all model-written                      one experiment (or one 
 snakemake --cores all figures                            all their tables and figures, for print
 snakemake --cores all results/quickstart/iteration-2/model
 snakemake plan                                           what all that would take; runs nothing
+snakemake --cores all screen                             which principles the base model hears, before anything is trained
 snakemake --cores all --configfile mine.yaml             with your own settings laid over the default ones
 """
 
@@ -24,6 +25,7 @@ include: "workflow/rules/external.smk"
 include: "workflow/rules/serving.smk"
 include: "workflow/rules/constitutions.smk"
 include: "workflow/rules/sampling.smk"
+include: "workflow/rules/screening.smk"
 include: "workflow/rules/rewards.smk"
 include: "workflow/rules/training.smk"
 

@@ -73,9 +73,9 @@ class Project:
         """The shipped configuration with the file mine.yaml and `--config` laid over it."""
         return load(["config/config.yaml", self.write("mine.yaml", mine)], command_line)
 
-    def check(self, mine: str = "{}") -> None:
+    def check(self, mine: str = "{}", **how) -> None:
         loaded = self.load(mine)
-        check(loaded, loaded.root.run)
+        check(loaded, loaded.root.run, **how)
 
     def task(self, train: list | str, held_out: list | str = "", count: int = 1, extra: str = "") -> str:
         """Writes a task with two files of queries; returns the configuration that uses it."""

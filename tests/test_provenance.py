@@ -128,7 +128,8 @@ def test_the_harness_and_new_functions_change_no_digest(copy):
                 f"{path.read_text()}\n\ndef brand_new(value):\n    return value + 1\n\n\nNEW = brand_new(2)\n"
             )
     # Functions of tables and figures are found by the names in their catalogues, so all in their modules count.
-    tables = {"compare_methods", "join_seeds", "tabulate", "tabulate_labels", "tabulate_steering"}
+    of_catalogues = ("identification", "labels", "screening", "steering")
+    tables = {"compare_methods", "join_seeds", "tabulate", *(f"tabulate_{name}" for name in of_catalogues)}
     assert changed(copy) == {"plot_figures", *tables}
 
 
@@ -181,10 +182,11 @@ def test_a_new_metric_that_is_only_logged_leaves_training_alone(copy):
         ("objectives.py", "sami_rows", {"train"}),
         ("scoring/scorer.py", "Scorer", SCORING),
         ("scoring/packing.py", "pack", SCORING),
-        ("scoring/tree_attention.py", "attention", SCORING),  # registered when imported
+        ("scoring/tree_attention.py", "attention", COSTLY),  # registered when imported
         ("scoring/tokens.py", "tokenize_training", {"train", "score_reference"}),
         ("scoring/reference.py", "score_pairs", {"score_reference"}),
-        ("sampling/transformers_sampler.py", "uniforms", {"sample_responses"}),
+        ("sampling/draws.py", "uniforms", {"sample_responses"}),
+        ("sampling/slots.py", "Slots", {"sample_responses"}),
         ("judging/likelihood.py", "judge", {"judge_responses"}),
         ("judging/checks.py", "degrees", {"judge_responses", "tabulate"}),
         ("settings/sampling.py", "Sampling", {"sample_responses"}),

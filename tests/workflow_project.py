@@ -56,6 +56,7 @@ class Project:
         models_run += ("score_rewards_by_model", "score_candidate_rewards_by_model")
         models_run += ("train_attribute_model", "predict_labels")
         models_run += ("train_reward_model", "judge_by_reward_model")
+        models_run += ("sample_screening", "screen_principles", "score_identification")
         one_thread = [f"{rule}=1" for rule in models_run]
         options = ["--cores", "2", "--set-threads", *one_thread, "--configfile", self.overrides]
         return [

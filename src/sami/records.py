@@ -338,6 +338,35 @@ class Relevance(OfResponse):
         return self
 
 
+class Recognised(OfResponse):
+    """How likely one response is under each constitution of its set, as another model than its policy has it.
+
+    scorer: that model.
+    own: number of the constitution that the response was written for.
+    means: (C,) mean log-probabilities per token, in nats; None of an empty response, which has no tokens.
+    """
+
+    scorer: str
+    own: int = Field(ge=0)
+    means: list[float] | None
+
+    @property
+    def margin(self) -> float | None:
+        """How much likelier it is under its own constitution than under the likeliest other, in nats per token."""
+        if self.means is None:
+            return None
+        return self.means[self.own] - max(mean for number, mean in enumerate(self.means) if number != self.own)
+
+    @model_validator(mode="after")
+    def _contrasted(self) -> Self:
+        if self.means is not None and not self.own < len(self.means) > 1:
+            raise ValueError(
+                f"'means' has {len(self.means)} entries, expected one for each constitution of a set, two at least, "
+                f"among them number {self.own}"
+            )
+        return self
+
+
 class Reward(OfResponse):
     """How good one response is for the constitution of its set that wants every principle.
 
@@ -420,6 +449,41 @@ class Steered(Record):
         if self.attribute not in self.degrees:
             raise ValueError(f"'degrees' lacks '{self.attribute}', the attribute that is asked for")
         return self
+
+
+Fate = Literal["kept", "not heard", "says the same", "beyond the number kept"]
+
+
+class Screened(Record):
+    """What a model hears of a principle and its opposite, and whether the pair is kept.
+
+    bounds: by query, the bound on I(Y; C | x) between the two as constitutions, in nats; queries whose responses are
+        empty have none.
+    bound, low, high: their mean and its interval over queries; None where it does not exist.
+    principle_recognised, opposite_recognised: share of the responses under either that the model finds more likely
+        under it than under the other.
+    fate: kept, or why not.
+    overlap: the largest share of a kept pair's bound that its constitutions explain; None where it was not compared.
+    like: that pair.
+    """
+
+    id: str
+    text: str
+    opposite: str
+    bounds: dict[str, float]
+    bound: float | None
+    low: float | None
+    high: float | None
+    principle_recognised: float | None
+    opposite_recognised: float | None
+    fate: Fate
+    overlap: float | None = None
+    like: str | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Whether the model hears the pair: the interval of its bound lies above 0."""
+        return self.low is not None and self.low > 0
 
 
 Choice = Literal["first", "second", "tie", "invalid"]

@@ -15,13 +15,14 @@ from sami import records
 from sami.data import principles
 from sami.errors import UserError
 from sami.sampling.local_writer import local_writer
-from sami.settings.principles import Behaviour
+from sami.settings.principles import Behaviour, PrincipleFile
 from sami.settings.writers import Writer
 from sami.settings.yaml_files import load_yaml
 
 CONFIG = Path(__file__).parents[2] / "config"
 PEOPLE = CONFIG / "constitutions/everyday.yaml"
 BEHAVIOURS = CONFIG / "constitutions/everyday-behaviours.yaml"
+TASK = CONFIG / "constitutions/everyday-task.yaml"
 ABOUT = ["short", "long"]
 PROMPT = """Behaviour: x
 
@@ -46,12 +47,12 @@ other_lines = lines.filter(lambda text: not text.startswith(("Principle:", "Oppo
 @given(st.lists(other_lines), lines, st.lists(other_lines), lines, st.lists(lines))
 def test_the_first_pair_is_found_whatever_stands_around_it(before, principle, between, opposite, after):
     answer = "\n".join([*before, f"Principle: {principle}", *between, f"  Opposite:{opposite} ", *after])
-    assert principles.parse(answer) == (principle, opposite)
+    assert principles.parse_all(answer)[0] == (principle, opposite)
 
 
 @given(st.text() | st.lists(st.sampled_from(["Principle:", "Opposite:", " a", "\n", "\r", "\u2028", "."])).map("".join))
 def test_any_text_can_be_parsed(answer):
-    for text in principles.parse(answer):
+    for text in principles.parse_all(answer)[0]:
         assert text is None or (text == text.strip() != "" and len(text.splitlines()) == 1)
 
 
@@ -70,7 +71,7 @@ def test_any_text_can_be_parsed(answer):
     ],
 )
 def test_pairs(answer, pair):
-    assert principles.parse(answer) == pair
+    assert principles.parse_all(answer)[0] == pair
 
 
 # --- the checks -------------------------------------------------------------------------------------------------------
@@ -145,11 +146,16 @@ class Answers:
         return self.texts[attempt]
 
 
+def write(behaviour: Behaviour, source: Answers, tries: int, candidates: int = 1, fewer: bool = False):
+    subject = principles.about_behaviour(behaviour, PROMPT, candidates)
+    return principles.write(subject, source, PROMPT, tries, "someone", fewer)
+
+
 def test_asks_until_an_answer_passes():
     source = Answers("", "Principle: A.", GOOD, "never asked for")
     check = records.Check(measure="words", best=10, worst=40)
     behaviour = BEHAVIOUR.model_copy(update={"check": check})
-    written = principles.write(behaviour, source, PROMPT, 8, "someone")
+    (written,) = write(behaviour, source, 8)
     assert written == records.Principle(
         id="short",
         text="Give short answers.",
@@ -166,10 +172,96 @@ def test_asks_until_an_answer_passes():
 def test_ends_after_its_tries(tries):
     source = Answers(*["Principle: Give short answers.\nOpposite: Give answers."] * 5)
     with pytest.raises(UserError) as caught:
-        principles.write(BEHAVIOUR, source, PROMPT, tries, "someone")
+        write(BEHAVIOUR, source, tries)
     assert len(source.asked) == tries
     for part in ("'short'", f"none of {tries} answers", "'someone'", "the opposite is about something else", "'tries'"):
         assert part in str(caught.value)
+
+
+OTHER = "Principle: Keep it short.\nOpposite: Make it long."
+
+
+def test_several_pairs_about_a_behaviour_are_new_ones():
+    turned = "Principle: give LONG answers!\nOpposite: Give short answers."  # the same two texts
+    source = Answers(GOOD, GOOD, turned, "Principle: A.", OTHER)
+    check = records.Check(measure="words", best=10, worst=40)
+    written = write(BEHAVIOUR.model_copy(update={"check": check}), source, 3, candidates=2)
+    assert [(p.id, p.text, p.check) for p in written] == [
+        ("short-1", "Give short answers.", check),
+        ("short-2", "Keep it short.", check),
+    ]
+    assert [p.raw for p in written] == [[GOOD], [GOOD, turned, "Principle: A.", OTHER]]
+    assert [attempt for _, attempt in source.asked] == list(range(5))
+
+
+def test_a_writer_that_repeats_itself(caplog):
+    repeating = Answers(*[GOOD] * 6)
+    with pytest.raises(UserError) as caught:
+        write(BEHAVIOUR, repeating, 3, candidates=2)
+    assert len(repeating.asked) == 6
+    for part in (
+        "behaviour 'short'",
+        "6 answers",
+        "hold 1 different pairs (5 repeat one), expected 2",
+        "'temperature'",
+    ):
+        assert part in str(caught.value)
+    assert [p.id for p in write(BEHAVIOUR, Answers(*[GOOD] * 6), 3, candidates=2, fewer=True)] == ["short-1"]
+    assert "hold 1 different pairs" in caplog.text
+
+
+def test_a_behaviour_with_one_side_only():
+    with pytest.raises(UserError, match="rejected because the line 'Opposite: ...' is missing"):
+        write(BEHAVIOUR, Answers(*["Principle: Give short answers."] * 4), 2, candidates=2, fewer=True)
+
+
+def test_sides_that_are_mixed_up_are_rejected():
+    sided = BEHAVIOUR.model_copy(update={"wanted": ["short"]})
+    turned = "Principle: Give long answers.\nOpposite: Give short answers, not long ones."
+    (written,) = write(sided, Answers(turned, GOOD), 2)
+    assert (written.text, written.raw) == ("Give short answers.", [turned, GOOD])
+    told = principles.faults("Long, not short.", "Short ones.", ABOUT, "", ["short"])
+    assert told == [
+        "the principle is about the other side (it says 'long' first)",
+        "the opposite is about the other side (it says 'short' first)",
+    ]
+
+
+LIST_PROMPT = "Task: x\n\nPrinciple: Use rhymes.\nOpposite: Use prose.\n\nTask: {task}, {candidates} pairs"
+
+
+def listing(*answers: str, candidates: int, fewer: bool = False) -> list[records.Principle]:
+    writer = Writer(kind="local", model="m", prompt=LIST_PROMPT, tries=2)
+    file = PrincipleFile(task="answer questions")
+    return principles.write_all(file, Answers(*answers), writer, "someone", "file.yaml", candidates, fewer)
+
+
+def test_a_list_for_a_task():
+    first = f"Here they are:\n{GOOD}\nPrinciple: Be.\n{OTHER}\n\nPrinciple: Use rhymes.\nOpposite: Write steps."
+    second = f"{OTHER}\nPrinciple: Answer in rhymes.\nOpposite: Answer in steps."
+    written = listing(first, second, candidates=3)
+    assert [(p.id, p.text, p.opposite) for p in written] == [
+        ("pair-1", "Give short answers.", "Give long answers."),
+        ("pair-2", "Keep it short.", "Make it long."),
+        ("pair-3", "Answer in rhymes.", "Answer in steps."),  # "Use rhymes." stands in the prompt
+    ]
+    assert [p.raw for p in written] == [[first], [first], [second]]
+    assert {p.behaviour for p in written} == {"answer questions"}
+    assert not any(p.check for p in written)
+    assert principles.about_task("t", LIST_PROMPT, 7).question.endswith("Task: t, 7 pairs")
+    assert len(listing(first, second, candidates=2)) == 2
+
+
+def test_fewer_pairs_than_are_kept():
+    with pytest.raises(
+        UserError, match=r"the task: 6 answers of the writer 'someone' hold 1 different pairs \(5 repeat"
+    ):
+        listing(*[GOOD] * 6, candidates=3)
+    assert len(listing(*[GOOD] * 6, candidates=3, fewer=True)) == 1
+    people = principles.from_people(principles.load(PEOPLE), "human")
+    principles.require_enough(people, len(people), "x")
+    with pytest.raises(UserError, match=f"people.yaml: found {len(people)} pairs, expected at least the 99"):
+        principles.require_enough(people, 99, "people.yaml")
 
 
 def test_examples_become_earlier_turns():
@@ -200,12 +292,12 @@ def test_principles_by_people():
 @pytest.mark.parametrize("name", [path.stem for path in (CONFIG / "writers").glob("*.yaml")])
 def test_shipped_writers_show_examples_of_other_behaviours(name):
     writer = writer_settings(name)
-    if writer.kind == "human":
+    if writer.needs != "behaviours":
         return
     for behaviour in principles.load(BEHAVIOURS).behaviours:
         turns = principles.conversation(writer.prompt.replace("{behaviour}", behaviour.description))
         assert turns[-1] == {"role": "user", "content": f"Behaviour: {behaviour.description}"}
-        examples = [principles.parse(turn["content"]) for turn in turns if turn["role"] == "assistant"]
+        examples = [principles.parse_all(turn["content"])[0] for turn in turns if turn["role"] == "assistant"]
         assert examples
         for example in examples:
             assert any("something else" in fault for fault in principles.faults(*example, behaviour.about, ""))
@@ -224,6 +316,13 @@ def test_shipped_writers_show_examples_of_other_behaviours(name):
         ),
         ("behaviors:\n- {id: a, description: b, about: [c]}\n", ["behaviors", "mean 'behaviours'"]),
         ("behaviours:\n- {id: a, description: b, about: []}\n", ["behaviours[0].about", "at least one entry"]),
+        ("{task: a, pairs: [{id: a, principle: {text: A.}, opposite: {text: B.}}]}", ["'pairs'", "or a 'task'"]),
+        ("behaviours:\n- {id: a, description: b, about: [c, d], wanted: [e]}\n", ["'wanted' is ['e']", "['c', 'd']"]),
+        ("behaviours:\n- {id: a, description: b, about: [c, d], wanted: [d, c]}\n", ["some left for the opposite"]),
+        (
+            "behaviours:\n- {id: a, description: b, about: [c], check: {measure: words, best: 1, worst: 9}}\n",
+            ["'a' has 'check', but no 'opposite_check'", "expected both or neither"],
+        ),
         ("pairs: [\n", ["line 2", "not valid YAML"]),
         ("", ["empty file"]),
     ],
@@ -258,6 +357,7 @@ def test_the_stage_takes_over_what_people_wrote(tmp_path):
     ("file", "kind", "parts"),
     [
         (BEHAVIOURS, "human", ["'behaviours'", "expected 'pairs'", "constitutions.writer", "constitutions.principles"]),
+        (TASK, "local", ["found 'task'", "expected 'behaviours'", "a file with behaviours", "has the field {task}"]),
         (PEOPLE, "endpoint", ["'pairs'", "expected 'behaviours'", "constitutions.writer", "constitutions.principles"]),
         (BEHAVIOURS, "local", ["--model: found nothing", "prepare_model"]),
     ],
@@ -276,8 +376,9 @@ def test_the_embedded_model_writes(smollm2):
     writer = writer_settings("smollm2")
     complete = local_writer(writer, smollm2, seed=1)
     for behaviour in principles.load(BEHAVIOURS).behaviours[:2]:
-        written = principles.write(behaviour, complete, writer.prompt, writer.tries, "smollm2")
-        assert principles.parse(written.raw[-1]) == (written.text, written.opposite)
+        subject = principles.about_behaviour(behaviour, writer.prompt, 1)
+        (written,) = principles.write(subject, complete, writer.prompt, writer.tries, "smollm2")
+        assert principles.parse_all(written.raw[-1])[0] == (written.text, written.opposite)
         assert principles.faults(written.text, written.opposite, behaviour.about, writer.prompt) == []
     assert complete(writer.prompt, 0) == complete(writer.prompt, 0)
     assert len({complete(writer.prompt, attempt) for attempt in range(3)}) > 1

@@ -116,8 +116,9 @@ def test_a_model_writer_behind_a_real_server(served, tmp_path):
     writer = yaml.safe_load((CONFIG / "writers/smollm2.yaml").read_text())
     writer = Writer(**{**writer, "kind": "endpoint", "model": model, "base_url": url})
     behaviour = principles.load(CONFIG / "constitutions/everyday-behaviours.yaml").behaviours[0]
-    written = principles.write(behaviour, endpoint_writer(writer, seed=1), writer.prompt, 8, "served")
-    records.write([written], tmp_path / "principles.jsonl")
+    subject = principles.about_behaviour(behaviour, writer.prompt, 1)
+    written = principles.write(subject, endpoint_writer(writer, seed=1), writer.prompt, 8, "served")
+    records.write(written, tmp_path / "principles.jsonl")
     assert records.read(records.Principle, tmp_path / "principles.jsonl") == [written]
     assert not principles.faults(written.text, written.opposite, behaviour.about, writer.prompt)
 
@@ -255,7 +256,8 @@ PAIR = "Principle: Give short answers.\nOpposite: Give long answers."
 
 
 def write(writer: Writer) -> records.Principle:
-    return principles.write(BEHAVIOUR, endpoint_writer(writer, seed=1), writer.prompt, writer.tries, "w")
+    subject = principles.about_behaviour(BEHAVIOUR, writer.prompt, 1)
+    return principles.write(subject, endpoint_writer(writer, seed=1), writer.prompt, writer.tries, "w")[0]
 
 
 @pytest.mark.parametrize(

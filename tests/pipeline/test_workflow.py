@@ -352,8 +352,15 @@ def test_smollm2_on_four_queries_with_principles_of_its_own(tmp_path):
         "defaults": {**TINY["defaults"], "model": "smollm2-135m-instruct"},
         "experiments": {"model-written": {"queries": {"train": 4, "eval": 4}}},
     }
+    few = {"principles": "few", "candidates": 1, "keep": 1, "screen_queries": 2, "most_overlap": 1.0}
+    overrides["experiments"]["model-written"]["constitutions"] = few
     overrides["defaults"]["training"] = {"queries_per_step": 2, "learning_rate": 5e-6}
     project = Project(tmp_path / "real", tmp_path, overrides)
+    behaviours = yaml.safe_load((project.folder / "config/constitutions/everyday-behaviours.yaml").read_text())[
+        "behaviours"
+    ]
+    kept = [behaviour for behaviour in behaviours if behaviour["id"] in ("poem", "simple")]
+    (project.folder / "config/constitutions/few.yaml").write_text(yaml.safe_dump({"behaviours": kept}))
     project.run("model-written")
     folder = project.folder / "results/model-written"
     principles = [json.loads(line) for line in (folder / "principles.jsonl").open()]

@@ -12,10 +12,10 @@ from sami.models.folders import check_tensor_parallel
 from sami.models.prepare import prepare
 from sami.models.pretrained import config, context_length, load, load_tokenizer
 from sami.sampling.completion import Completion
+from sami.sampling.draws import draw, uniforms
 from sami.sampling.factory import open_sampler
 from sami.sampling.responses import clean
 from sami.sampling.sampler import Request, check_lengths
-from sami.sampling.transformers_sampler import InverseTransform, uniforms
 from sami.settings.models import Model
 from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
@@ -40,8 +40,12 @@ def folder(tmp_path_factory):
     return folder / "model"
 
 
-@pytest.fixture(scope="module", params=["transformers", "vllm"])
+@pytest.fixture(scope="module", params=["transformers", "library", "vllm"])
 def sampler(request, folder):
+    if request.param == "library":  # what serves models that the other loop does not fit
+        sampler = open_sampler("transformers", folder, load_tokenizer(folder), longest=CONTEXT)
+        sampler.unfit = "a test says so"
+        return sampler
     if request.param == "vllm":
         platforms = pytest.importorskip("vllm.platforms", reason="vLLM is not installed")
         if not platforms.current_platform.is_cpu() and not torch.cuda.device_count():
@@ -172,8 +176,8 @@ def test_drawn_frequencies_are_the_probabilities():
         (1.0, 0.7, [0.5 / 0.8, 0.3 / 0.8, 0, 0]),  # the token that crosses the limit is kept
         (1.0, 0.01, [1, 0, 0, 0]),
     ):
-        draw = InverseTransform(torch.rand(count, 1, generator=torch.Generator().manual_seed(1)), 3, temperature, top_p)
-        tokens = draw(torch.zeros(count, 3, dtype=torch.long), logits.expand(count, 4)).argmax(-1)
+        points = torch.rand(count, generator=torch.Generator().manual_seed(1))
+        tokens = draw(logits.expand(count, 4), points, sampling(temperature, top_p=top_p))
         found = torch.bincount(tokens, minlength=4) / count
         assert torch.allclose(found, torch.tensor(expected, dtype=torch.float32), atol=0.015)
         assert all(found[i] == 0 for i, p in enumerate(expected) if p == 0)

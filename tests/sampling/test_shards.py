@@ -59,6 +59,7 @@ def stage(tiny, tmp_path):
             "template": None,
             "stop": ["u"],
             "under": "all",
+            "every_set": False,
             "first_response": 0,
             "labels": None,
             "asked": [],

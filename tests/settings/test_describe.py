@@ -79,6 +79,7 @@ def test_every_mapping_has_a_table():
     around |= {
         "FineTuning",
         "Shares",
+        "Licence",
         "Shape",
         "Side",
         "Utilisation",

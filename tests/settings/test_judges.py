@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from sami.judging.kinds import KINDS
-from sami.settings.judges import JUDGES, ChecksJudge, EndpointJudge, LearnedJudge, LikelihoodJudge, PanelJudge
+from sami.settings.judges import (
+    JUDGES,
+    ChecksJudge,
+    EndpointJudge,
+    IdentificationJudge,
+    LearnedJudge,
+    LikelihoodJudge,
+    PanelJudge,
+)
 from sami.settings.writers import Writer
 from sami.workflow.configuration import load_judge
 
@@ -15,8 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_kind_has_a_name_and_a_way_to_judge():
-    assert list(JUDGES) == ["checks", "openai", "likelihood", "panel", "learned"]
-    assert set(KINDS) == set(JUDGES.values()) - {PanelJudge, LearnedJudge}  # which have stages of their own
+    assert list(JUDGES) == ["checks", "openai", "likelihood", "panel", "learned", "identification"]
+    assert set(KINDS) == set(JUDGES.values()) - {
+        PanelJudge,
+        LearnedJudge,
+        IdentificationJudge,
+    }  # which have stages of their own
 
 
 @pytest.mark.parametrize(
@@ -40,11 +52,12 @@ def test_what_a_judge_needs(judge, panel, model, endpoint, models):
         ({"kind": "human"}, False, False, [], "pairs"),
         ({"kind": "local", "model": "m"}, True, False, ["m"], "behaviours"),
         ({"kind": "endpoint", "model": "gpt"}, False, True, [], "behaviours"),
+        ({"kind": "local", "model": "m", "prompt": "{task}"}, True, False, ["m"], "task"),
         ({"kind": "endpoint", "serve": "m"}, False, True, ["m"], "behaviours"),
     ],
 )
 def test_what_a_writer_needs(writer, model, endpoint, models, needs):
-    writer = Writer(**writer, prompt="{behaviour}")
+    writer = Writer(**{"prompt": "{behaviour}", **writer})
     assert (writer.runs_model, writer.asks_endpoint, writer.local_models, writer.needs) == (
         model, endpoint, models, needs
     )  # fmt: skip

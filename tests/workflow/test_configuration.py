@@ -227,7 +227,12 @@ def test_wrong_model(project, entry, parts):
         ),
         ("p", PrincipleFile, "pairs: [{id: a, principle: {text: ''}}]", ["empty text", "that is not empty"]),
         ("w", Writer, "kind: local", ["a writer of kind 'local' needs the key 'model'"]),
-        ("w", Writer, "{kind: endpoint, model: x, prompt: y}", ["lacks the field '{behaviour}'"]),
+        (
+            "w",
+            Writer,
+            "{kind: endpoint, model: x, prompt: y}",
+            ["neither of the fields '{behaviour}' and '{task}'"],
+        ),
     ],
 )
 def test_wrong_catalogue_file(project, file, model, text, parts):

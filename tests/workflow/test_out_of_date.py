@@ -64,7 +64,7 @@ def test_words_keys_for_others_and_the_harness_plan_nothing_and_figures_train_no
 
 
 def test_sampling_plans_all_that_follows_it(project, edit):
-    edit("sampling/transformers_sampler.py", "def uniforms(", "def uniforms(new=1, *")
+    edit("sampling/draws.py", "def uniforms(", "def uniforms(new=1, *")
     everything = {(rule, t) for rule in (*AFTER_POLICY, *ITERATION) for t in "12"} | AT_THE_END
     of_base = {("sample_evaluation", "0"), ("score_responses", "0"), ("score_relevance", "0")}
     assert project.planned() == everything | of_base

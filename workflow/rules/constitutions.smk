@@ -17,6 +17,8 @@ rule write_principles:
         in_experiment(layout.log("write_principles")),
     benchmark:
         in_experiment(layout.benchmark("write_principles"))
+    wildcard_constraints:
+        experiment=experiments(lambda settings: not settings.constitutions.keep),
     localrule: PRINCIPLES_ARE_LOCAL
     conda:
         environment_of(lambda wildcards: writer_of(wildcards).runs_model)
@@ -30,10 +32,24 @@ rule write_principles:
         name=lambda wildcards: settings_of(wildcards).constitutions.writer,
         model=lambda wildcards, input: flag("model", input.model),
         server=lambda wildcards, input: flag("server", input.server),
+        wanted=by_wildcards(ARGUMENTS.writing),
         seed=seed_of,
     shell:
         stage("write_principles") + "--principles {input.principles[0]:q} --writer {params.writer:q} "
-        "--writer-name {params.name:q} {params.model} {params.server} --seed {params.seed} --output {output:q}"
+        "--writer-name {params.name:q} {params.model} {params.server} {params.wanted} --seed {params.seed} "
+        "--output {output:q}"
+
+
+# All pairs, of which screening keeps some.
+use rule write_principles as propose_principles with:
+    output:
+        in_experiment(layout.PROPOSED),
+    log:
+        in_experiment(layout.log("propose_principles")),
+    benchmark:
+        in_experiment(layout.benchmark("propose_principles"))
+    wildcard_constraints:
+        experiment=experiments(lambda settings: settings.constitutions.keep),
 
 
 # Training neither waits for held-out principles nor depends on them.
@@ -52,6 +68,8 @@ use rule write_principles as write_held_out_principles with:
         experiment=WITH_HELD_OUT,
     priority: 1  # what is wrong with them should be known before hours of training
     localrule: PRINCIPLES_ARE_LOCAL
+    params:
+        wanted="",
 
 
 rule build_constitutions:
@@ -70,7 +88,7 @@ rule build_constitutions:
         **job_resources("light"),
     params:
         code=code_digest("build_constitutions"),
-        settings=lambda wildcards: as_json(settings_of(wildcards).constitutions, exclude={"held_out"}),
+        settings=by_wildcards(ARGUMENTS.constitutions),
         training=lambda wildcards, input: flag("training", input.get("training")),
         seed=seed_of,
     shell:

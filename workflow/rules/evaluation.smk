@@ -164,7 +164,7 @@ rule judge_responses:
 # A judge that is a model of this cluster is not asked from a login node.
 use rule judge_responses as judge_by_model with:
     wildcard_constraints:
-        judge=judges(local_model),
+        judge=judges(lambda judge: local_model(judge) and not isinstance(judge, IdentificationJudge)),
     threads: cores(judging_kind)
     resources:
         **job_resources("score"),
@@ -204,6 +204,101 @@ rule judge_by_reward_model:
         "--judge {params.judge:q} --judge-name {wildcards.judge} --reward {params.reward:q} "
         "--reward-model {input.reward_model:q} --base {input.base_model:q} --engine {resources.engine:q} "
         "--output {output:q}"
+
+
+rule score_identification:
+    input:
+        model=by_wildcards(INPUTS.judge_model),
+        responses=in_experiment(layout.EVAL_RESPONSES),
+        queries=by_wildcards(INPUTS.held_out_queries),
+        constitutions=by_wildcards(INPUTS.constitutions),
+    output:
+        in_experiment(layout.RECOGNISED),
+    log:
+        in_experiment(layout.log("score_identification")),
+    benchmark:
+        in_experiment(layout.benchmark("score_identification"))
+    wildcard_constraints:
+        judge=judges(lambda judge: isinstance(judge, IdentificationJudge)),
+    conda:
+        "../../envs/training.yaml"
+    threads: cores("score")
+    resources:
+        **job_resources("score"),
+        engine=slice_of("engine"),
+        processes=lambda wildcards: JOBS.of(wildcards.experiment, "score").gpus or 1,
+    params:
+        code=code_digest("score_identification"),
+        prompts=by_wildcards(ARGUMENTS.reading_prompts),
+        scorer=lambda wildcards: judge_of(wildcards).model,
+    shell:
+        stage("score_identification") + "--model {input.model:q} --responses {input.responses:q} "
+        "--queries {input.queries:q} --constitutions {input.constitutions:q} --prompts {params.prompts:q} "
+        "--policy {wildcards.policy} --scorer {params.scorer} --engine {resources.engine:q} "
+        "--processes {resources.processes} --output {output:q}"
+
+
+rule judge_by_identification:
+    input:
+        responses=in_experiment(layout.EVAL_RESPONSES),
+        comparator=by_wildcards(INPUTS.comparator_responses),
+        queries=by_wildcards(INPUTS.held_out_queries),
+        constitutions=by_wildcards(INPUTS.constitutions),
+        recognised=in_experiment(layout.RECOGNISED),
+        comparator_recognised=by_wildcards(INPUTS.recognised_responses),
+    output:
+        in_experiment(layout.VERDICTS),
+    log:
+        in_experiment(layout.log("judge_by_identification")),
+    benchmark:
+        in_experiment(layout.benchmark("judge_by_identification"))
+    wildcard_constraints:
+        judge=judges(lambda judge: isinstance(judge, IdentificationJudge)),
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("judge_by_identification"),
+        judge=lambda wildcards: as_json(judge_of(wildcards), exclude={"task"}),
+        judged=lambda wildcards: settings_of(wildcards).evaluation.judged,
+    shell:
+        stage("judge_by_identification") + "--responses {input.responses:q} "
+        "--comparator-responses {input.comparator:q} --queries {input.queries:q} "
+        "--constitutions {input.constitutions:q} --recognised {input.recognised:q} "
+        "--comparator-recognised {input.comparator_recognised:q} --judged {params.judged} --judge {params.judge:q} "
+        "--judge-name {wildcards.judge} --output {output:q}"
+
+
+rule tabulate_identification:
+    input:
+        by_wildcards(INPUTS.recognised),
+    output:
+        list(outputs(tables.tables("identification"), layout.IDENTIFICATION_TABLES)),
+    log:
+        in_experiment(layout.log("tabulate_identification")),
+    benchmark:
+        in_experiment(layout.benchmark("tabulate_identification"))
+    wildcard_constraints:
+        experiment=one_of(name for name in SETTINGS.usable if SETTINGS.identifying(name)),
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        **job_resources("light"),
+    params:
+        code=code_digest("tabulate_identification"),
+        judges=lambda wildcards: list(SETTINGS.identifying(wildcards.experiment)),
+        policies=lambda wildcards: policies(settings_of(wildcards)),
+        samples=lambda wildcards: settings_of(wildcards).evaluation.bootstrap_samples,
+        confidence=lambda wildcards: settings_of(wildcards).evaluation.confidence,
+        seed=seed_of,
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        stage("tabulate_identification") + "--judges {params.judges:q} --policies {params.policies:q} "
+        "--recognised {input:q} --samples {params.samples} --confidence {params.confidence} --seed {params.seed} "
+        "--output {params.folder:q}"
 
 
 rule combine_verdicts:

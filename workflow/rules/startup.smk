@@ -22,7 +22,7 @@ from sami.analysis import summary
 from sami.errors import UserError
 from sami.workflow import configuration, failures, preflight, slurm, targets
 from sami.workflow.preflight import cluster, places
-from sami.workflow.layout import JOINED_SUMMARY, SUMMARY
+from sami.workflow.layout import JOINED_SUMMARY, SCREENING_TABLES, SUMMARY
 from sami.workflow.resources import Escalation
 
 BEGUN = time.time()
@@ -31,6 +31,7 @@ MAIN_PROCESS = workflow.exec_mode == ExecMode.DEFAULT
 with contextlib.redirect_stderr(io.StringIO()):  # it would say again which profiles are used
     OPTIONS = parse_args(sys.argv[1:])[1]
 PLANNED = "plan" in OPTIONS.targets  # the jobs are counted and priced, and nothing else runs
+SCREENED_ONLY = "screen" in OPTIONS.targets  # principles are screened, and nothing else runs
 
 # A plan of 20,000 jobs is many objects that stay, and for each job Snakemake looks at the signatures of the same few
 # functions again; without these two lines it takes a quarter more time.
@@ -70,12 +71,13 @@ def load_settings():
     with one_message():
         settings = configuration.load(configuration_files(), workflow.config_settings.config_args or [])
         if MAIN_PROCESS:
-            targets.check_beside_plan(settings, OPTIONS.targets)
+            targets.check_alone(settings, OPTIONS.targets)
             preflight.check(
                 settings,
                 targets.requested(settings, OPTIONS.targets),
                 purpose(),
-                keys=targets.need_verdicts(settings, sys.argv[1:]),
+                keys=not SCREENED_ONLY and targets.need_verdicts(settings, sys.argv[1:]),
+                screened=SCREENED_ONLY,
                 packages=not workflow.deployment_settings.deployment_method,  # which has packages of its own
             )
         return settings
@@ -120,6 +122,12 @@ def check_queue():
 
 def print_summaries():
     """The short tables of what was requested; of runs that are joined, that which joins them."""
+    if SCREENED_ONLY:
+        for name in REQUESTED:
+            path = Path(LAYOUT.path(f"{SCREENING_TABLES}/candidates.csv", name))
+            if path.exists():
+                print(f"\n{path}\n\n{summary.format(path, summary.SCREENED)}\n")
+        return
     joined = [name for name in targets.requested_groups(SETTINGS, OPTIONS.targets) if name in SETTINGS.seeds]
     runs = {run for name in joined for run in SETTINGS.seeds[name]}
     paths = [LAYOUT.path(SUMMARY, experiment) for experiment in REQUESTED if experiment not in runs]

@@ -50,7 +50,7 @@ def check_rule(target):
 
 def check_targets():
     """Raises UserError where there is nothing of the name of a target."""
-    names = ["all", "figures", "plan", *SETTINGS.experiments, *SETTINGS.groups]
+    names = ["all", "figures", "plan", "screen", *SETTINGS.experiments, *SETTINGS.groups]
     limits = [*OPTIONS.forcerun, *OPTIONS.until, *OPTIONS.omit_from]  # of what runs
     for target in [*OPTIONS.targets, *limits]:
         if os.sep in target:

@@ -43,7 +43,16 @@ def _policy(row: Row, name: str) -> str:
     return "0 (base)" if row[name] == "0" else row[name] or row["policy"]
 
 
-COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the column of the table, and its text
+Columns = dict[str, tuple[str, Callable[[Row, str], str]]]
+
+
+def _fate(row: Row) -> str:
+    """What becomes of a screened pair, and what could be done about it."""
+    more = {"says the same": f" as {row['like']}", "not heard": f": reword {row['reword']}"}
+    return row["fate"] + more.get(row["fate"], "")
+
+
+COLUMNS: Columns = {  # heading: the column of the table, and its text
     "iteration": ("iteration", _policy),
     "bound (nats)": ("bound_nats", partial(_interval, digits=2)),
     "row accuracy": ("row_accuracy", partial(_share, digits=0)),
@@ -59,14 +68,26 @@ COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {  # heading: the co
     "queries": ("n_queries", lambda row, name: f"{row[name]} {row['split']}"),
     "seeds": ("n_seeds", lambda row, name: row[name]),
 }
+SCREENED: Columns = {  # the same of the table of screened pairs
+    "pair": ("pair", lambda row, name: row[name]),
+    "bound (nats)": ("bound_nats", partial(_interval, digits=2)),
+    "principle recognised": ("principle_recognised", partial(_share, digits=0)),
+    "opposite recognised": ("opposite_recognised", partial(_share, digits=0)),
+    "queries needed": ("queries_needed", lambda row, name: row[name] or MISSING),
+    "fate": ("fate", lambda row, name: _fate(row)),
+    "principle": ("principle", lambda row, name: row[name]),
+    "opposite": ("opposite", lambda row, name: row[name]),
+}
 OF_JOINED = ("n_seeds",)  # which the table of one run does not have
 
 
-def cells(path: str) -> list[list[str]]:
+def cells(path: str, shown: Columns = COLUMNS) -> list[list[str]]:
     """Header and rows of the short table.
 
     Args:
-        path: a summary.csv as `sami.stages.tabulate` writes it, or a joined.csv of `sami.stages.join_seeds`.
+        path: a summary.csv as `sami.stages.tabulate` writes it, or a joined.csv of `sami.stages.join_seeds`; with
+            `SCREENED` a candidates.csv of `sami.stages.tabulate_screening`.
+        shown: the columns.
 
     Raises:
         UserError: the file is missing or is not such a table.
@@ -77,7 +98,7 @@ def cells(path: str) -> list[list[str]]:
             rows, names = list(reader), reader.fieldnames or ()
         columns = {
             heading: [text(row, name) for row in rows]
-            for heading, (name, text) in COLUMNS.items()
+            for heading, (name, text) in shown.items()
             if name in names or name not in OF_JOINED
             if name not in MEASURED or any(row[name] for row in rows)
         }
@@ -88,12 +109,12 @@ def cells(path: str) -> list[list[str]]:
         raise UserError(f"{path}: not a summary table ({error!r}); expected an experiment's summary.csv.") from None
 
 
-def format(path: str) -> str:
+def format(path: str, shown: Columns = COLUMNS) -> str:
     """The short table as aligned text, without a newline at its end.
 
     Columns that would make it wider than `WIDTH` stand below the others, behind the names of the rows again.
     """
-    names, *columns = zip(*cells(path), strict=True)
+    names, *columns = zip(*cells(path, shown), strict=True)
     blocks = [[names]]
     for column in columns:
         if len(blocks[-1]) > 1 and _width([*blocks[-1], column]) > WIDTH:

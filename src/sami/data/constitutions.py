@@ -88,6 +88,7 @@ def empty_examples(
     seed: int,
     shuffle: bool,
     positive: bool = False,
+    every_set: bool = False,
 ) -> list[Example]:
     """Examples whose responses are still to be drawn: which set, which order, which constitution for which response.
 
@@ -99,6 +100,7 @@ def empty_examples(
         seed: of sets and order.
         shuffle: whether to shuffle the statements.
         positive: whether all responses are drawn under the first constitution of a set, which wants every principle.
+        every_set: whether each query meets every set, in place of one that is drawn.
     """
 
     def used(set_id: str) -> int:
@@ -117,7 +119,7 @@ def empty_examples(
             ],
             policy=policy,
         )
-        for query_id, set_id in draw_sets(query_ids, sets, seed)
+        for query_id, set_id in (itertools.product(query_ids, sets) if every_set else draw_sets(query_ids, sets, seed))
     ]
 
 

@@ -9,9 +9,11 @@ Ground floor: no torch, no HTTP.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from sami.data.thoughts import split_thoughts
 from sami.errors import UserError
@@ -73,108 +75,199 @@ def from_people(file: PrincipleFile, writer_name: str) -> list[Principle]:
     ]
 
 
+WRITTEN = {  # what a file of principles holds -> what it is for
+    "pairs": "which a person has written",
+    "behaviours": "which a model writes principles about",
+    "task": "for which a model writes a list of principles",
+}
+
+
 def require_kind(file: PrincipleFile, writer: Writer, name: str, path: str | Path) -> None:
-    """Raises UserError where the file holds pairs but a model is to write, or the other way round."""
-    if writer.is_human and file.behaviours:
+    """Raises UserError where a file does not hold what its writer needs: pairs, behaviours, or a task."""
+    if file.key != writer.needs:
+        other = "a model writer of config/writers" if writer.is_human else "'human'"
+        if "pairs" not in (file.key, writer.needs):
+            other = "one whose 'prompt' has the field " + ("{task}" if file.key == "task" else "{behaviour}")
         raise UserError(
-            f"{path}: found 'behaviours', which a model writes principles about, but the writer '{name}' is of kind "
-            "'human'; expected 'pairs'. Change 'constitutions.writer' to a model writer of config/writers, or "
-            "'constitutions.principles' to a file with pairs."
-        )
-    if not writer.is_human and file.pairs:
-        raise UserError(
-            f"{path}: found 'pairs', which a person has written, but the writer '{name}' is a model (kind "
-            f"'{writer.kind}'); expected 'behaviours'. Change 'constitutions.writer' to 'human', or "
-            "'constitutions.principles' to a file with behaviours."
+            f"{path}: found '{file.key}', {WRITTEN[file.key]}, but the writer '{name}' is of kind '{writer.kind}'; "
+            f"expected '{writer.needs}', {WRITTEN[writer.needs]}. Change 'constitutions.writer' to {other}, or "
+            f"'constitutions.principles' to a file with {writer.needs}."
         )
 
 
-def write_all(file: PrincipleFile, complete: Complete, writer: Writer, name: str, path: str | Path) -> list[Principle]:
-    """Has a model write principles about all behaviours of a file.
+@dataclass(frozen=True)
+class Subject:
+    """What a model is asked for pairs about: a behaviour, one pair an answer, or a task, a list an answer.
+
+    name: for messages. ids: of the pairs that are wanted. question: the writer's prompt, filled. about, wanted: as of
+    `faults`. known: fields of every record.
+    """
+
+    name: str
+    ids: list[str]
+    question: str
+    about: list[str]
+    known: dict[str, Any]
+    wanted: Sequence[str] = ()
+    listed: bool = False
+
+
+def about_behaviour(behaviour: Behaviour, prompt: str, candidates: int) -> Subject:
+    """The question for `candidates` pairs about a behaviour, which fills the field {behaviour} of a prompt."""
+    return Subject(
+        name=f"behaviour '{behaviour.id}'",
+        ids=[behaviour.id] if candidates == 1 else [f"{behaviour.id}-{k}" for k in range(1, candidates + 1)],
+        question=prompt.replace("{behaviour}", behaviour.description),
+        about=behaviour.about,
+        wanted=behaviour.wanted,
+        known={
+            "check": behaviour.check,
+            "opposite_check": behaviour.opposite_check,
+            "behaviour": behaviour.description,
+        },
+    )
+
+
+def about_task(task: str, prompt: str, candidates: int) -> Subject:
+    """The question for a list of pairs for a task, which fills the field {task} of a prompt."""
+    return Subject(
+        name="the task",
+        ids=[f"pair-{k}" for k in range(1, candidates + 1)],
+        question=prompt.replace("{task}", task).replace("{candidates}", str(candidates)),
+        about=[],
+        known={"behaviour": task},
+        listed=True,
+    )
+
+
+def write_all(
+    file: PrincipleFile,
+    complete: Complete,
+    writer: Writer,
+    name: str,
+    path: str | Path,
+    candidates: int = 1,
+    fewer: bool = False,
+) -> list[Principle]:
+    """Has a model write pairs about all behaviours of a file, or for its task.
 
     Args:
         complete: see `write`.
         writer: its prompt and tries.
         name: of the writer, kept in the records.
         path: of the file, for messages.
+        candidates: pairs that are wanted about each behaviour, or for the task.
+        fewer: whether fewer will do where the writer repeats itself, since only some will be kept.
 
     Raises:
         UserError: see `write`; or the writer's endpoint refuses to write about a behaviour.
     """
-    written = []
-    with Progress(len(file.behaviours), "writing principles", "principles") as progress:
-        for behaviour in file.behaviours:
+    prompt = writer.prompt or ""
+    if file.task is not None:
+        subjects = [about_task(file.task, prompt, candidates)]
+    else:
+        subjects = [about_behaviour(behaviour, prompt, candidates) for behaviour in file.behaviours]
+    written: list[Principle] = []
+    with Progress(len(subjects) * candidates, "writing principles", "principles") as progress:
+        for subject in subjects:
             try:
-                written.append(write(behaviour, complete, writer.prompt or "", writer.tries, name))
+                found = write(subject, complete, prompt, writer.tries, name, fewer)
             except Refused as error:  # no experiment goes without one of its principles
                 raise UserError(
-                    f"{path}: behaviour '{behaviour.id}': {error} Describe it in other words, or delete it from the "
-                    "file."
+                    f"{path}: {subject.name}: {error} Describe it in other words, or delete it from the file."
                 ) from None
-            progress.update()
+            written += found
+            progress.update(candidates)
     return written
 
 
-def write(behaviour: Behaviour, complete: Complete, prompt: str, tries: int, writer_name: str) -> Principle:
-    """Has a model write a principle and its opposite about a behaviour.
+def require_enough(pairs: Sequence[Principle], keep: int, where: str) -> None:
+    """Raises UserError where there are fewer pairs than are to be kept."""
+    if len(pairs) < keep:
+        raise UserError(
+            f"{where}: found {len(pairs)} pairs, expected at least the {keep} that 'constitutions.keep' keeps of them. "
+            "Lower it, or let there be more: more pairs or behaviours in the file, a higher "
+            "'constitutions.candidates', or a writer with a higher 'temperature' or more 'tries'."
+        )
+
+
+def write(
+    subject: Subject, complete: Complete, prompt: str, tries: int, writer_name: str, fewer: bool = False
+) -> list[Principle]:
+    """Has a model write principles with their opposites, as many as the subject has ids.
 
     Args:
-        behaviour: what the principle is to be about.
+        subject: what the pairs are to be about.
         complete: has the model answer; it may raise `CutOff`.
-        prompt: template with the field {behaviour}, which the behaviour's description fills.
-        tries: most answers to ask for.
-        writer_name: kept in the record.
+        prompt: the writer's template, of which no text may be a copy.
+        tries: most answers to ask for, for each pair.
+        writer_name: kept in the records.
+        fewer: whether fewer pairs will do, at least one; a warning then says so.
 
     Returns:
-        The first pair that passes all checks; `raw` holds every answer with its thoughts, the rejected ones included.
+        The first pairs that pass all checks and are new; `raw` holds every answer since the pair before, with its
+        thoughts, the rejected ones included.
 
     Raises:
-        UserError: no answer passed, or `MOST_CUT_OFF` were cut off. It names the behaviour, the number of tries and why
-            the last answer was rejected.
+        UserError: no answer passed, `MOST_CUT_OFF` were cut off, or the writer repeats itself. It names the subject,
+            the number of answers and why the last one was rejected.
     """
-    filled = prompt.replace("{behaviour}", behaviour.description)
-    raw: list[str] = []
-    reasons: list[str] = []
-    cut_off = 0
-    for attempt in range(tries):
+    found: list[Principle] = []
+    pending: list[str] = []  # answers since the last pair
+    last, reasons, asked, cut_off, repeated = "", ["nothing was asked"], 0, 0, 0
+    while asked < tries * len(subject.ids) and len(found) < len(subject.ids) and cut_off < MOST_CUT_OFF:
+        asked += 1
         try:
-            raw.append(complete(filled, attempt))
+            last = complete(subject.question, asked - 1)
         except CutOff as thoughts:
-            raw.append(str(thoughts))
+            last = str(thoughts)
             cut_off += 1
             reasons = ["the limit of tokens (max_tokens, finish_reason: length) ended it before its answer began"]
-            log.info("behaviour '%s', try %d: %s", behaviour.id, attempt + 1, reasons[0])
-            if cut_off == MOST_CUT_OFF:
-                break
+            pending.append(last)
+            log.info("%s, try %d: %s", subject.name, asked, reasons[0])
             continue
-        principle, opposite = parse(split_thoughts(raw[-1])[1])
-        reasons = faults(principle, opposite, behaviour.about, prompt)
-        if principle is not None and opposite is not None and not reasons:
-            return Principle(
-                id=behaviour.id,
-                text=principle,
-                opposite=opposite,
-                check=behaviour.check,
-                opposite_check=behaviour.opposite_check,
-                writer=writer_name,
-                behaviour=behaviour.description,
-                raw=raw,
-            )
-        log.info("behaviour '%s', try %d: %s: %.200r", behaviour.id, attempt + 1, "; ".join(reasons), raw[-1])
-    raise UserError(
-        f"behaviour '{behaviour.id}': none of {len(raw)} answers of the writer '{writer_name}' holds a usable "
-        f"principle and opposite. The last one was rejected because {'; '.join(reasons)}: {raw[-1]!r:.300}. Raise the "
-        "writer's 'tries', 'max_tokens' or 'temperature', improve its 'prompt', or describe the behaviour in other "
-        "words."
-    )
+        pending.append(last)
+        pairs, before = parse_all(split_thoughts(last)[1]), len(found)
+        for principle, opposite in pairs if subject.listed else pairs[:1]:
+            reasons = faults(principle, opposite, subject.about, prompt, subject.wanted)
+            if not reasons and (same := _same(found, principle, opposite)):
+                reasons, repeated = [f"it repeats the pair '{same}'"], repeated + 1
+            if principle is not None and opposite is not None and not reasons and len(found) < len(subject.ids):
+                known: dict[str, Any] = {**subject.known, "raw": list(pending), "writer": writer_name}
+                found.append(Principle(id=subject.ids[len(found)], text=principle, opposite=opposite, **known))
+            elif reasons:
+                log.info("%s, try %d: %s: %.200r", subject.name, asked, "; ".join(reasons), last)
+        pending = pending if len(found) == before else []
+    if not found:
+        raise UserError(
+            f"{subject.name}: none of {asked} answers of the writer '{writer_name}' holds a usable "
+            f"principle and opposite. The last one was rejected because {'; '.join(reasons)}: {last!r:.300}. Raise the "
+            "writer's 'tries', 'max_tokens' or 'temperature', improve its 'prompt', or describe it in other words."
+        )
+    if len(found) < len(subject.ids):
+        told = (
+            f"{subject.name}: {asked} answers of the writer '{writer_name}' hold {len(found)} different pairs "
+            f"({repeated} repeat one), expected {len(subject.ids)} ('constitutions.candidates')"
+        )
+        if not fewer:
+            raise UserError(f"{told}. Lower 'candidates', or raise the writer's 'temperature' or 'tries'.")
+        log.warning("%s: going on with these", told)
+    return found
 
 
-def parse(answer: str) -> tuple[str | None, str | None]:
-    """The first principle of an answer and the opposite that belongs to it, each None where it is missing.
+def _same(found: Sequence[Principle], principle: str | None, opposite: str | None) -> str | None:
+    """The id of a pair that has the same two texts, but for case, punctuation and their sides; None where none has."""
+    texts = {tuple(_words(text)) for text in (principle, opposite) if text}
+    return next((p.id for p in found if {tuple(_words(p.text)), tuple(_words(p.opposite))} == texts), None)
 
-    Both stand on lines of their own, "Principle: ..." before "Opposite: ...". What follows is not looked at: models
-    often go on to further pairs.
+
+def parse_all(answer: str) -> list[tuple[str | None, str | None]]:
+    """The principles of an answer, each with the opposite that belongs to it; None where one is missing.
+
+    Both stand on lines of their own, "Principle: ..." before "Opposite: ...". The first pair is there in any case, if
+    only as two missing lines; models often go on to further ones.
     """
+    pairs: list[tuple[str | None, str | None]] = []
     principle = None
     for line in answer.splitlines():
         found = _LINE.fullmatch(line)
@@ -182,20 +275,25 @@ def parse(answer: str) -> tuple[str | None, str | None]:
             continue
         name, text = found.groups()
         if name == "Opposite":
-            return principle, text or None
-        if principle is not None:  # a second principle before any opposite
-            break
-        principle = text or None
-    return principle, None
+            pairs.append((principle, text or None))
+            principle = None
+        else:
+            if principle is not None:  # a second principle before any opposite
+                pairs.append((principle, None))
+            principle = text or None
+    return pairs + [(principle, None)] * (principle is not None or not pairs)
 
 
-def faults(principle: str | None, opposite: str | None, about: list[str], prompt: str) -> list[str]:
+def faults(
+    principle: str | None, opposite: str | None, about: list[str], prompt: str, wanted: Sequence[str] = ()
+) -> list[str]:
     """Faults for which a pair is no use; empty where it passes.
 
     Args:
         principle, opposite: as parsed; None where missing.
-        about: beginnings of words; each text must have a word that begins with one of them.
+        about: beginnings of words; each text must have a word that begins with one of them, if there are any.
         prompt: the template the writer was given; a text that stands in it is a copy, not an answer.
+        wanted: those of `about` that stand for the principle.
     """
     found = []
     for name, text in (("Principle", principle), ("Opposite", opposite)):
@@ -213,8 +311,11 @@ def faults(principle: str | None, opposite: str | None, about: list[str], prompt
             found.append(f"{what} is not exactly one sentence")
         if len(text.split()) > MOST_WORDS:
             found.append(f"{what} has more than {MOST_WORDS} words")
-        if not any(word.startswith(stem.casefold()) for word in words for stem in about):
+        if about and not any(word.startswith(stem.casefold()) for word in words for stem in about):
             found.append(f"{what} is about something else (no word begins with {', '.join(about)})")
+        first = next((stem for word in words for stem in about if word.startswith(stem.casefold())), None)
+        if wanted and first is not None and (first in wanted) != (name == "Principle"):
+            found.append(f"{what} is about the other side (it says '{first}' first)")
         if words and f" {' '.join(words)} " in f" {' '.join(_words(prompt))} ":
             found.append(f"{what} is copied from the prompt")
     if principle is not None and opposite is not None and _words(principle) == _words(opposite):
@@ -231,7 +332,7 @@ def conversation(prompt: str) -> list[dict[str, str]]:
     """
     messages: list[dict[str, str]] = []
     for paragraph in re.split(r"\n\s*\n", prompt.strip()):
-        example = len(paragraph.splitlines()) == 2 and None not in parse(paragraph)
+        example = len(paragraph.splitlines()) == 2 and None not in parse_all(paragraph)[0]
         role = "assistant" if example else "user"
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += "\n\n" + paragraph

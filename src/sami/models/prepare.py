@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sami.models import pretrained, weight_files
 from sami.models.folders import SPECIFICATION
 from sami.models.gguf_files import convert
 from sami.models.random_weights import draw
-from sami.models.wheels import wheel_file
+from sami.models.wheels import wheel_files, whole
 from sami.settings.models import Model
 
 log = logging.getLogger(__name__)
@@ -42,28 +43,42 @@ def prepare(name: str, model: Model, output: Path, conversations: Sequence[Conve
     where = f"model '{name}'"
     needed = int((model.parameters or 0) * getattr(torch, model.dtype).itemsize * 1.05)
     require_space(output.parent, needed, f"the {where}")
-    source, origin = _source(where, name, model)
-    output.mkdir()
-    kept = {"dtype", "trust_remote_code", "chat_template_kwargs", "chat_template_date"}
-    specification = {**model.model_dump(mode="json", include=kept), "origin": origin}
-    (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
-    if source is None:
-        draw(name, model, output)
-    with within(where):
-        if source is not None:
-            _fill(source, model, output)
-        tokenizer = pretrained.load_tokenizer(output)
-        _require_finite(output)
+    if model.licence is not None:
+        log.info("%s: under the terms '%s', %s", where, model.licence.name, model.licence.terms)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:  # for a file that comes in parts
+        _prepare(name, model, output, *_source(where, name, model, Path(folder)))
+    tokenizer = pretrained.load_tokenizer(output)
     for conversation in conversations:
         if tokenizer.chat_template or conversation.required:
             chat_tokens(conversation.messages, tokenizer, conversation.settings, where)
 
 
-def _source(where: str, name: str, model: Model) -> tuple[Path | None, str]:
-    """The folder or GGUF file that a model is prepared from (None: it is drawn), and its origin in words."""
+def _prepare(name: str, model: Model, output: Path, source: Path | None, origin: str) -> None:
+    """Makes the folder of a model of its source."""
+    output.mkdir()
+    kept = {"dtype", "trust_remote_code", "chat_template_kwargs", "chat_template_date"}
+    kept |= {"licence"} if model.licence else set()
+    specification = {**model.model_dump(mode="json", include=kept), "origin": origin}
+    (output / SPECIFICATION).write_text(json.dumps(specification) + "\n")
+    if source is None:
+        draw(name, model, output)
+    with within(f"model '{name}'"):
+        if source is not None:
+            _fill(source, model, output)
+        pretrained.load_tokenizer(output)
+        _require_finite(output)
+
+
+def _source(where: str, name: str, model: Model, folder: Path) -> tuple[Path | None, str]:
+    """The folder or GGUF file that a model is prepared from (None: it is drawn), and its origin in words.
+
+    Args:
+        folder: an empty one, for a file that is put together of parts.
+    """
     if model.source == "wheel":
         version = importlib.metadata.version
-        return wheel_file(where, model), f"{model.package}=={version(model.package)}: {model.file}"
+        file = whole(wheel_files(where, model), model, where, folder)
+        return file, f"{model.package}=={version(model.package)}: {model.file}"
     if model.source == "path":
         return Path(model.path), str(Path(model.path).resolve())
     if model.source == "random":

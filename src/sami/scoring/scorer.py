@@ -106,11 +106,10 @@ class Scorer(nn.Module):
     def _missing_feature(self, layout_name: str) -> str | None:
         """A feature that a layout needs and the model lacks; None where there is none."""
         forward = inspect.signature(self.model.base_model.forward).parameters
-        layers = set(getattr(self.model.config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
-        if layout_name != "padded" and (self.model._is_stateful or layers):
+        if layout_name == "shared":
+            return tree_attention.missing_feature(self.model)
+        if layout_name == "cached" and tree_attention.other_layers(self.model):
             return "not all of its layers are attention"
-        if layout_name == "shared" and not (self.model._supports_attention_backend and "position_ids" in forward):
-            return "its attention cannot be replaced"
         if layout_name == "cached" and "past_key_values" not in forward:
             return "it keeps no key-value cache"
         if layout_name == "cached" and self.recomputes:

@@ -11,7 +11,8 @@ Dimensions: one row of L tokens, heads (of queries; keys and values may have few
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +25,8 @@ NAME = "sami-tree"
 
 
 # What layers pass along that changes nothing here, besides the two features that are supported.
-HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "dropout", "is_causal"}
+HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "dropout", "is_causal",
+            "output_router_logits"}  # fmt: skip
 
 
 def attention(
@@ -52,12 +54,7 @@ def attention(
     Raises:
         NotImplementedError: the layer asks for something else, or `tree` did not reach it.
     """
-    unknown = {name for name, value in features.items() if value is not None} - {"sliding_window", "softcap"} - HARMLESS
-    window, softcap = features.get("sliding_window"), features.get("softcap")
-    if unknown:
-        raise NotImplementedError(f"its attention has a feature of its own: {', '.join(sorted(unknown))}")
-    if attention_mask is not None and attention_mask != window:
-        raise NotImplementedError(f"its attention is limited to {attention_mask} tokens by its mask alone")
+    window, softcap = supported(attention_mask, features)
     if tree is None:
         raise NotImplementedError(
             f"the attention {NAME} needs a tree, which `Scorer` passes to the model; for other uses of the model, call "
@@ -75,18 +72,53 @@ def attention(
     return output.transpose(1, 2).contiguous(), None
 
 
-def _mask(*_: Any, local_size: int | None = None, **__: Any) -> int | None:
+def supported(attention_mask: int | None, features: Mapping[str, Any]) -> tuple[int | None, float | None]:
+    """Window and soft cap of a layer's attention.
+
+    Args:
+        attention_mask: as `no_mask` gives it.
+        features: what else the layer passes along.
+
+    Raises:
+        NotImplementedError: it asks for something else that changes results.
+    """
+    unknown = {name for name, value in features.items() if value is not None} - {"sliding_window", "softcap"} - HARMLESS
+    window = features.get("sliding_window")
+    if unknown:
+        raise NotImplementedError(f"its attention has a feature of its own: {', '.join(sorted(unknown))}")
+    if attention_mask is not None and attention_mask != window:
+        raise NotImplementedError(f"its attention is limited to {attention_mask} tokens by its mask alone")
+    return window, features.get("softcap")
+
+
+def no_mask(*_: Any, local_size: int | None = None, **__: Any) -> int | None:
     """In place of a mask: how far the library's would let a token see. The tree says the rest."""
     return local_size
 
 
 AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, _mask)
+AttentionMaskInterface.register(NAME, no_mask)
+
+
+def missing_feature(model: PreTrainedModel) -> str | None:
+    """What a model lacks for an attention of another's making; None where nothing is known to be in the way."""
+    forward = inspect.signature(model.base_model.forward).parameters
+    if other_layers(model):
+        return "not all of its layers are attention"
+    if not (model._supports_attention_backend and "position_ids" in forward):
+        return "its attention cannot be replaced"
+    return None
+
+
+def other_layers(model: PreTrainedModel) -> bool:
+    """Whether not all layers of a model are attention to all tokens or to a window of them."""
+    layers = set(getattr(model.config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    return bool(model._is_stateful or layers)
 
 
 @contextmanager
-def instead_of_own(model: PreTrainedModel) -> Iterator[None]:
-    """Gives a model this attention for a while, and then each of its parts the one that it had."""
+def instead_of_own(model: PreTrainedModel, name: str = NAME) -> Iterator[None]:
+    """Gives a model this attention, or another of `name`, for a while, and then each of its parts the one it had."""
     configs = {id(part.config): part.config for part in model.modules() if isinstance(part, PreTrainedModel)}
     for config in list(configs.values()):
         for key in config.sub_configs:
@@ -94,7 +126,7 @@ def instead_of_own(model: PreTrainedModel) -> Iterator[None]:
                 configs[id(of_part)] = of_part
     # Setting it on a configuration sets it on those of its parts, so these come later.
     before = [(config, config._attn_implementation) for config in configs.values()]
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:

@@ -300,6 +300,11 @@ class Root(Settings):
     An SQLite file, kept for ever. On a disk of this machine if possible: SQLite's locks do not hold on every network
     disk.
     """
+    accept_licences: list[str] = []
+    """Names of terms of models that you have read and accept.
+
+    Models with a `licence` in the models file are prepared only then.
+    """
     defaults: dict[str, Any]
     """Settings that every experiment starts from."""
     experiments: Annotated[dict[ExperimentName, dict[str, Any]], Field(min_length=1)]

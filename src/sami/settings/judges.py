@@ -194,13 +194,40 @@ class LearnedJudge(_Judge):
     """
 
 
-# What compares pairs on its own, for verdicts and for rewards; LearnedJudge has a stage of its own for verdicts.
+class IdentificationJudge(_Judge):
+    """Another model than the policy, which tells what a response was written for: `sami.judging.identification`."""
+
+    runs_model: ClassVar[bool] = True
+
+    kind: Literal["identification"]
+    """Another model than the policy, which tells for which constitution of its set a response was written.
+
+    Of two responses the one that it tells more surely wins. It needs no check, no key and no preference, and how many
+    responses are told right is in a table of its own (docs/judging.md#identification).
+    """
+    model: str
+    """Name in `models`: the model that tells. Not one of the policies that it judges."""
+    task: str | None = None
+    """Name in `tasks`: the task in whose training prompt that model reads; null = the experiment's.
+
+    For a model that needs another form: a base model reads plain text where the policy is put to a chat.
+    """
+    tie_margin: Annotated[Number, Field(ge=0)] = 0.0
+    """Margins, in nats per token, that differ by no more than this are a tie."""
+
+    @property
+    def local_models(self) -> list[str]:
+        return [self.model]
+
+
+# What compares pairs on its own, for verdicts and for rewards; the others have stages of their own for verdicts.
 Judge = Annotated[ChecksJudge | EndpointJudge | LikelihoodJudge | PanelJudge, Field(discriminator="kind")]
 
-AnyJudge = Judge | LearnedJudge
+AnyJudge = Judge | LearnedJudge | IdentificationJudge
 
 JUDGES: dict[str, type[_Judge]] = {
-    get_args(judge.model_fields["kind"].annotation)[0]: judge for judge in (*get_args(get_args(Judge)[0]), LearnedJudge)
+    get_args(judge.model_fields["kind"].annotation)[0]: judge
+    for judge in (*get_args(get_args(Judge)[0]), LearnedJudge, IdentificationJudge)
 }
 
 

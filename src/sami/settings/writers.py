@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from sami.settings.base import Count, Number
 from sami.settings.endpoints import EndpointUser, Price
+from sami.settings.principles import FileKey
 
 
 class Writer(EndpointUser):
@@ -20,10 +21,11 @@ class Writer(EndpointUser):
     model: str | None = None
     """Name of the model: in `models` (`local`), or at the server (`endpoint`). Needed unless `human`, or `serve`."""
     prompt: str | None = None
-    """What the model is asked, with the field `{behaviour}`.
+    """What the model is asked, with the field `{behaviour}` or `{task}`.
 
-    Needed unless `human`. Paragraphs of two lines, `Principle: ...` and `Opposite: ...`, are shown to it as its own
-    earlier answers.
+    Needed unless `human`. It is asked for one pair about each behaviour of a file, or for a list of pairs for the task
+    that a file describes; `{candidates}` is then how many. Paragraphs of two lines, `Principle: ...` and
+    `Opposite: ...`, are shown to it as its own earlier answers.
     """
     temperature: Annotated[Number, Field(ge=0)] | None = 0.7
     """Of sampling; null does not send it (for endpoints whose models refuse it).
@@ -35,7 +37,7 @@ class Writer(EndpointUser):
     send_seed: bool = True
     """Send a seed with every question; false for services that refuse one (Mistral)."""
     tries: Count = 8
-    """Most answers asked for, for each behaviour. That is, until one holds a usable principle and opposite."""
+    """Most answers asked for, for each pair. That is, until one holds a usable principle and opposite that are new."""
     timeout_seconds: Annotated[Number, Field(gt=0)] = 60.0
     """Most seconds to wait for an answer."""
     price: Price | None = None
@@ -56,9 +58,11 @@ class Writer(EndpointUser):
         return self.kind == "endpoint"
 
     @property
-    def needs(self) -> Literal["pairs", "behaviours"]:
+    def needs(self) -> FileKey:
         """The key of a file of principles that it reads."""
-        return "pairs" if self.is_human else "behaviours"
+        if self.is_human:
+            return "pairs"
+        return "task" if "{task}" in (self.prompt or "") else "behaviours"
 
     @property
     def local_models(self) -> list[str]:
@@ -79,6 +83,10 @@ class Writer(EndpointUser):
             for key in ("model", "prompt"):
                 if getattr(self, key) is None and not (key == "model" and self.serve is not None):
                     raise ValueError(f"a writer of kind '{self.kind}' needs the key '{key}'")
-            if "{behaviour}" not in (self.prompt or ""):
-                raise ValueError("the template 'prompt' lacks the field '{behaviour}'")
+            if ("{behaviour}" in (self.prompt or "")) == ("{task}" in (self.prompt or "")):
+                found = "both" if "{task}" in (self.prompt or "") else "neither"
+                raise ValueError(
+                    f"the template 'prompt' has {found} of the fields '{{behaviour}}' and '{{task}}', of "
+                    "which it needs one"
+                )
         return self

@@ -131,7 +131,8 @@ def main(arguments) -> None:
         examples = records.read(records.Example, *files(arguments.shards))
     else:
         asked = [query.id for query in chosen], by_set(constitutions), arguments.sampling.responses, arguments.policy
-        examples = empty_examples(*asked, arguments.seed, arguments.shuffle, arguments.under == "positive")
+        how = arguments.seed, arguments.shuffle, arguments.under == "positive", arguments.every_set
+        examples = empty_examples(*asked, *how)
         by_id = {constitution.id: constitution for constitution in constitutions}
         known = labels_of(arguments)
         if known:
@@ -169,6 +170,8 @@ if __name__ == "__main__":
     stage.setting("--stop", "strings that end a response", nargs="*", default=[], required=False)
     stage.setting("--under", "constitutions of a set: all, or the positive one", default="all",
                   choices=["all", "positive"], required=False)  # fmt: skip
+    stage.setting("--every-set", "ask each query under every set, not under one that is drawn", action="store_true",
+                  required=False)  # fmt: skip
     stage.input("--labels", "labels of responses: those that occur are asked for in place of constitutions",
                 required=False)  # fmt: skip
     stage.setting("--asked", "with --labels: values that they must have, short:4 for example", nargs="*", default=[],

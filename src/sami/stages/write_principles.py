@@ -1,6 +1,6 @@
 """Writes the principles of an experiment: takes them over from a person's file, or has a model write them.
 
-Reads   a file of config/constitutions (pairs or behaviours); for a local writer also a prepared model folder
+Reads   a file of config/constitutions (pairs, behaviours or a task); for a local writer also a prepared model folder
 Writes  principles with their opposites (Principle)
 
     python -m sami.stages.write_principles --principles config/constitutions/everyday.yaml \\
@@ -36,17 +36,21 @@ def main(arguments) -> None:
         written = principles.from_people(file, name)
     else:
         complete = source_of_texts(writer, arguments.model, arguments.server, arguments.seed)
-        written = principles.write_all(file, complete, writer, name, arguments.principles)
+        wanted = arguments.candidates, arguments.fewer
+        written = principles.write_all(file, complete, writer, name, arguments.principles, *wanted)
     records.write(written, arguments.output)
 
 
 if __name__ == "__main__":
     stage = Stage(__file__, __doc__)
-    stage.input("--principles", "YAML file with pairs or behaviours")
+    stage.input("--principles", "YAML file with pairs, behaviours or a task")
     stage.structured("--writer", Writer, "an entry of config/writers")
     stage.setting("--writer-name", "name of the writer, kept in the records")
     stage.input("--model", "prepared model folder, for a writer of kind 'local'", required=False)
     stage.setting("--server", "file of a model server, for a writer with 'serve'", type=Path, required=False)
+    stage.setting("--candidates", "pairs that a model is asked for about each behaviour, or for the task", type=int,
+                  default=1, required=False)  # fmt: skip
+    stage.setting("--fewer", "fewer will do where the writer repeats itself", action="store_true", required=False)
     stage.setting("--seed", "seed of a local or endpoint writer", type=int)
     stage.output("--output", "principles to write")
     stage.run(main)

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from sami.data.labels import label_string
+from sami.records import BASE
 from sami.settings.base import Settings
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge
@@ -17,6 +18,8 @@ from sami.settings.sampling import Sampling
 from sami.settings.tasks import Prompts
 from sami.workflow import conversations, layout
 from sami.workflow.configuration import Configuration
+
+SCREENING = ("candidates", "keep", "screen_queries", "most_overlap")  # keys about which principles there are
 
 
 def as_json(settings: Settings, exclude: set[str] | None = None) -> str:
@@ -145,6 +148,58 @@ class Arguments:
         if not settings.method.demonstration_file:
             return 0
         return sum(map(settings.method.samples, range(1, iteration))) * layout.responses_for_training(settings)
+
+    def constitutions(self, experiment: str) -> str:
+        """How constitutions are made of the principles that there are, as JSON."""
+        settings = self.configuration.experiments[experiment].constitutions
+        return as_json(settings, exclude={"held_out", *SCREENING})
+
+    def screening_constitutions(self, experiment: str) -> str:
+        """The same for those under which pairs are screened: each pair alone, against its opposite."""
+        settings = self.configuration.experiments[experiment].constitutions
+        alone = {"per_set": 2, "statements": 1, "negate": "all", "max_sets": None}
+        return as_json(settings.model_copy(update=alone), exclude={"held_out", *SCREENING})
+
+    def screening_samples(self, experiment: str) -> str:
+        """Arguments of the job that samples what pairs are screened by: the base model, on the last queries."""
+        settings = self.configuration.experiments[experiment]
+        count = settings.constitutions.screen_queries
+        return self._samples(
+            settings,
+            settings.sampling.model_copy(update={"responses": None}),
+            policy=BASE,
+            first=self.configuration.tasks[settings.task].train.count - count,
+            count=count,
+            **{"every-set": True},
+        )
+
+    def screening_prompts(self, experiment: str) -> str:
+        """The prompts in which pairs are screened, as JSON: those that the responses were drawn under."""
+        asked = self.configuration.tasks[self.configuration.experiments[experiment].task].prompts
+        return prompts(asked.model_copy(update={"training": asked.generation}))
+
+    def screening(self, experiment: str) -> str:
+        """Arguments that say which pairs are heard, and how many of them are kept."""
+        settings = self.configuration.experiments[experiment]
+        constitutions, evaluation = settings.constitutions, settings.evaluation
+        keep = {} if constitutions.keep is None else {"keep": constitutions.keep}
+        return flags(
+            **keep,
+            **{"most-overlap": constitutions.most_overlap},
+            samples=evaluation.bootstrap_samples,
+            confidence=evaluation.confidence,
+            seed=settings.seed,
+        )
+
+    def reading_prompts(self, experiment: str, judge: str) -> str:
+        """The prompts in which the model of a judge by identification reads, as JSON."""
+        return prompts(self.configuration.reading_task(experiment, judge).prompts)
+
+    def writing(self, experiment: str) -> str:
+        """Arguments that say how many pairs are written; none where it is one about each behaviour."""
+        settings = self.configuration.experiments[experiment].constitutions
+        candidates = {"candidates": settings.candidates} if settings.candidates > 1 else {}
+        return flags(**candidates, fewer=bool(candidates) and settings.keep is not None)
 
     def evaluation_samples(self, experiment: str, policy: str) -> str:
         """Arguments of jobs that sample a policy's responses to the held-out queries."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sami.errors import Keys, UserError, nearest, plain
 from sami.records import Check
 from sami.settings.experiment import Experiment, Root
-from sami.settings.judges import JUDGES, AnyJudge, Judge, JudgeKind, LearnedJudge
+from sami.settings.judges import JUDGES, AnyJudge, IdentificationJudge, Judge, JudgeKind, LearnedJudge
 from sami.settings.models import Model
 from sami.settings.principles import PrincipleFile
 from sami.settings.resources import Hardware, Resources
@@ -124,6 +124,16 @@ class Configuration:
         names = judge, *getattr(self.judges[judge], "members", [])
         return any(isinstance(self.judges[name], LearnedJudge) for name in names)
 
+    def identifying(self, experiment: str) -> dict[str, IdentificationJudge]:
+        """The judges by identification of an experiment, and of its panels, by name."""
+        judges = {name: self.judges[name] for name in self.experiments[experiment].evaluation.judges}
+        return {name: judge for name, judge in judges.items() if isinstance(judge, IdentificationJudge)}
+
+    def reading_task(self, experiment: str, judge: str) -> Task:
+        """The task in whose prompts the model of a judge by identification reads."""
+        own = self.experiments[experiment].task
+        return self.tasks[getattr(self.judges[judge], "task", None) or own]
+
     def candidate_relevance(self, experiment: str, policy: str) -> int | None:
         """Other queries under which the base model scores what a policy keeps the best of; None where it does not."""
         rewards = self.rewards_of(experiment, policy).values()
@@ -147,6 +157,12 @@ class Configuration:
         """Principles of an experiment, or behaviours that they are to be written about -> check of the principle."""
         file = self.principle_files[self.experiments[experiment].constitutions.principles]
         return {name: check for name, (check, _) in file.checks().items()}
+
+    def pairs(self, experiment: str) -> int:
+        """Number of pairs of principles that an experiment has, or chooses among."""
+        settings = self.experiments[experiment].constitutions
+        file = self.principle_files[settings.principles]
+        return len(file.pairs) or settings.candidates * (len(file.behaviours) or 1)
 
     def attributes(self, experiment: str) -> list[str]:
         """Attributes of an experiment's label strings; none where its method has no such.
@@ -329,6 +345,9 @@ def _read_judge(configuration: Configuration, name: str, where: str, panel: str 
         for model in local_model(configuration.judges[name]):
             _read_model(configuration, model, str(file))
     judge = configuration.judges[name]
+    if isinstance(judge, IdentificationJudge) and judge.task and judge.task not in configuration.tasks:
+        place = f"{configuration.root.judges}/{name}.yaml: task"
+        configuration.tasks[judge.task] = load_yaml(_entry(configuration, "tasks", judge.task, place), Task)
     if judge.is_panel:
         file = f"{configuration.root.judges}/{name}.yaml: members"
         if panel is not None:
@@ -378,6 +397,11 @@ def _read_reward_judge(configuration: Configuration, name: str, where: str) -> N
     """Reads the judge that a reward asks. Raises UserError where that is a reward model, or one to be served."""
     _read_judge(configuration, name, where)
     for one in (name, *getattr(configuration.judges[name], "members", [])):
+        if isinstance(configuration.judges[one], IdentificationJudge):
+            raise UserError(
+                f"{where}: found '{one}', a judge by identification, which reads the responses of whole policies for "
+                "verdicts alone; expected another. Take one of kind checks or likelihood."
+            )
         if isinstance(configuration.judges[one], LearnedJudge):
             raise UserError(
                 f"{where}: found '{one}', a judge that is a reward model, expected another, since its scores are a "

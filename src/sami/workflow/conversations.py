@@ -5,7 +5,7 @@ Ground floor: no torch.
 
 from sami.data import principles
 from sami.data.prompts import Conversation, chat_messages
-from sami.settings.judges import EndpointJudge, LikelihoodJudge
+from sami.settings.judges import EndpointJudge, IdentificationJudge, LikelihoodJudge
 from sami.settings.writers import Writer
 from sami.workflow.configuration import Configuration, local_model
 
@@ -22,8 +22,14 @@ def of_model(configuration: Configuration, model: str) -> list[Conversation]:
             found.append(
                 Conversation(settings=where, messages=chat_messages(prompts.training, prompts.system), required=True)
             )
+        for judge, reader in configuration.identifying(name).items():
+            read = configuration.reading_task(name, judge).prompts
+            if reader.model == model and read.style == "chat":
+                where = f"{configuration.root.judges}/{judge}.yaml: task ({reader.task or settings.task})"
+                messages = chat_messages(read.training, read.system)
+                found.append(Conversation(settings=where, messages=messages, required=True))
         for file, user in configuration.users(name).items():
-            if model in local_model(user):
+            if model in local_model(user) and not isinstance(user, IdentificationJudge):
                 found.append(Conversation(settings=f"{file} ('system' and 'prompt')", messages=_messages(user)))
     return [conversation for place, conversation in enumerate(found) if conversation not in found[:place]]
 

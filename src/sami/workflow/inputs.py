@@ -133,6 +133,11 @@ class Inputs:
         """The file of an experiment's principles, and behind it those that it extends."""
         return self._principle_files(self._settings(experiment).constitutions.principles)
 
+    def screened_principles(self, experiment: str) -> str:
+        """The pairs that are screened: those that some are kept of, or all of an experiment."""
+        keep = self._settings(experiment).constitutions.keep
+        return self.layout.path(layout.PROPOSED if keep else layout.PRINCIPLES, experiment)
+
     def held_out_principles(self, experiment: str) -> list[str]:
         """The same for held-out principles."""
         return self._principle_files(self._settings(experiment).constitutions.held_out)
@@ -248,6 +253,15 @@ class Inputs:
         """The model folder of a judge that reads probabilities on this machine."""
         settings = self.configuration.judges[judge]
         return self.layout.model(settings.model) if settings.runs_model else []
+
+    def recognised_responses(self, experiment: str, comparator: str, judge: str) -> str:
+        """What the model of a judge by identification makes of a comparator's responses."""
+        return self.layout.path(layout.RECOGNISED, experiment, policy=policy_name(comparator), judge=judge)
+
+    def recognised(self, experiment: str) -> list[str]:
+        """The same of every policy, judge by judge."""
+        judges, names = self.configuration.identifying(experiment), policies(self._settings(experiment))
+        return [self.recognised_responses(experiment, name, judge) for judge in judges for name in names]
 
     def judge_server(self, experiment: str, policy: str, judge: str, comparator: str) -> str | list[str]:
         """The server of a judge that the workflow serves itself; each job has its own."""

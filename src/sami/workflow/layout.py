@@ -29,6 +29,13 @@ TEST_QUERIES = "queries/test.jsonl"
 DEMONSTRATED_QUERIES = "queries/demonstrated.jsonl"
 PRINCIPLES = "principles.jsonl"
 CONSTITUTIONS = "constitutions.jsonl"
+PROPOSED = "screening/principles.jsonl"  # all pairs, where some of them are to be kept
+SCREENING_CONSTITUTIONS = "screening/constitutions.jsonl"
+SCREENING_RESPONSES = "screening/responses.jsonl"
+SCREENING_COUNTS = "screening/sampling.json"
+SCREENED = "screening/screened.jsonl"
+SCREENING_TABLES = "screening/tables"
+SCREENING_FIGURES = "screening/figures"
 HELD_OUT = "held-out/"  # before the two above
 RESPONSES = "iteration-{iteration}/responses.jsonl"
 RESPONSE_CHUNK = "iteration-{iteration}/responses/shard-{shard}.jsonl"
@@ -60,6 +67,8 @@ EVAL_SAMPLING_COUNTS = "{policy}/eval/sampling.json"
 SCORES = "iteration-{iteration}/eval/scores.jsonl"
 RELEVANCE = "{policy}/eval/relevance.jsonl"
 STEERED = "{policy}/eval/steering.jsonl"
+RECOGNISED = "{policy}/eval/recognised-{judge}.jsonl"
+IDENTIFICATION_TABLES = "identification/tables"  # folder on judges by identification, where there are any
 VERDICTS = "{policy}/eval/verdicts-{judge}-vs-{comparator}.jsonl"
 WRITER_SERVER = "servers/writer.json"
 HELD_OUT_WRITER_SERVER = "servers/held-out-writer.json"
@@ -96,6 +105,8 @@ _JOBS = {  # rule -> name of its jobs in logs and benchmarks; else that of the r
     "sample_steering": "sample_steering-{policy}",
     "judge_responses": f"judge_responses{_VERDICTS_JOB}",
     "judge_by_reward_model": f"judge_by_reward_model{_VERDICTS_JOB}",
+    "score_identification": "score_identification-{judge}-{policy}",
+    "judge_by_identification": f"judge_by_identification{_VERDICTS_JOB}",
     "combine_verdicts": f"combine_verdicts{_VERDICTS_JOB}",
     "serve_judge": f"serve_judge{_VERDICTS_JOB}",
 }

@@ -31,14 +31,22 @@ def need_verdicts(configuration: Configuration, words: Sequence[str]) -> bool:
     return not paths or any(part in path for path in paths for part in JUDGED)
 
 
-def check_beside_plan(configuration: Configuration, targets: Sequence[str]) -> None:
-    """Raises UserError where a target that would run stands beside `plan`, with which nothing runs."""
-    others = set(targets) - {"plan", *configuration.experiments, *configuration.groups}
-    if "plan" in targets and others:
-        raise UserError(
-            f"found the target '{min(others)}' beside 'plan', with which nothing runs; expected at most names of "
-            "experiments, which are then planned. Ask for other targets in a command of their own."
-        )
+ALONE = {  # targets beside which nothing else is made -> what is done with experiments beside them
+    "plan": "planned",
+    "screen": "screened",
+}
+
+
+def check_alone(configuration: Configuration, targets: Sequence[str]) -> None:
+    """Raises UserError where a target that would run stands beside `plan` or `screen`, with which nothing else runs."""
+    names = {*configuration.experiments, *configuration.groups}
+    for alone, done in ALONE.items():
+        others = set(targets) - {alone, *names}
+        if alone in targets and others:
+            raise UserError(
+                f"found the target '{min(others)}' beside '{alone}', with which nothing else runs; expected at most "
+                f"names of experiments, which are then {done}. Ask for other targets in a command of their own."
+            )
 
 
 def check_name(target: str, names: Sequence[str], results: str, others: Sequence[str] = ()) -> None:

@@ -18,15 +18,17 @@ class Figure:
         tables: names of the tables it shows.
         caption: on the page and in Snakemake's report; two backquotes mark code.
         of: what has this figure: every experiment, those that train, those whose policies are scored, those with
-            held-out principles, those whose policies are steered, comparisons of experiments with one seed or with
-            several, or experiments with several seeds.
+            held-out principles, those whose policies are steered or whose principles are screened, comparisons of
+            experiments with one seed or with several, or experiments with several seeds.
     """
 
     name: str
     function: str
     tables: tuple[str, ...]
     caption: str
-    of: Literal["every", "training", "scored", "held-out", "steering", "comparison", "methods", "seeds"] = "every"
+    of: Literal[
+        "every", "training", "scored", "held-out", "steering", "screening", "comparison", "methods", "seeds"
+    ] = "every"
 
     @property
     def files(self) -> list[str]:
@@ -175,6 +177,17 @@ _ALL = (
         "degrees are equal. The other attributes are asked for as ``method.steering.others`` says. Bars are intervals "
         "over queries; those of the correlations are in the table ``steering_summary``.",
         of="steering",
+    ),
+    Figure(
+        "candidates",
+        "screening.candidates",
+        ("candidates",),
+        "Screening: the bound on I(Y; C | x) of every pair of a principle and its opposite, as the base model hears it "
+        "on the screening queries, with its interval over queries; the highest first. Pairs whose interval lies above "
+        "the dotted line are heard. Filled points are kept. Open ones are not: they say the same as a kept pair, "
+        "which is named beside them, there were enough already, or they are not heard. Who scores high can be "
+        "taught; whether it should be is for people to say.",
+        of="screening",
     ),
     Figure(
         "comparison",

@@ -3,14 +3,24 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sami.analysis.figures import methods, policies, relevance, seeds, steering, training, verdicts, win_rates
+from sami.analysis.figures import (
+    methods,
+    policies,
+    relevance,
+    screening,
+    seeds,
+    steering,
+    training,
+    verdicts,
+    win_rates,
+)
 from sami.analysis.figures.catalogue import FIGURES, Figure
 from sami.analysis.figures.style import save
 from sami.analysis.tables import files
 
 MODULES = {
     module.__name__.split(".")[-1]: module
-    for module in (methods, policies, relevance, seeds, steering, training, verdicts, win_rates)
+    for module in (methods, policies, relevance, screening, seeds, steering, training, verdicts, win_rates)
 }
 
 

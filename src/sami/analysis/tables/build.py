@@ -4,11 +4,13 @@ import pandas as pd
 
 from sami.analysis.tables import (
     comparison,
+    identification,
     labels,
     measures,
     methods,
     policies,
     relevance,
+    screening,
     seeds,
     steering,
     subsets,
@@ -22,11 +24,13 @@ MODULES = {
     module.__name__.split(".")[-1]: module
     for module in (
         comparison,
+        identification,
         labels,
         measures,
         methods,
         policies,
         relevance,
+        screening,
         seeds,
         steering,
         subsets,

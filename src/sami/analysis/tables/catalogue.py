@@ -61,9 +61,10 @@ class Table:
         printed: columns in Markdown and LaTeX, an interval or a range by its name; none where the table is CSV alone.
         tables: names of the tables it is made of.
         open: whether columns that the rows have besides follow.
-        of: what has this table: every experiment, or those whose policies are steered, comparisons of experiments
-            with one seed or with several, or experiments with several seeds; the function of these takes what is
-            steered, compared or joined, and an estimator.
+        of: what has this table: every experiment, or those whose policies are steered, whose principles are screened or
+            that have judges by identification, comparisons of experiments with one seed or with several, or experiments
+            with several seeds; the function of these takes what is steered, screened, told, compared or joined, and an
+            estimator where it estimates.
         reported: whether Snakemake's report shows it.
     """
 
@@ -74,7 +75,9 @@ class Table:
     printed: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     open: bool = False
-    of: Literal["experiment", "steering", "labels", "comparison", "methods", "seeds"] = "experiment"
+    of: Literal["experiment", "steering", "labels", "screening", "identification", "comparison", "methods", "seeds"] = (
+        "experiment"
+    )
     reported: bool = False
 
     @property
@@ -303,6 +306,35 @@ _ALL = (
         "drags along. Intervals are over queries.",
         printed=("policy", "attribute", "measured", "correlation", "difference", "n_queries"),
         of="steering",
+        reported=True,
+    ),
+    Table(
+        "identification",
+        "identification.identification",
+        (*POLICY, "judge", *span("recognised", "recognised_margin", "recognised_difference", "margin_difference"),
+         *COUNTED),
+        "Identification by another model than the policy, the judge's: ``recognised`` is the share of responses whose "
+        "own constitution is the likeliest of its set (by chance 1/C), ``recognised_margin`` how much likelier it is "
+        "than the next, in nats per token. The differences are to the base model's responses, paired by query. "
+        "Intervals are over queries.",
+        printed=("policy", "judge", "recognised", "recognised_margin", "recognised_difference", "n_queries"),
+        of="identification",
+        reported=True,
+    ),
+    Table(
+        "candidates",
+        "screening.candidates",
+        ("pair", *span("bound_nats"), "principle_recognised", "opposite_recognised", "n_queries", "queries_needed",
+         "fate", "reword", "overlap", "like", "principle", "opposite"),
+        "Screening: what the base model hears of each pair, the kept ones first. The bound is that on I(Y; C | x) "
+        "between the principle and its opposite, on the screening queries; ``recognised`` are the shares of responses "
+        "under either side that the model finds more likely under it than under the other. ``queries_needed`` is how "
+        "many queries the interval would need to lie above 0, empty where the bound is below it; ``reword`` is the "
+        "side of a pair that is not heard to which fewer responses are recognised. ``overlap`` is the largest share of "
+        "the bound of a kept pair, ``like``, that the constitutions of a pair explain.",
+        printed=("pair", "principle", "opposite", "bound_nats", "principle_recognised", "opposite_recognised",
+                 "queries_needed", "overlap", "like", "fate", "reword"),
+        of="screening",
         reported=True,
     ),
     Table(

@@ -20,6 +20,7 @@ VLLM_RESPONSES = 256  # that vLLM works on at once, if their cache fits
 VLLM_ENCODED = 8192  # tokens of prompts that vLLM encodes at a time
 SPEED_OF_AN_ENDPOINT = 50  # tokens a second of one answer; stated
 SECONDS_OF_A_REQUEST = 0.5  # besides; stated
+SECONDS_OF_A_GGUF_ENTRY = 3e-4  # of the vocabulary, which Python reads several times over; measured: docs/plan.md
 BYTES_OF_A_TOKEN = 6  # in records: text and what stands around it
 
 Matrix = tuple[float, float]  # tokens that are encoded, and that are predicted, for the matrix of one example
@@ -47,9 +48,13 @@ class Cost:
     available: float | None = None
 
 
-def preparation_cost(machine: Hardware, size: float | None, linked: bool) -> Cost:
-    """Weights of `size` bytes are copied, or linked where they are a folder on this machine."""
-    seconds = known_sum(machine.start_seconds, size and size / machine.disk)
+def preparation_cost(machine: Hardware, size: float | None, linked: bool, entries: float | None = 0) -> Cost:
+    """Weights of `size` bytes are copied, or linked where they are a folder on this machine.
+
+    entries: of the vocabulary, where a GGUF file is converted.
+    """
+    converting = None if entries is None else entries * SECONDS_OF_A_GGUF_ENTRY
+    seconds = known_sum(machine.start_seconds, size and size / machine.disk, converting)
     return Cost(seconds=seconds, disk=0 if linked else size)
 
 

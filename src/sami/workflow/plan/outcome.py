@@ -56,6 +56,8 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "train": layout.MODEL,
     "train_reward_model": layout.REWARD_MODEL,
     "sample_responses": layout.RESPONSES,
+    "sample_screening": layout.SCREENING_RESPONSES,
+    "screen_principles": layout.SCREENED,
     "sample_evaluation": layout.EVAL_RESPONSES,
     "sample_candidates": layout.CANDIDATES,
     "score_candidate_relevance": layout.CANDIDATE_RELEVANCE,
@@ -67,6 +69,7 @@ OUTPUTS = {  # stage -> the largest file or folder that its jobs leave in the fo
     "score_training_relevance": layout.TRAINING_RELEVANCE,
     "judge_responses": layout.VERDICTS,
     "judge_by_reward_model": layout.VERDICTS,
+    "score_identification": layout.RECOGNISED,
 }
 
 

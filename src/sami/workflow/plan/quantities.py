@@ -10,6 +10,7 @@ from sami.rewards.comparisons import STOP
 from sami.settings.experiment import Experiment
 from sami.settings.resources import Hardware, JobKind
 from sami.settings.sampling import Sampling
+from sami.settings.tasks import Prompts
 from sami.settings.training import Training
 from sami.workflow import layout
 from sami.workflow.configuration import Configuration
@@ -144,6 +145,16 @@ class Quantities:
         shape = e.constitutions.per_set, layout.responses_for_evaluation(e)
         return self._matrix(e.queries.split, e.evaluation.sampling, shape, self.task.prompts.training, longest)
 
+    def screening_matrix(self, longest: bool = False) -> Matrix | None:
+        """The same for the responses to one query under a principle and its opposite, under both."""
+        return self._matrix("train", self.experiment.sampling, (2, 2), self.task.prompts.generation, longest)
+
+    def identification_matrix(self, prompts: Prompts, responses: int, longest: bool = False) -> Matrix | None:
+        """The same for one held-out example's responses under all constitutions of a set, in some task's prompts."""
+        e = self.experiment
+        shape = e.constitutions.per_set, responses
+        return self._matrix(e.queries.split, e.evaluation.sampling, shape, prompts.training, longest, prompts=prompts)
+
     def relevance_matrix(self, longest: bool = False) -> Matrix | None:
         """The same for the relevance of one held-out example's responses; with `longest` of the largest single pass."""
         e = self.experiment
@@ -226,10 +237,17 @@ class Quantities:
         )
 
     def _matrix(
-        self, part: str, sampling: Sampling, shape: tuple[int, int], template: str, longest: bool, others: int = 0
+        self,
+        part: str,
+        sampling: Sampling,
+        shape: tuple[int, int],
+        template: str,
+        longest: bool,
+        others: int = 0,
+        prompts: Prompts | None = None,
     ) -> Matrix | None:
         """The same for C prompts of the own query and C of each of some `others`, and R responses."""
-        (C, R), K, prompts, texts = shape, 1 + others, self.task.prompts, self.queries(part)
+        (C, R), K, prompts, texts = shape, 1 + others, prompts or self.task.prompts, self.queries(part)
         query = texts.longest if longest else texts.mean
         if query is None:
             return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from sami.endpoints.requests import TOKENS_PER_MESSAGE, cost_of, tokens_of
 from sami.models.engine_limits import PRECISIONS
+from sami.records import BASE
 from sami.settings.experiment import Experiment
 from sami.settings.judges import EndpointJudge, Judge, LearnedJudge, LikelihoodJudge
 from sami.settings.resources import Hardware, JobKind
@@ -125,6 +126,7 @@ class Planner:
         """All rows but those of preparing models, in the order of the work."""
         e = self.experiment
         yield from self.write()
+        yield from self.screen() if e.constitutions.keep else []
         evaluated = [self.sample_evaluation(policy) for policy in models_by_policy(e)]
         iterations = range(1, 1 + (0 if e.external else e.iterations))
         relevant = self.configuration.training_relevance(self.name)
@@ -149,7 +151,10 @@ class Planner:
             yield self.score(t)
         yield from map(self.score_relevance, policies(e) if e.relevance_model else [])
         judges = self.configuration.judges
-        yield from [self.judge(*names) for names in comparisons(e) if not judges[names[1]].is_panel]
+        identifying = self.configuration.identifying(self.name)
+        yield from [self.identify(policy, judge) for judge in identifying for policy in policies(e)]
+        judged = [names for names in comparisons(e) if not judges[names[1]].is_panel]
+        yield from [self.judge(*names) for names in judged if names[1] not in identifying]
         self.compare_cost()
         joined = sum(row.jobs > 1 for row in (*evaluated, *sampled.values()) if row.experiment == self.name)
         panels = [names for names in comparisons(e) if judges[names[1]].is_panel]
@@ -165,7 +170,8 @@ class Planner:
         labels = sum(LABELS.format(iteration=t) not in self.copied for t in self._labelled(iterations))
         labels = 1 if e.method.labelled_share else labels  # a model's are no light jobs, but a table tells how good
         steering = labels + (2 if iterations and e.method.steers else 0)  # and tables and figures
-        own = len(built) + demonstrated + len(rewarded) + len(chosen) + modelled
+        told = sum(names[1] in identifying for names in judged) + bool(identifying)  # verdicts, and a table
+        own = told + len(built) + demonstrated + len(rewarded) + len(chosen) + modelled
         yield self.light(own + steering + joined + combined + self._copies(iterations))
 
     def _copies(self, iterations: Iterable[int]) -> int:
@@ -211,18 +217,35 @@ class Planner:
         """The weights of a model."""
         entry = self.configuration.models[model]
         row = self._row("prepare_model", model, "prepare")
-        linked = entry.source == "path" and not str(entry.path).endswith(".gguf")
-        cost = costs.preparation_cost(row.machine, self.quantities.size(model).bytes, linked)
+        converted = str(entry.file if entry.source == "wheel" else entry.path).endswith(".gguf")
+        linked = entry.source == "path" and not converted
+        size = self.quantities.size(model)
+        entries = 0 if not converted else size.shape and size.shape.vocabulary
+        cost = costs.preparation_cost(row.machine, size.bytes, linked, entries)
         return replace(row.with_cost(cost), experiment="")
 
     def write(self) -> Iterable[Row]:
-        """Principles that a model writes: an answer for each behaviour, if the first one is usable."""
-        settings = self.experiment.constitutions
-        files = {"write_principles": settings.principles, "write_held_out_principles": settings.held_out}
-        for stage, file in files.items():
-            count = len(self.configuration.principle_files[file].behaviours) if file else 0
-            if count:
-                yield self._written(stage, count)
+        """Principles that a model writes: an answer for each pair, if the first one is usable."""
+        settings, files = self.experiment.constitutions, self.configuration.principle_files
+        if not files[settings.principles].pairs:
+            stage = "propose_principles" if settings.keep else "write_principles"
+            yield self._written(stage, self.configuration.pairs(self.name))
+        if settings.held_out and not files[settings.held_out].pairs:
+            yield self._written("write_held_out_principles", len(files[settings.held_out].behaviours) or 1)
+
+    def screen(self) -> Iterable[Row]:
+        """What the base model hears of each pair; as many comparisons of two are reckoned as kept ones need twice."""
+        e, quantities = self.experiment, self.quantities
+        constitutions, pairs = e.constitutions, self.configuration.pairs(self.name)
+        examples, sampling = pairs * constitutions.screen_queries, e.sampling.model_copy(update={"responses": None})
+        asked = "train", quantities.task.prompts.generation, 2 * examples, 1
+        yield self._sample("sample_screening", BASE, e.model, sampling, *asked)
+        row = self._row("screen_principles", BASE, "score", used=1)
+        matrices = [quantities.screening_matrix(longest) for longest in (False, True)]
+        scored = examples + (constitutions.keep or 0) * ((constitutions.keep or 0) - 1) * constitutions.screen_queries
+        tokens, model = e.engine.tokens_per_pass, quantities.size(e.model)
+        cost = costs.scoring_cost(row.machine, model, scored, *matrices, tokens, processes=row.gpus or 1)
+        yield row.with_cost(replace(cost, disk=pairs * 1000))
 
     def _written(self, stage: str, count: int) -> Row:
         name = self.experiment.constitutions.writer
@@ -449,6 +472,19 @@ class Planner:
         cost = costs.scoring_cost(row.machine, size, examples, *matrices, tokens, processes=row.gpus or 1)
         return row.with_cost(replace(cost, disk=examples * each * 500))
 
+    def identify(self, policy: str, judge: str) -> Row:
+        """One policy's responses under all constitutions of their sets, by the model of a judge by identification."""
+        e, quantities = self.experiment, self.quantities
+        row = replace(self._row("score_identification", judge, "score", used=1), comparison=(policy, ""))
+        prompts, each = self.configuration.reading_task(self.name, judge).prompts, 1
+        if not e.external:
+            each = layout.responses_for_evaluation(e)
+        matrices = [quantities.identification_matrix(prompts, each, longest) for longest in (False, True)]
+        model, tokens = quantities.size(self.configuration.judges[judge].model), e.engine.tokens_per_pass
+        examples = layout.held_out_examples(e)
+        cost = costs.scoring_cost(row.machine, model, examples, *matrices, tokens, processes=row.gpus or 1)
+        return row.with_cost(replace(cost, disk=examples * each * 200))
+
     def judge(self, policy: str, name: str, comparator: str) -> Row:
         """The verdicts of one judge on one policy."""
         maker = self._maker(_verdicts(policy, name, comparator))
@@ -526,6 +562,7 @@ class Planner:
         names = [name for name in (e.constitutions.principles, e.constitutions.held_out) if name]
         by_people = sum(bool(files[name].pairs) for name in names)
         own = 4 + (e.queries.test is not None) + len(names) + by_people + len(response_files(e))
+        own += 4 if e.constitutions.keep else 0  # constitutions to screen under, the choice, its table and figure
         return self._row("light", "", "light", jobs=own + others)
 
     def _row(self, stage: str, of: str, kind: JobKind, used: int = 0, jobs: int = 1) -> Row:

@@ -149,7 +149,7 @@ def _memory_cell(row: Row, outcome: Outcome | None) -> str:
 COLUMNS = ["stage", "of", "jobs", "a job", "hours", "on", "tokens in", "new", "FLOP", "memory", "disk", "requests", "$"]
 CELLS: list[Callable[[Row, Outcome | None], str]] = [
     lambda row, _: row.stage,
-    lambda row, _: " vs ".join(row.comparison) + f", {row.of}" if row.comparison else row.of,
+    lambda row, _: " vs ".join(filter(None, row.comparison)) + f", {row.of}" if row.comparison else row.of,
     _both("jobs"),
     _a_job,
     _both("hours"),

@@ -33,6 +33,7 @@ def check(
     purpose: Purpose = Purpose.RUN,
     keys: bool = False,
     packages: bool = True,
+    screened: bool = False,
 ) -> None:
     """Finds what would stop the given experiments later: missing files and packages, too few queries, a full disk.
 
@@ -42,6 +43,7 @@ def check(
         purpose: what for.
         keys: whether a run asks judges, so that the keys of their endpoints must be there.
         packages: whether the stages of a run use this environment, so that their packages must be there.
+        screened: whether principles are screened, also where all of them are kept.
 
     Raises:
         UserError: the first obstacle found.
@@ -66,7 +68,7 @@ def check(
             machine.check_keys(configuration, name)
         machine.check_serving(configuration, name)
     for name in trained:
-        contents.check_counts(configuration, name)
+        contents.check_counts(configuration, name, screened)
         contents.check_method(configuration, name)
         contents.check_evaluation(configuration, name)
         contents.check_demonstrations(configuration, name)
@@ -81,7 +83,11 @@ def check(
     models = {model: configuration.models[model] for name in experiments for model in configuration.models_of(name)}
     for name, model in models.items():
         prepared = places.prepared(root, name)
-        machine.check_model(f"{root.models}: {name}", model, prepared)
+        where = f"{root.models}: {name}"
+        with _warned(only=not runs and model.licence is not None):
+            if not prepared:
+                machine.check_licence(where, model, root.accept_licences)
+            machine.check_model(where, model, prepared)
         if model.gated and not prepared:
             with _warned(only=not runs):
                 machine.check_token(f"{root.models}: {name}", model)

@@ -13,7 +13,7 @@ from sami.data.principles import from_people
 from sami.endpoints.requests import tokens_of
 from sami.errors import UserError, plain, within
 from sami.records import BASE, Constitution
-from sami.settings.judges import LearnedJudge
+from sami.settings.judges import IdentificationJudge, LearnedJudge
 from sami.settings.rewards import LearnedReward, Reward
 from sami.settings.tasks import Task
 from sami.workflow.configuration import Configuration
@@ -27,26 +27,53 @@ CHECKED_BYTES = 50 * 2**20  # larger files of queries take longer to read than a
 
 
 def check_writer(configuration: Configuration, experiment: str) -> None:
-    """A person's principles are in the file; a model writer needs behaviours to write about."""
+    """A person's principles are in the file; a model writer needs behaviours or a task to write about."""
     constitutions = configuration.experiments[experiment].constitutions
-    kind = configuration.writers[constitutions.writer].kind
-    needed = "pairs" if kind == "human" else "behaviours"
+    writer = configuration.writers[constitutions.writer]
     for key in ("principles", "held_out"):
         name = getattr(constitutions, key)
-        if name is not None and not getattr(configuration.principle_files[name], needed):
-            other = "behaviours" if needed == "pairs" else "pairs"
+        found = configuration.principle_files[name].key if name is not None else writer.needs
+        if found != writer.needs:
+            asks = f" and asks for {writer.needs}" if not writer.is_human and found != "pairs" else ""
             raise UserError(
-                f"{configuration.where(experiment, 'constitutions', key)}: found '{name}', a file with '{other}', "
-                f"expected one with '{needed}', since the writer '{constitutions.writer}' is of kind {kind}. Name "
-                f"another file of {configuration.root.constitutions}, or another writer."
+                f"{configuration.where(experiment, 'constitutions', key)}: found '{name}', a file with '{found}', "
+                f"expected one with '{writer.needs}', since the writer '{constitutions.writer}' is of kind "
+                f"{writer.kind}{asks}. Name another file of {configuration.root.constitutions}, or another writer."
             )
+    _check_kept(configuration, experiment)
+
+
+def _check_kept(configuration: Configuration, experiment: str) -> None:
+    """There are more pairs than are kept, and nothing else needs to know which before they are chosen."""
+    settings = configuration.experiments[experiment]
+    constitutions, keep = settings.constitutions, settings.constitutions.keep
+    where = configuration.where(experiment, "constitutions", "keep")
+    pairs = configuration.pairs(experiment)
+    if keep is not None and pairs < keep:
+        raise UserError(
+            f"{where}: found {keep}, expected at most {pairs}, since there are no more pairs to keep some of: that is "
+            f"the number of {configuration.root.constitutions}/{constitutions.principles}.yaml, times 'candidates: "
+            f"{constitutions.candidates}' where a model writes. Lower 'keep', or propose more."
+        )
+    if keep is not None and settings.external:
+        raise UserError(
+            f"{where}: found {keep}, but 'external' responses were made for all principles, expected null. Delete the "
+            "key, and leave pairs out of the file."
+        )
+    if keep is not None and settings.method.labelling:
+        raise UserError(
+            f"{where}: found {keep}, but the method '{settings.method.name}' labels responses by the principles of the "
+            "file, and which are kept is not known before; expected null. Screen the file with 'snakemake screen', "
+            "and leave pairs out of it."
+        )
 
 
 def check_constitutions(configuration: Configuration, experiment: str) -> list[Constitution]:
     """A person's principles can be made into sets of different constitutions; held-out principles are others.
 
     Returns:
-        The constitutions that the experiment will evaluate, none where a model is still to write the principles.
+        The constitutions that the experiment will evaluate, none where a model is still to write the principles, or
+        some of them are still to be chosen.
     """
     settings, seed = configuration.experiments[experiment].constitutions, configuration.experiments[experiment].seed
     training, held_out = (
@@ -61,6 +88,8 @@ def check_constitutions(configuration: Configuration, experiment: str) -> list[C
     principles = from_people(training[1], settings.writer)
     with within(training[0]):
         built = build(principles, settings, seed)
+    if settings.keep is not None:
+        return []
     if held_out:
         with within(f"{held_out[0]} (held out), {training[0]}"):
             built += build_held_out(from_people(held_out[1], settings.writer), principles, settings, seed)
@@ -142,8 +171,12 @@ def _check_covers(configuration: Configuration, name: str, path: str) -> None:
         external_responses.match(path, responses, examples, by_id, constitutions, name, experiment.evaluation.judged)
 
 
-def check_counts(configuration: Configuration, name: str) -> None:
-    """Every iteration uses fresh queries, so their counts add up."""
+def check_counts(configuration: Configuration, name: str, screened: bool = False) -> None:
+    """Every iteration uses fresh queries, so their counts add up; what principles are screened on is no part of them.
+
+    Args:
+        screened: whether they are screened, also where all of them are kept.
+    """
     experiment = configuration.experiments[name]
     task = configuration.tasks[experiment.task]
     counts = list(filter(None, experiment.fresh_counts()))
@@ -153,6 +186,15 @@ def check_counts(configuration: Configuration, name: str) -> None:
             f"{configuration.where(name, 'queries', 'test')}: found {experiment.queries.test}, but {file} names no "
             "'test', where queries for a test come from; expected null, or a task with one. Delete the key, or write "
             "'test' there as 'eval' is written."
+        )
+    constitutions, there = experiment.constitutions, task.train.count
+    asked = sum(counts) + constitutions.screen_queries
+    if (screened or constitutions.keep is not None) and asked > there:
+        raise UserError(
+            f"{configuration.where(name, 'constitutions', 'screen_queries')}: found {constitutions.screen_queries} "
+            f"queries to screen principles on, beside {sum(counts)} for training ('queries.train'), expected at most "
+            f"{there} together, which is 'train.count' in {file}, since no query may serve both. Lower one of them, or "
+            "add queries."
         )
     test = experiment.queries.test or 0
     added = f" ({' + '.join(map(str, counts))})" if len(counts) > 1 else ""
@@ -315,11 +357,17 @@ def check_rewards(configuration: Configuration, name: str) -> None:
 
 
 def check_judges(configuration: Configuration, name: str) -> None:
-    """A reward model is trained, and reads principles, where a judge reads it with some that it names."""
+    """A reward model is trained, and reads principles, where a judge reads it; a model that identifies is another."""
     experiment = configuration.experiments[name]
     reward = None if experiment.external else configuration.learned_reward(name)
     for judge in experiment.evaluation.judges:
         settings = configuration.judges[judge]
+        if isinstance(settings, IdentificationJudge) and settings.model in configuration.policy_models(name):
+            raise UserError(
+                f"{configuration.root.judges}/{judge}.yaml: model: found '{settings.model}', which is a policy of "
+                f"'{name}' itself, or what one is trained from; expected another model, since the judge is to tell "
+                "what others can see. Name another, or another judge in 'evaluation.judges'."
+            )
         if not isinstance(settings, LearnedJudge):
             continue
         where = f"{configuration.where(name, 'evaluation', 'judges')}: found '{judge}'"

@@ -2,12 +2,13 @@
 
 import importlib.util
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from sami.endpoints.chat import read_key
 from sami.errors import UserError, plain, within
 from sami.models import folders
-from sami.models.wheels import wheel_file
+from sami.models.wheels import wheel_files
 from sami.settings.experiment import Experiment
 from sami.settings.models import Model
 from sami.workflow.configuration import Configuration
@@ -97,13 +98,25 @@ def check_model(where: str, model: Model, prepared: bool) -> None:
             model.repository,
         )
     if model.source == "wheel" and not prepared:
-        wheel_file(where, model)
+        wheel_files(where, model)
     if model.source == "path" and not prepared and not _is_model(Path(model.path)):
         found = "this is none" if Path(model.path).exists() else "there is no such file or folder"
         raise UserError(
             f"{where}.path: found {plain(model.path)}, but {found}; expected a folder with config.json and "
             "*.safetensors, or a .gguf file. Mend the path; other weights (*.bin, *.pt) save anew with "
             "`save_pretrained`."
+        )
+
+
+def check_licence(where: str, model: Model, accepted: Sequence[str]) -> None:
+    """Somebody has accepted the terms of a model that is still to be prepared."""
+    if model.licence is not None and model.licence.name not in accepted:
+        found = ", ".join(accepted) or "none"
+        raise UserError(
+            f"{where}.licence: the model is under the terms '{model.licence.name}' ({model.licence.terms}), and the "
+            f"accepted ones in 'accept_licences' are {found}; expected '{model.licence.name}' among them. Read the "
+            f"terms, and if you accept them write accept_licences: [{model.licence.name}], or "
+            f"--config 'accept_licences=[{model.licence.name}]'"
         )
 
 
